@@ -1,0 +1,430 @@
+//! The one error type of Waymark.
+//!
+//! Every variant has a stable code (`ERR_SUBJECT_PROBLEM`, listed in `docs/errors.md`), a message
+//! a person can act on, and the path or id concerned.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::damage::Damage;
+
+/// The result of everything that can fail here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A checkpoint that was passed over, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its id, or the file's name where no id can be read.
+    pub checkpoint_id: String,
+    /// What is wrong with it.
+    pub damage: Damage,
+}
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A run id that can't be used.
+    #[error(
+        "run id {id:?} is not usable: {reason}; use letters, digits, '.', '_', ':' and '-', at most 255"
+    )]
+    RunId {
+        /// The id as given, shortened.
+        id: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A checkpoint id that can't be used.
+    #[error("checkpoint id {id:?} is not usable: {reason}; take one from the list of checkpoints")]
+    CheckpointId {
+        /// The id as given, shortened.
+        id: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A step that can't be used.
+    #[error(
+        "step {step:?} is not usable: {reason}; give a finite number such as 3 or 1.5, or a name"
+    )]
+    Step {
+        /// The step as given.
+        step: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An option with a value that is not allowed.
+    #[error("option {name:?} is not usable: {reason}")]
+    OptionValue {
+        /// The option.
+        name: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// A path option that can't be used.
+    #[error("path {path:?} is not usable: {reason}")]
+    PathInvalid {
+        /// The path as given.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The caller's state is not JSON.
+    #[error("the step state is not JSON: {reason}; pass what JSON.stringify accepts")]
+    StateNotJson {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller's state is nested too deep.
+    #[error("the step state is nested deeper than {limit} levels; flatten it or store it as text")]
+    StateTooDeep {
+        /// The limit in levels.
+        limit: usize,
+    },
+    /// The caller's state is too large.
+    #[error(
+        "the step state has {bytes} bytes, the limit is {limit}; write large data to a file of the run and keep its path in the state"
+    )]
+    StateTooLarge {
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A file to be captured is too large.
+    #[error("{path} has more than {limit} bytes and can't be part of a checkpoint", path = path.display())]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// No folder of runs was found.
+    #[error("no folder of runs was found; tried {}; pass runsDir, or set WAYMARK_RUNS_DIR", tried.join(", "))]
+    RunsDirNotFound {
+        /// The places tried, in order.
+        tried: Vec<String>,
+    },
+    /// `waymark.config.json` is not usable.
+    #[error("{path} is not usable: {reason}", path = path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The run's folder does not exist.
+    #[error("run {run_id:?} was not found at {path}; check the id, or start the run first", path = path.display())]
+    RunNotFound {
+        /// The run.
+        run_id: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The run has no `run.json`.
+    #[error("{path} is missing; start the run first, or restore one of its checkpoints", path = path.display())]
+    RunRecordMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The run's `run.json` is damaged.
+    #[error("{path} is damaged: {reason}; restore the newest checkpoint to rebuild it", path = path.display())]
+    RunRecordDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The run's `artifact-registry.json` is damaged.
+    #[error("{path} is damaged: {reason}; restore the newest checkpoint to rebuild it", path = path.display())]
+    RegistryDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A symbolic link where a real file or folder must be.
+    #[error("{path} is a symbolic link, which could lead out of the run; replace it by a real file or folder", path = path.display())]
+    PathSymlink {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Something else where a folder must be.
+    #[error("{path} is not a folder; move it away", path = path.display())]
+    PathNotDirectory {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The run can't be written.
+    #[error("{path} can't be written; make the run's folder writable for this user", path = path.display())]
+    RunReadOnly {
+        /// The path that refused.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The disk, or the user's share of it, is full.
+    #[error("no space is left for {path}; free some space (waymark cleanup drops old failed runs) and try again", path = path.display())]
+    DiskFull {
+        /// The path being written.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Any other failure of the file system.
+    #[error("can't {action} {path}", path = path.display())]
+    Io {
+        /// What was being done: "read", "write" …
+        action: &'static str,
+        /// The path concerned.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The change is visible, but the disk did not confirm that it will survive power loss.
+    #[error("the change to {path} is visible, but the disk did not confirm it; check the disk, then run verify", path = path.display())]
+    NotDurable {
+        /// The folder that could not be synced.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another process is working on the run.
+    #[error("run {run_id:?} is busy: {holder} has held {path} for more than {waited_ms} ms; try again, or end that process", path = path.display())]
+    RunBusy {
+        /// The run.
+        run_id: String,
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as far as known.
+        holder: String,
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The client's `run.json.lock` is held.
+    #[error("{path} has been held by {holder} for more than {waited_ms} ms; wait until it ends, or remove the lock if it is not running", path = path.display())]
+    RunLocked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as far as known.
+        holder: String,
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The checkpoint does not exist.
+    #[error("Checkpoint not found: {checkpoint_id}")]
+    CheckpointNotFound {
+        /// The run.
+        run_id: String,
+        /// The checkpoint, or what was asked for ("step 3").
+        checkpoint_id: String,
+    },
+    /// The checkpoint is damaged.
+    #[error("Checkpoint integrity check failed: {damage}")]
+    CheckpointDamaged {
+        /// The run.
+        run_id: String,
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// The run has no checkpoint at all.
+    #[error("run {run_id:?} has no checkpoint; start it from its first step")]
+    NoCheckpoint {
+        /// The run.
+        run_id: String,
+    },
+    /// Every checkpoint of the run is damaged.
+    #[error("none of the {} checkpoints of run {run_id:?} can be restored: {}; nothing was changed", skipped.len(), list(skipped))]
+    NoGoodCheckpoint {
+        /// The run.
+        run_id: String,
+        /// What is wrong with each.
+        skipped: Vec<Skipped>,
+    },
+    /// An earlier restore is under way and its journal can't be read.
+    #[error("the journal of an unfinished restore, {path}, is damaged: {reason}; restore a checkpoint to start over", path = path.display())]
+    JournalDamaged {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller asked to stop.
+    #[error("the operation was aborted; nothing was changed")]
+    Aborted,
+    /// A defect of Waymark itself.
+    #[error("a defect in Waymark: {message}; please report it")]
+    Internal {
+        /// What happened.
+        message: String,
+    },
+}
+
+fn list(skipped: &[Skipped]) -> String {
+    let mut parts: Vec<String> = skipped
+        .iter()
+        .take(5)
+        .map(|one| format!("{} ({})", one.checkpoint_id, one.damage))
+        .collect();
+    if skipped.len() > parts.len() {
+        parts.push(format!("and {} more", skipped.len() - parts.len()));
+    }
+    parts.join(", ")
+}
+
+impl Error {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::RunId { .. } => "ERR_RUN_ID_INVALID",
+            Self::CheckpointId { .. } => "ERR_CHECKPOINT_ID_INVALID",
+            Self::Step { .. } => "ERR_STEP_INVALID",
+            Self::OptionValue { .. } => "ERR_OPTION_INVALID",
+            Self::PathInvalid { .. } => "ERR_PATH_INVALID",
+            Self::StateNotJson { .. } => "ERR_STATE_NOT_JSON",
+            Self::StateTooDeep { .. } => "ERR_STATE_TOO_DEEP",
+            Self::StateTooLarge { .. } => "ERR_STATE_TOO_LARGE",
+            Self::FileTooLarge { .. } => "ERR_FILE_TOO_LARGE",
+            Self::RunsDirNotFound { .. } => "ERR_RUNS_DIR_NOT_FOUND",
+            Self::Config { .. } => "ERR_CONFIG_INVALID",
+            Self::RunNotFound { .. } => "ERR_RUN_NOT_FOUND",
+            Self::RunRecordMissing { .. } => "ERR_RUN_RECORD_MISSING",
+            Self::RunRecordDamaged { .. } => "ERR_RUN_RECORD_DAMAGED",
+            Self::RegistryDamaged { .. } => "ERR_REGISTRY_DAMAGED",
+            Self::PathSymlink { .. } => "ERR_PATH_SYMLINK",
+            Self::PathNotDirectory { .. } => "ERR_PATH_NOT_DIRECTORY",
+            Self::RunReadOnly { .. } => "ERR_RUN_READ_ONLY",
+            Self::DiskFull { .. } => "ERR_DISK_FULL",
+            Self::Io { .. } => "ERR_IO",
+            Self::NotDurable { .. } => "ERR_NOT_DURABLE",
+            Self::RunBusy { .. } => "ERR_RUN_BUSY",
+            Self::RunLocked { .. } => "ERR_RUN_LOCKED",
+            Self::CheckpointNotFound { .. } => "ERR_CHECKPOINT_NOT_FOUND",
+            Self::CheckpointDamaged { .. } => "ERR_CHECKPOINT_DAMAGED",
+            Self::NoCheckpoint { .. } => "ERR_NO_CHECKPOINT",
+            Self::NoGoodCheckpoint { .. } => "ERR_NO_GOOD_CHECKPOINT",
+            Self::JournalDamaged { .. } => "ERR_JOURNAL_DAMAGED",
+            Self::Aborted => "ERR_ABORTED",
+            Self::Internal { .. } => "ERR_INTERNAL",
+        }
+    }
+
+    /// The path concerned, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::FileTooLarge { path, .. }
+            | Self::Config { path, .. }
+            | Self::RunNotFound { path, .. }
+            | Self::RunRecordMissing { path }
+            | Self::RunRecordDamaged { path, .. }
+            | Self::RegistryDamaged { path, .. }
+            | Self::PathSymlink { path }
+            | Self::PathNotDirectory { path }
+            | Self::RunReadOnly { path, .. }
+            | Self::DiskFull { path, .. }
+            | Self::Io { path, .. }
+            | Self::NotDurable { path, .. }
+            | Self::RunBusy { path, .. }
+            | Self::RunLocked { path, .. }
+            | Self::CheckpointDamaged { path, .. }
+            | Self::JournalDamaged { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The run concerned, where the error knows it.
+    #[must_use]
+    pub fn run_id(&self) -> Option<&str> {
+        match self {
+            Self::RunNotFound { run_id, .. }
+            | Self::RunBusy { run_id, .. }
+            | Self::CheckpointNotFound { run_id, .. }
+            | Self::CheckpointDamaged { run_id, .. }
+            | Self::NoCheckpoint { run_id }
+            | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
+            _ => None,
+        }
+    }
+
+    /// The checkpoint concerned, where the error knows it.
+    #[must_use]
+    pub fn checkpoint_id(&self) -> Option<&str> {
+        match self {
+            Self::CheckpointNotFound { checkpoint_id, .. }
+            | Self::CheckpointDamaged { checkpoint_id, .. } => Some(checkpoint_id),
+            _ => None,
+        }
+    }
+
+    /// The finer reason inside the code: `traversal`, `truncated` …
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::RunId { reason, .. }
+            | Self::CheckpointId { reason, .. }
+            | Self::Step { reason, .. }
+            | Self::PathInvalid { reason, .. } => Some(reason),
+            Self::CheckpointDamaged { damage, .. } => Some(damage.kind()),
+            _ => None,
+        }
+    }
+
+    /// The checkpoints passed over before this error, with what is wrong with each.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        match self {
+            Self::NoGoodCheckpoint { skipped, .. } => skipped,
+            _ => &[],
+        }
+    }
+
+    /// The message with the system's own words behind it.
+    #[must_use]
+    pub fn full_message(&self) -> String {
+        use std::error::Error as _;
+        let mut message = self.to_string();
+        if let Some(source) = self.source() {
+            message.push_str(": ");
+            message.push_str(&source.to_string());
+        }
+        message
+    }
+
+    /// Names the path and the intention behind a system error.
+    #[must_use]
+    pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::DiskFull { path, source },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                if action != "read" =>
+            {
+                Self::RunReadOnly { path, source }
+            }
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+}
+
+/// Adds the path and the intention to an `io::Result`.
+pub(crate) trait IoContext<T> {
+    /// Turns a system error into [`Error::Io`] or one of its finer relatives.
+    fn context(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::io(action, path, source))
+    }
+}

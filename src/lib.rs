@@ -1,0 +1,36 @@
+//! Waymark: durable checkpoints for workflow runners.
+//!
+//! # The map
+//!
+//! Data flows one way: `binding → ops → store → model`.
+//!
+//! - [`model`]: values and rules; no disk, no clock.
+//! - [`store`]: makes values durable; decides nothing.
+//! - [`ops`]: one verb per file; the only place that combines the two.
+//! - `binding` (feature `napi`): the Node boundary; converts and calls one verb.
+//! - [`error`]: the one error type, with stable codes.
+//!
+//! # Every file on disk, and who owns it
+//!
+//! | file | owner |
+//! |---|---|
+//! | `<run>/run.json` | the runner; replaced by [`ops::restore`] |
+//! | `<run>/artifact-registry.json` | the runner; entries of checkpoints by `ops::registration` |
+//! | `<run>/*.json` (others) | the runner; captured by [`ops::create`], put back by [`ops::restore`] |
+//! | `<run>/run.json.lock` | the runner's protocol: [`store::runner_lock`] |
+//! | `<run>/checkpoints/<id>.json` | [`model::manifest`] (content), [`store::manifests`] (reading), [`ops::create`] (writing) |
+//! | `<run>/checkpoints/.waymark/lock` | [`store::lock`] |
+//! | `<run>/checkpoints/.waymark/restore.journal` | [`store::journal`] |
+//! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
+//! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
+//! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
+//! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
+//! | `waymark.config.json` | the user; read by [`ops::locate`] |
+
+pub mod error;
+pub mod model;
+pub mod ops;
+pub mod store;
+
+#[cfg(feature = "napi")]
+mod binding;

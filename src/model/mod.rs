@@ -1,0 +1,15 @@
+//! Values and rules: ids, steps, JSON, the manifest, the registry, retention.
+//!
+//! This folder promises purity: no disk, no clock, no environment. The same input gives the same
+//! output on every platform, so every rule is tested with fixed values.
+
+pub mod cancel;
+pub mod damage;
+pub mod ids;
+pub mod json;
+pub mod manifest;
+pub mod registry;
+pub mod retention;
+pub mod run_record;
+pub mod step;
+pub mod time;

@@ -1,0 +1,385 @@
+//! The runner's `artifact-registry.json`: what a checkpoint needs of it, and how checkpoints are
+//! entered in it. Everything that is not a checkpoint's entry stays as it is, in order.
+
+use std::borrow::Cow;
+
+use crate::model::ids::{CheckpointId, RunId};
+use crate::model::json::{Key, Kind, Tree, Value};
+use crate::model::step::Step;
+
+/// The agent under which checkpoints are registered.
+pub const AGENT: &str = "checkpoint-manager";
+
+/// A registry that was parsed and has a shape we know.
+#[derive(Debug, Clone, Copy)]
+pub struct Registry<'a> {
+    root: Value<'a>,
+}
+
+/// Counts by `metadata.validation_status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Validation {
+    /// All entries.
+    pub total: u64,
+    /// Entries whose status is `pass`.
+    pub validated: u64,
+    /// Entries whose status is `fail`.
+    pub failed: u64,
+}
+
+/// A checkpoint's own entry.
+#[derive(Debug, Clone)]
+pub struct CheckpointEntry {
+    /// The checkpoint.
+    pub checkpoint_id: CheckpointId,
+    /// Its step.
+    pub step: Step,
+    /// When it was created, ISO 8601.
+    pub created_at: String,
+    /// The manifest's absolute path.
+    pub path: String,
+    /// The manifest's size in bytes.
+    pub size: u64,
+}
+
+impl<'a> Registry<'a> {
+    /// Takes a parsed registry, or says why it can't be one.
+    pub fn new(root: Value<'a>) -> Result<Self, String> {
+        if !root.is_object() {
+            return Err("it is not a JSON object".to_owned());
+        }
+        match root.get("artifacts").map(Value::kind) {
+            None | Some(Kind::Object | Kind::Array | Kind::Null) => Ok(Self { root }),
+            Some(_) => Err("its artifacts are neither an object nor an array".to_owned()),
+        }
+    }
+
+    /// The whole registry.
+    #[must_use]
+    pub fn value(self) -> Value<'a> {
+        self.root
+    }
+
+    fn artifacts(self) -> Vec<(Option<Value<'a>>, Value<'a>)> {
+        match self.root.get("artifacts") {
+            Some(list) if list.kind() == Kind::Array => list
+                .items()
+                .map(|entry| (entry.get("name"), entry))
+                .collect(),
+            Some(map) => map
+                .entries()
+                .map(|(name, entry)| (Some(name), entry))
+                .collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The names of all artifacts, in order.
+    #[must_use]
+    pub fn names(self) -> Vec<Tree<'a>> {
+        self.artifacts()
+            .into_iter()
+            .filter_map(|(name, _)| name.map(Tree::Value))
+            .collect()
+    }
+
+    /// The counts by validation status.
+    #[must_use]
+    pub fn validation(self) -> Validation {
+        let mut counts = Validation::default();
+        for (_, entry) in self.artifacts() {
+            counts.total += 1;
+            let status = entry
+                .get("metadata")
+                .and_then(|data| data.get("validation_status"));
+            match status {
+                Some(status) if status.is("pass") => counts.validated += 1,
+                Some(status) if status.is("fail") => counts.failed += 1,
+                _ => {}
+            }
+        }
+        counts
+    }
+
+    /// The ids of the checkpoints that are entered.
+    #[must_use]
+    pub fn checkpoint_ids(self) -> Vec<String> {
+        self.artifacts()
+            .into_iter()
+            .filter_map(|(name, entry)| checkpoint_of(name, entry).map(Cow::into_owned))
+            .collect()
+    }
+
+    /// The registry without the entries of checkpoints for which `gone` holds, with the given
+    /// entries added (or put in the place of an entry of the same name). A time sets `updated_at`.
+    /// The optional `artifacts_list` is kept in step.
+    #[must_use]
+    pub fn edited(
+        self,
+        gone: &dyn Fn(&str) -> bool,
+        added: &'a [CheckpointEntry],
+        updated_at: Option<&'a str>,
+    ) -> Tree<'a> {
+        let mut members = Tree::members(self.root);
+        if !members.iter().any(|(key, _)| key.is("artifacts")) {
+            members.push(("artifacts".into(), Tree::Null));
+        }
+        for (key, tree) in &mut members {
+            if key.is("artifacts") {
+                *tree = match tree {
+                    Tree::Value(list) if list.kind() == Kind::Array => {
+                        Tree::Array(edit_list(*list, gone, added))
+                    }
+                    Tree::Value(map) => Tree::Object(edit_map(Some(*map), gone, added)),
+                    _ => Tree::Object(edit_map(None, gone, added)),
+                };
+            } else if key.is("artifacts_list") {
+                if let Tree::Value(list) = tree
+                    && list.kind() == Kind::Array
+                {
+                    *tree = Tree::Array(edit_list(*list, gone, added));
+                }
+            } else if key.is("updated_at")
+                && let Some(updated_at) = updated_at
+            {
+                *tree = Tree::from(updated_at);
+            }
+        }
+        if let Some(updated_at) = updated_at
+            && !members.iter().any(|(key, _)| key.is("updated_at"))
+        {
+            members.push(("updated_at".into(), Tree::from(updated_at)));
+        }
+        Tree::Object(members)
+    }
+}
+
+/// A registry for a run that has none.
+#[must_use]
+pub fn empty(run_id: &RunId, workflow_id: Option<Value<'_>>, now: &str) -> Vec<u8> {
+    Tree::object([
+        ("run_id", Tree::from(run_id.as_str())),
+        ("workflow_id", workflow_id.map_or(Tree::Null, Tree::Value)),
+        ("artifacts", Tree::Object(Vec::new())),
+        ("created_at", Tree::from(now)),
+        ("updated_at", Tree::from(now)),
+    ])
+    .to_pretty()
+}
+
+/// The checkpoint that an entry stands for, if it is a checkpoint's own entry.
+fn checkpoint_of<'a>(name: Option<Value<'a>>, entry: Value<'a>) -> Option<Cow<'a, str>> {
+    let of_manager = entry.get("agent").is_some_and(|agent| agent.is(AGENT));
+    let of_type = entry
+        .get("metadata")
+        .and_then(|data| data.get("type"))
+        .is_some_and(|kind| kind.is("checkpoint"));
+    if !of_manager && !of_type {
+        return None;
+    }
+    match name?.as_str()? {
+        Cow::Borrowed(name) => name.strip_suffix(".json").map(Cow::Borrowed),
+        Cow::Owned(name) => name
+            .strip_suffix(".json")
+            .map(|id| Cow::Owned(id.to_owned())),
+    }
+}
+
+fn is_gone(name: Option<Value<'_>>, entry: Value<'_>, gone: &dyn Fn(&str) -> bool) -> bool {
+    checkpoint_of(name, entry).is_some_and(|id| gone(&id))
+}
+
+fn edit_map<'a>(
+    map: Option<Value<'a>>,
+    gone: &dyn Fn(&str) -> bool,
+    added: &'a [CheckpointEntry],
+) -> Vec<(Key<'a>, Tree<'a>)> {
+    let mut members: Vec<(Key<'a>, Tree<'a>)> = map
+        .into_iter()
+        .flat_map(Value::entries)
+        .filter(|&(name, entry)| !is_gone(Some(name), entry, gone))
+        .map(|(name, entry)| (Key::Value(name), Tree::Value(entry)))
+        .collect();
+    for entry in added {
+        let name = entry.name();
+        if let Some(member) = members.iter_mut().find(|(key, _)| key.is(&name)) {
+            member.1 = entry.to_json();
+        } else {
+            members.push((name.into(), entry.to_json()));
+        }
+    }
+    members
+}
+
+/// Edits a list of entries, or of names: `artifacts_list` is seen in both forms.
+fn edit_list<'a>(
+    list: Value<'a>,
+    gone: &dyn Fn(&str) -> bool,
+    added: &'a [CheckpointEntry],
+) -> Vec<Tree<'a>> {
+    let of_names = list
+        .items()
+        .next()
+        .is_some_and(|item| item.kind() == Kind::String);
+    let is_added = |name: Value<'_>| added.iter().any(|entry| name.is(&entry.name()));
+    let mut items: Vec<Tree<'a>> = list
+        .items()
+        .filter(|&item| match item.kind() {
+            // A bare name tells nothing but the id; only ids of the form we make are judged.
+            Kind::String => {
+                !item.as_str().is_some_and(|name| {
+                    name.strip_suffix(".json")
+                        .is_some_and(|id| id.starts_with("checkpoint-step-") && gone(id))
+                }) && !is_added(item)
+            }
+            _ => {
+                let name = item.get("name");
+                !is_gone(name, item, gone) && !name.is_some_and(is_added)
+            }
+        })
+        .map(Tree::Value)
+        .collect();
+    for entry in added {
+        items.push(if of_names {
+            Tree::from(entry.name())
+        } else {
+            entry.to_json()
+        });
+    }
+    items
+}
+
+impl CheckpointEntry {
+    /// The artifact's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.json", self.checkpoint_id)
+    }
+
+    fn to_json(&self) -> Tree<'_> {
+        let published = || {
+            [
+                ("publishable", Tree::from(false)),
+                ("published", Tree::from(false)),
+                ("published_at", Tree::Null),
+                ("publish_targets", Tree::Array(Vec::new())),
+                ("publish_attempts", Tree::Array(Vec::new())),
+                ("publish_status", Tree::Null),
+                ("publish_error", Tree::Null),
+            ]
+        };
+        let metadata = [
+            ("size", Tree::count(self.size)),
+            ("type", Tree::from("checkpoint")),
+            ("validation_status", Tree::from("pass")),
+        ];
+        let entry = [
+            ("name", Tree::from(self.name())),
+            ("step", self.step.to_json()),
+            ("agent", Tree::from(AGENT)),
+            ("created_at", Tree::from(self.created_at.as_str())),
+            ("updated_at", Tree::from(self.created_at.as_str())),
+            ("path", Tree::from(self.path.as_str())),
+            ("dependencies", Tree::Array(Vec::new())),
+            ("version", Tree::count(1)),
+            ("validationStatus", Tree::from("pass")),
+            ("schema", Tree::Null),
+            ("gate_path", Tree::Null),
+            ("reasoning_path", Tree::Null),
+        ];
+        Tree::object(entry.into_iter().chain(published()).chain([(
+            "metadata",
+            Tree::object(metadata.into_iter().chain(published())),
+        )]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::json::Json;
+
+    fn entry(id: &str) -> CheckpointEntry {
+        CheckpointEntry {
+            checkpoint_id: CheckpointId::parse(id).expect("valid"),
+            step: Step::Number(1.0),
+            created_at: "T".to_owned(),
+            path: format!("/r/{id}.json"),
+            size: 7,
+        }
+    }
+
+    fn edit(text: &str, gone: &[&str], added: &[CheckpointEntry]) -> String {
+        let json = Json::parse(text.as_bytes(), 99).expect("valid");
+        let registry = Registry::new(json.root()).expect("registry");
+        let gone = |id: &str| gone.contains(&id);
+        let mut out = Vec::new();
+        registry
+            .edited(&gone, added, Some("U"))
+            .write_compact(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn foreign_entries_and_unknown_keys_stay() {
+        let text = r#"{"x":1,"artifacts":{"b.md":{"agent":"dev","q":[1]},"checkpoint-step-1-1.json":{"agent":"checkpoint-manager"},"7":{"agent":"dev"}},"updated_at":"O","y":2}"#;
+        assert_eq!(
+            edit(text, &["checkpoint-step-1-1"], &[]),
+            r#"{"x":1,"artifacts":{"7":{"agent":"dev"},"b.md":{"agent":"dev","q":[1]}},"updated_at":"U","y":2}"#
+        );
+        assert!(edit(text, &["b.md", "b"], &[]).contains("b.md"));
+    }
+
+    #[test]
+    fn entries_are_added_once() {
+        let text = r#"{"artifacts":{}}"#;
+        let once = edit(text, &[], &[entry("a")]);
+        assert!(
+            once.contains(r#""a.json":{"name":"a.json","step":1,"agent":"checkpoint-manager""#)
+        );
+        assert_eq!(edit(&once, &[], &[entry("a")]), once);
+    }
+
+    #[test]
+    fn lists_are_kept_in_step() {
+        let text = r#"{"artifacts":{},"artifacts_list":["a.md","checkpoint-step-1-1.json"]}"#;
+        let out = edit(
+            text,
+            &["checkpoint-step-1-1"],
+            &[entry("checkpoint-step-2-2")],
+        );
+        assert!(
+            out.contains(r#""artifacts_list":["a.md","checkpoint-step-2-2.json"]"#),
+            "{out}"
+        );
+        let text = r#"{"artifacts":[{"name":"x","agent":"dev"},{"name":"c.json","agent":"checkpoint-manager"}]}"#;
+        let out = edit(text, &["c"], &[entry("d")]);
+        assert!(out.starts_with(r#"{"artifacts":[{"name":"x","agent":"dev"},{"name":"d.json""#));
+    }
+
+    #[test]
+    fn statuses_are_counted() {
+        let text = r#"{"artifacts":{"a":{"metadata":{"validation_status":"pass"}},"b":{"metadata":{"validation_status":"fail"}},"c":{},"d":null}}"#;
+        let json = Json::parse(text.as_bytes(), 99).expect("valid");
+        let registry = Registry::new(json.root()).expect("registry");
+        assert_eq!(
+            registry.validation(),
+            Validation {
+                total: 4,
+                validated: 1,
+                failed: 1
+            }
+        );
+        assert_eq!(registry.names().len(), 4);
+    }
+
+    #[test]
+    fn strange_shapes_are_refused_or_completed() {
+        for text in ["[]", "1", r#"{"artifacts":3}"#] {
+            let json = Json::parse(text.as_bytes(), 9).expect("valid");
+            assert!(Registry::new(json.root()).is_err(), "{text}");
+        }
+        assert!(edit(r#"{"artifacts":null}"#, &[], &[entry("a")]).contains("\"a.json\""));
+        assert!(edit("{}", &[], &[entry("a")]).contains("\"a.json\""));
+    }
+}

@@ -1,0 +1,108 @@
+//! The runner's `run.json`: what a checkpoint needs of it, and what a restore changes in it.
+
+use crate::model::ids::RunId;
+use crate::model::json::{Kind, Tree, Value};
+use crate::model::step::Step;
+use crate::model::time::to_iso;
+
+/// Statuses of a run that never goes on by itself.
+pub const STATUS_FAILED: &str = "failed";
+
+/// Why a parsed `run.json` can't be captured, if so.
+#[must_use]
+pub fn problem(record: Value<'_>, run_id: &RunId) -> Option<String> {
+    if !record.is_object() {
+        return Some("it is not a JSON object".to_owned());
+    }
+    match record.get("run_id").and_then(Value::as_str) {
+        Some(own) if own != run_id.as_str() => Some(format!("it belongs to run {own:?}")),
+        _ => None,
+    }
+}
+
+/// The workflow a run executes, as the record names it.
+#[must_use]
+pub fn workflow_id<'a>(record: Value<'a>, registry: Value<'a>) -> Option<Value<'a>> {
+    let named = |value: Value<'a>, key| value.get(key).filter(|id| id.kind() == Kind::String);
+    named(record, "workflow_id")
+        .or_else(|| named(registry, "workflow_id"))
+        .or_else(|| named(record, "selected_workflow"))
+}
+
+/// The record as a restore puts it back: at the checkpoint's step (a named step leaves
+/// `current_step` as it was), in progress, with a new `updated_at`. All other keys stay, in order.
+#[must_use]
+pub fn restored<'a>(record: Value<'a>, step: &Step, updated_at: String) -> Tree<'a> {
+    let mut members = Tree::members(record);
+    let mut set = |name: &'static str, value: Tree<'a>| {
+        if let Some(member) = members.iter_mut().find(|(key, _)| key.is(name)) {
+            member.1 = value;
+        } else {
+            members.push((name.into(), value));
+        }
+    };
+    if let Step::Number(number) = step {
+        set("current_step", Tree::Number(*number));
+    }
+    set("status", Tree::from("in_progress"));
+    set("updated_at", Tree::from(updated_at));
+    Tree::Object(members)
+}
+
+/// An `updated_at` that differs from those in use, so that files derived from the record are
+/// derived again.
+#[must_use]
+pub fn new_updated_at(now_ms: i64, in_use: &[Option<String>]) -> String {
+    (now_ms..)
+        .map(to_iso)
+        .find(|candidate| !in_use.iter().flatten().any(|used| used == candidate))
+        .unwrap_or_else(|| to_iso(now_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::json::Json;
+
+    #[test]
+    fn a_restored_record_keeps_unknown_keys_in_order() {
+        let json = Json::parse(br#"{"x":1,"status":"failed","run_id":"r","z":{"1":2}}"#, 9)
+            .expect("valid");
+        let tree = restored(json.root(), &Step::Number(1.5), "T".to_owned());
+        let mut out = Vec::new();
+        tree.write_compact(&mut out);
+        assert_eq!(
+            String::from_utf8(out).expect("UTF-8"),
+            r#"{"x":1,"status":"in_progress","run_id":"r","z":{"1":2},"current_step":1.5,"updated_at":"T"}"#
+        );
+        let named = restored(json.root(), &Step::Name("build".to_owned()), "T".to_owned());
+        let mut out = Vec::new();
+        named.write_compact(&mut out);
+        assert!(
+            !String::from_utf8(out)
+                .expect("UTF-8")
+                .contains("current_step")
+        );
+    }
+
+    #[test]
+    fn a_new_updated_at_differs() {
+        assert_eq!(
+            new_updated_at(5, &[Some(to_iso(5)), None, Some(to_iso(6))]),
+            "1970-01-01T00:00:00.007Z"
+        );
+    }
+
+    #[test]
+    fn a_record_of_another_run_is_refused() {
+        let run = RunId::parse("r").expect("valid");
+        let check = |text: &str| {
+            let json = Json::parse(text.as_bytes(), 9).expect("valid");
+            problem(json.root(), &run)
+        };
+        assert_eq!(check(r#"{"run_id":"r"}"#), None);
+        assert_eq!(check("{}"), None);
+        assert!(check(r#"{"run_id":"s"}"#).is_some());
+        assert!(check("[]").is_some());
+    }
+}

@@ -1,0 +1,400 @@
+//! Takes a checkpoint of a run.
+//!
+//! The visible moment is the manifest getting its name. Before it nothing has changed; after it the
+//! checkpoint exists, and what may still be missing (its entry in the registry, the dropping of older
+//! ones) is made good by the next operation.
+
+use std::collections::HashSet;
+use std::io;
+use std::thread;
+
+use crate::error::{Error, Result};
+use crate::model::ids::CheckpointId;
+use crate::model::json::{Json, JsonError, MAX_DEPTH};
+use crate::model::manifest::{Check, Content, Draft, MANIFEST_MAX, RunFile, is_run_file};
+use crate::model::registry::{self, CheckpointEntry, Registry};
+use crate::model::retention::{Retention, Verdict};
+use crate::model::run_record;
+use crate::model::step::Step;
+use crate::model::time::to_iso;
+use crate::ops::Context;
+use crate::ops::registration::Plan;
+use crate::ops::restore::Restored;
+use crate::store::disk::EntryKind;
+use crate::store::manifests::{self, Scan};
+use crate::store::publish::{Staged, remove};
+
+/// The largest step state unless the caller sets another limit, in bytes (64 MiB).
+pub const STATE_MAX: u64 = 64 << 20;
+/// The largest other file at the top of the run's folder that is captured, in bytes (64 MiB).
+const RUN_FILE_MAX: u64 = 64 << 20;
+/// From this size of a manifest on, a second thread is worth its start (bytes).
+const PARALLEL_FROM: usize = 256 << 10;
+
+/// What a checkpoint is taken of.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The step that was done.
+    pub step: Step,
+    /// The caller's own state, as JSON text.
+    pub state: &'a [u8],
+    /// Which older checkpoints are dropped; `None` keeps all.
+    pub retention: Option<Retention>,
+    /// The largest state, in bytes.
+    pub max_state_bytes: u64,
+}
+
+/// A checkpoint that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Created {
+    /// Its id.
+    pub checkpoint_id: CheckpointId,
+    /// Its place in the run's history, from 1.
+    pub sequence: u64,
+    /// The checkpoint that the run's state descends from.
+    pub parent: Option<CheckpointId>,
+    /// Its creation time, ISO 8601.
+    pub timestamp: String,
+    /// Its manifest's path.
+    pub path: std::path::PathBuf,
+    /// The checksum by the runner's rule.
+    pub checksum: String,
+    /// The checkpoints that were dropped for it.
+    pub dropped: Vec<String>,
+    /// What went wrong after the checkpoint was safe, in words.
+    pub warnings: Vec<String>,
+    /// The manifest's bytes.
+    pub manifest: Vec<u8>,
+}
+
+/// Takes a checkpoint.
+pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
+    let state = parse_state(request)?;
+    let (_lock, _) = context.begin()?;
+    let run = context.run;
+    let now = to_iso(context.now_ms);
+
+    let record_bytes = read_run_record(context)?;
+    let record = parse_run_record(context, &record_bytes)?;
+    let registry_bytes = read_registry(context)?
+        .unwrap_or_else(|| registry::empty(run.run_id(), record.root().get("workflow_id"), &now));
+    let registry_json = parse_registry(context, &registry_bytes)?;
+    let registry = registry_of(context, &registry_json)?;
+    let run_files = read_run_files(context)?;
+
+    let scan = manifests::scan(context.disk, run, Check::Seal, context.cancel)?;
+    let sequence = 1 + scan
+        .good
+        .iter()
+        .filter_map(|good| good.header.sequence)
+        .max()
+        .unwrap_or(0);
+    let parent = parent_of(context, &scan);
+    let checkpoint_id = new_id(context, &request.step, &scan, sequence)?;
+    let content = Content {
+        checkpoint_id: &checkpoint_id,
+        run_id: run.run_id(),
+        workflow_id: run_record::workflow_id(record.root(), registry.value()),
+        step: &request.step,
+        created_ms: context.now_ms,
+        run_record: record.root(),
+        registry,
+        step_state: state.root(),
+        run_files: &run_files,
+        sequence,
+        parent: parent.as_ref(),
+    };
+    let draft = content.draft();
+    if draft.file_size() > MANIFEST_MAX {
+        return Err(Error::FileTooLarge {
+            path: run.manifest(&checkpoint_id),
+            limit: MANIFEST_MAX,
+        });
+    }
+
+    let dropped = to_drop(request, &scan);
+    let plan = Plan::new(registry, &scan, &dropped);
+    let mut entries = plan.missing.clone();
+    entries.push(CheckpointEntry {
+        checkpoint_id: checkpoint_id.clone(),
+        step: request.step.clone(),
+        created_at: now.clone(),
+        path: run.manifest(&checkpoint_id).to_string_lossy().into_owned(),
+        size: draft.file_size(),
+    });
+    let gone = |id: &str| plan.is_gone(id) && id != checkpoint_id.as_str();
+    let stage_registry = || {
+        let bytes = registry.edited(&gone, &entries, Some(&now)).to_pretty();
+        Staged::write(context.disk, run.staged("registry"), &[&bytes])
+    };
+
+    let (staged, new_registry, checksum) = stage(context, &draft, stage_registry)?;
+    context.cancel.check()?;
+    publish(context, staged, new_registry, &checkpoint_id)?;
+
+    let mut warnings = Vec::new();
+    let mut gone = Vec::new();
+    for good in scan
+        .good
+        .iter()
+        .filter(|good| dropped.contains(good.header.checkpoint_id.as_str()))
+    {
+        match remove(context.disk, &good.path) {
+            Ok(()) => gone.push(good.header.checkpoint_id.to_string()),
+            Err(error) => warnings.push(error.full_message()),
+        }
+    }
+    let tail = draft.tail(&checksum);
+    let mut manifest = draft.into_body();
+    manifest.extend_from_slice(&tail);
+    Ok(Created {
+        path: run.manifest(&checkpoint_id),
+        checkpoint_id,
+        sequence,
+        parent,
+        timestamp: now,
+        checksum,
+        dropped: gone,
+        warnings,
+        manifest,
+    })
+}
+
+/// Stages the manifest and the registry. Of large ones the checksum is computed while the bytes
+/// are already on their way to the disk, and the registry is written by a second thread.
+fn stage<'a>(
+    context: &Context<'a>,
+    draft: &Draft<'_>,
+    stage_registry: impl FnOnce() -> Result<Staged<'a>> + Send,
+) -> Result<(Staged<'a>, Staged<'a>, String)> {
+    let path = context.run.staged("manifest");
+    if draft.body().len() < PARALLEL_FROM {
+        let checksum = draft.checksum();
+        let tail = draft.tail(&checksum);
+        let staged = Staged::write(context.disk, path, &[draft.body(), &tail])?;
+        return Ok((staged, stage_registry()?, checksum));
+    }
+    thread::scope(|scope| {
+        let registry = scope.spawn(stage_registry);
+        let checksum = scope.spawn(|| draft.checksum());
+        let mut sum = String::new();
+        let staged = Staged::write_with(context.disk, path, draft.body(), || {
+            sum = joined(checksum)?;
+            Ok(draft.tail(&sum))
+        });
+        let registry = joined(registry)?;
+        Ok((staged?, registry?, sum))
+    })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> Result<T> {
+    thread.join().map_err(|_| Error::Internal {
+        message: "a worker thread panicked".to_owned(),
+    })
+}
+
+/// The manifest gets its name, then the registry is replaced. If the second fails, the first is
+/// taken back: nothing half-done stays visible.
+fn publish(
+    context: &Context<'_>,
+    mut manifest: Staged<'_>,
+    registry: Staged<'_>,
+    id: &CheckpointId,
+) -> Result<()> {
+    let target = context.run.manifest(id);
+    if !manifest.publish_new(&target)? {
+        return Err(Error::Io {
+            action: "publish",
+            path: target,
+            source: io::ErrorKind::AlreadyExists.into(),
+        });
+    }
+    match registry.publish_over(&context.run.registry()) {
+        Ok(()) => Ok(()),
+        // Both are visible; only the last sync was not confirmed.
+        Err(error @ Error::NotDurable { .. }) => Err(error),
+        Err(error) => {
+            let _ = context.disk.remove_file(&target);
+            Err(error)
+        }
+    }
+}
+
+fn parse_state<'a>(request: &Request<'a>) -> Result<Json<'a>> {
+    let bytes = request.state.len() as u64;
+    if bytes > request.max_state_bytes {
+        return Err(Error::StateTooLarge {
+            bytes,
+            limit: request.max_state_bytes,
+        });
+    }
+    // The manifest adds a level.
+    Json::parse(request.state, MAX_DEPTH - 1).map_err(|error| match error {
+        JsonError::TooDeep(limit) => Error::StateTooDeep { limit },
+        error => Error::StateNotJson {
+            reason: error.to_string(),
+        },
+    })
+}
+
+fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
+    let path = context.run.run_record();
+    match context.disk.read(&path, RUN_FILE_MAX) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => Error::RunRecordMissing { path },
+            io::ErrorKind::InvalidInput => Error::RunRecordDamaged {
+                path,
+                reason: "it is not a regular file".to_owned(),
+            },
+            io::ErrorKind::FileTooLarge => Error::FileTooLarge {
+                path,
+                limit: RUN_FILE_MAX,
+            },
+            _ => Error::io("read", &path, error),
+        }),
+    }
+}
+
+fn parse_run_record<'a>(context: &Context<'_>, bytes: &'a [u8]) -> Result<Json<'a>> {
+    let damaged = |reason: String| Error::RunRecordDamaged {
+        path: context.run.run_record(),
+        reason,
+    };
+    let json = Json::parse(bytes, MAX_DEPTH - 1).map_err(|error| damaged(error.to_string()))?;
+    match run_record::problem(json.root(), context.run.run_id()) {
+        Some(reason) => Err(damaged(reason)),
+        None => Ok(json),
+    }
+}
+
+/// The registry's bytes; `None` if the run has none.
+pub(super) fn read_registry(context: &Context<'_>) -> Result<Option<Vec<u8>>> {
+    let path = context.run.registry();
+    match context.disk.read(&path, MANIFEST_MAX / 2) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            io::ErrorKind::InvalidInput => Err(Error::RegistryDamaged {
+                path,
+                reason: "it is not a regular file".to_owned(),
+            }),
+            io::ErrorKind::FileTooLarge => Err(Error::FileTooLarge {
+                path,
+                limit: MANIFEST_MAX / 2,
+            }),
+            _ => Err(Error::io("read", &path, error)),
+        },
+    }
+}
+
+pub(super) fn parse_registry<'a>(context: &Context<'_>, bytes: &'a [u8]) -> Result<Json<'a>> {
+    Json::parse(bytes, MAX_DEPTH - 1).map_err(|error| Error::RegistryDamaged {
+        path: context.run.registry(),
+        reason: error.to_string(),
+    })
+}
+
+pub(super) fn registry_of<'a>(context: &Context<'_>, json: &'a Json<'a>) -> Result<Registry<'a>> {
+    Registry::new(json.root()).map_err(|reason| Error::RegistryDamaged {
+        path: context.run.registry(),
+        reason,
+    })
+}
+
+/// Captures the other JSON files at the top of the run's folder. One that can't be captured is
+/// listed with its reason.
+fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
+    use base64::Engine as _;
+    let run = context.run;
+    let entries = context
+        .disk
+        .list(run.path())
+        .map_err(|error| Error::io("read", run.path(), error))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let Some(name) = entry.name.to_str() else {
+            continue;
+        };
+        if !is_run_file(name) || entry.kind == EntryKind::Directory {
+            continue;
+        }
+        context.cancel.check()?;
+        let path = run.path().join(name);
+        let file = match context.disk.read(&path, RUN_FILE_MAX) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => RunFile::Text(text),
+                Err(error) => RunFile::Base64(
+                    base64::engine::general_purpose::STANDARD.encode(error.as_bytes()),
+                ),
+            },
+            Err(error) => {
+                let reason = match error.kind() {
+                    io::ErrorKind::NotFound => continue,
+                    io::ErrorKind::InvalidInput => "not_regular",
+                    io::ErrorKind::FileTooLarge => "too_large",
+                    _ => "unreadable",
+                };
+                let size = context.disk.metadata(&path).map_or(0, |found| found.len);
+                RunFile::Skipped {
+                    reason: reason.to_owned(),
+                    size,
+                }
+            }
+        };
+        files.push((name.to_owned(), file));
+    }
+    files.sort_by(|left, right| left.0.cmp(&right.0));
+    Ok(files)
+}
+
+/// The checkpoint that the state on the disk descends from: the one restored last, if none was
+/// taken since, else the newest.
+fn parent_of(context: &Context<'_>, scan: &Scan) -> Option<CheckpointId> {
+    let newest = scan.good.first()?;
+    if let Some(restored) = Restored::read(context)
+        && newest.header.sequence.unwrap_or(0) <= restored.after_sequence
+        && let Some(good) = scan
+            .good
+            .iter()
+            .find(|good| good.header.checkpoint_id.as_str() == restored.checkpoint_id)
+    {
+        return Some(good.header.checkpoint_id.clone());
+    }
+    Some(newest.header.checkpoint_id.clone())
+}
+
+/// An id that no checkpoint of this run has or had: the millisecond tells them apart, and where it
+/// may not, the sequence does.
+fn new_id(context: &Context<'_>, step: &Step, scan: &Scan, sequence: u64) -> Result<CheckpointId> {
+    let plain = format!("checkpoint-step-{}-{}", step.slug(), context.now_ms);
+    let youngest = scan.good.iter().map(|good| good.header.created_ms).max();
+    let mut candidates = (0_u64..).map(|again| match again {
+        0 if youngest.is_none_or(|ms| ms < context.now_ms) => plain.clone(),
+        0 | 1 => format!("{plain}-{sequence}"),
+        again => format!("{plain}-{sequence}-{again}"),
+    });
+    loop {
+        let id = CheckpointId::parse(&candidates.next().unwrap_or_default())?;
+        match context.disk.metadata(&context.run.manifest(&id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(id),
+            Err(error) => return Err(Error::io("read", &context.run.manifest(&id), error)),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// The checkpoints that go once the new one is safe.
+fn to_drop<'a>(request: &Request<'_>, scan: &'a Scan) -> HashSet<&'a str> {
+    let Some(retention) = request.retention else {
+        return HashSet::new();
+    };
+    // The new one is the first.
+    let verdicts = retention.judge(scan.good.len() + 1);
+    scan.good
+        .iter()
+        .zip(&verdicts[1..])
+        .filter(|(_, verdict)| **verdict == Verdict::Drop)
+        .map(|(good, _)| good.header.checkpoint_id.as_str())
+        .collect()
+}

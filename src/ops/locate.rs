@@ -1,0 +1,187 @@
+//! Finds the folder that holds all runs.
+//!
+//! Nothing in the runner's calls names it. Looked for in this order: an explicit option, the
+//! environment, `waymark.config.json`, the main script's path upwards, the working directory upwards.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::model::ids::RunId;
+
+/// The optional configuration file of a project.
+pub const CONFIG_FILE: &str = "waymark.config.json";
+/// Where runs lie below a project: the newer place first.
+pub const PLACES: [&str; 2] = [".claude/context/runtime/runs", ".claude/context/runs"];
+
+/// What is known to the caller.
+#[derive(Debug, Clone, Default)]
+pub struct Hints {
+    /// The option `runsDir`.
+    pub runs_dir: Option<PathBuf>,
+    /// The option `root`: the project.
+    pub root: Option<PathBuf>,
+    /// `WAYMARK_RUNS_DIR`.
+    pub environment: Option<PathBuf>,
+    /// The path of the script that Node was started with.
+    pub main_script: Option<PathBuf>,
+    /// The working directory.
+    pub working_dir: Option<PathBuf>,
+    /// The run that is meant, if one is.
+    pub run_id: Option<RunId>,
+}
+
+/// The settings in `waymark.config.json` that the core knows. Others belong to other layers.
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    #[serde(rename = "runsDir")]
+    runs_dir: Option<PathBuf>,
+}
+
+/// Finds the folder of runs, as an absolute path.
+pub fn locate(hints: &Hints) -> Result<PathBuf> {
+    let mut tried = Vec::new();
+    for (name, path) in [
+        ("runsDir", &hints.runs_dir),
+        ("WAYMARK_RUNS_DIR", &hints.environment),
+    ] {
+        if name == "WAYMARK_RUNS_DIR"
+            && let Some(root) = &hints.root
+        {
+            // An explicit root comes before the environment.
+            check_path(root)?;
+            let root = absolute(root, hints)?;
+            return match configured(&root, &mut tried)? {
+                Some(found) => Ok(found),
+                None => below(&root, hints, &mut tried).ok_or(Error::RunsDirNotFound { tried }),
+            };
+        }
+        if let Some(path) = path {
+            check_path(path)?;
+            let path = absolute(path, hints)?;
+            if path.is_dir() {
+                return Ok(path);
+            }
+            tried.push(format!("{} ({name})", path.display()));
+            return Err(Error::RunsDirNotFound { tried });
+        }
+    }
+    let script = hints.main_script.as_deref().and_then(Path::parent);
+    let starts: Vec<&Path> = [script, hints.working_dir.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    for start in &starts {
+        for folder in start.ancestors() {
+            if let Some(found) = configured(folder, &mut tried)? {
+                return Ok(found);
+            }
+        }
+    }
+    for start in &starts {
+        for folder in start.ancestors() {
+            if let Some(found) = below(folder, hints, &mut tried) {
+                return Ok(found);
+            }
+        }
+    }
+    tried.dedup();
+    // The places nearest to the script and to the working directory say enough.
+    tried.truncate(12);
+    Err(Error::RunsDirNotFound { tried })
+}
+
+fn check_path(path: &Path) -> Result<()> {
+    let text = path.to_string_lossy();
+    let reason = if text.is_empty() {
+        "empty"
+    } else if text.contains('\0') {
+        "nul"
+    } else if text.len() > 4096 {
+        "length"
+    } else if text.contains('\u{fffd}') {
+        "charset"
+    } else {
+        return Ok(());
+    };
+    Err(Error::PathInvalid {
+        path: crate::model::ids::shorten(&text),
+        reason,
+    })
+}
+
+fn absolute(path: &Path, hints: &Hints) -> Result<PathBuf> {
+    let base = hints.working_dir.as_deref().unwrap_or(Path::new("."));
+    let joined = base.join(path);
+    std::path::absolute(&joined).map_err(|error| Error::io("find", &joined, error))
+}
+
+/// The folder that a configuration file in `folder` names.
+fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>> {
+    let path = folder.join(CONFIG_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    let config: Config = serde_json::from_slice(&bytes).map_err(|error| Error::Config {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    let Some(runs_dir) = config.runs_dir else {
+        return Ok(None);
+    };
+    check_path(&runs_dir)?;
+    let found = folder.join(runs_dir);
+    if found.is_dir() {
+        return Ok(Some(found));
+    }
+    tried.push(format!(
+        "{} (runsDir in {})",
+        found.display(),
+        path.display()
+    ));
+    Err(Error::RunsDirNotFound {
+        tried: std::mem::take(tried),
+    })
+}
+
+/// The folder of runs of the project at `folder`: of two, the one that holds the run, else the one
+/// that holds any runs, else the newer.
+fn below(folder: &Path, hints: &Hints, tried: &mut Vec<String>) -> Option<PathBuf> {
+    let places: Vec<PathBuf> = PLACES.iter().map(|place| folder.join(place)).collect();
+    let found: Vec<&PathBuf> = places.iter().filter(|place| place.is_dir()).collect();
+    if found.is_empty() {
+        tried.extend(places.iter().map(|place| place.display().to_string()));
+        return None;
+    }
+    let holds_run = |place: &Path| {
+        hints
+            .run_id
+            .as_ref()
+            .is_some_and(|run_id| place.join(run_id.as_str()).is_dir())
+    };
+    let holds_any = |place: &Path| {
+        fs::read_dir(place).is_ok_and(|mut entries| {
+            entries.any(|entry| {
+                entry.is_ok_and(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            })
+        })
+    };
+    let chosen = found
+        .iter()
+        .find(|place| holds_run(place))
+        .or_else(|| found.iter().find(|place| holds_any(place)))
+        .or(found.first());
+    chosen.map(|place| place.to_path_buf())
+}

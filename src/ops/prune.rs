@@ -1,0 +1,83 @@
+//! Drops checkpoints of a run by policy.
+//!
+//! The registry forgets them first, then they go: a kill in between leaves checkpoints without an
+//! entry, never entries without a checkpoint.
+
+use std::collections::HashSet;
+
+use crate::error::Result;
+use crate::model::manifest::Check;
+use crate::model::retention::{Retention, Verdict};
+use crate::model::time::to_iso;
+use crate::ops::Context;
+use crate::ops::create::{parse_registry, read_registry, registry_of};
+use crate::ops::registration::Plan;
+use crate::store::manifests::{self, Scan};
+use crate::store::publish::{Staged, remove};
+
+/// What the policy says of one checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The checkpoint.
+    pub checkpoint_id: String,
+    /// Whether it stays, and why.
+    pub verdict: Verdict,
+    /// Its manifest's size in bytes; 0 for a damaged one.
+    pub size: u64,
+}
+
+/// Drops what the policy does not keep. With `dry_run` it only decides.
+pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Result<Vec<Decision>> {
+    if dry_run {
+        context.run.check(context.disk)?;
+        let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+        return Ok(decide(&scan, retention));
+    }
+    let (_lock, _) = context.begin()?;
+    let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let decisions = decide(&scan, retention);
+    let dropped: HashSet<&str> = decisions
+        .iter()
+        .filter(|decision| decision.verdict == Verdict::Drop)
+        .map(|decision| decision.checkpoint_id.as_str())
+        .collect();
+    context.cancel.check()?;
+    if let Some(bytes) = read_registry(context)? {
+        let json = parse_registry(context, &bytes)?;
+        let registry = registry_of(context, &json)?;
+        let plan = Plan::new(registry, &scan, &dropped);
+        if plan.dangling || !plan.missing.is_empty() {
+            let now = to_iso(context.now_ms);
+            let bytes = registry
+                .edited(&|id| plan.is_gone(id), &plan.missing, Some(&now))
+                .to_pretty();
+            Staged::write(context.disk, context.run.staged("registry"), &[&bytes])?
+                .publish_over(&context.run.registry())?;
+        }
+    }
+    for good in &scan.good {
+        if dropped.contains(good.header.checkpoint_id.as_str()) {
+            remove(context.disk, &good.path)?;
+        }
+    }
+    Ok(decisions)
+}
+
+fn decide(scan: &Scan, retention: Retention) -> Vec<Decision> {
+    let verdicts = retention.judge(scan.good.len());
+    let good = scan
+        .good
+        .iter()
+        .zip(verdicts)
+        .map(|(good, verdict)| Decision {
+            checkpoint_id: good.header.checkpoint_id.to_string(),
+            verdict,
+            size: good.size,
+        });
+    let damaged = scan.damaged.iter().map(|damaged| Decision {
+        checkpoint_id: damaged.name.clone(),
+        verdict: Verdict::KeepDamaged,
+        size: 0,
+    });
+    good.chain(damaged).collect()
+}

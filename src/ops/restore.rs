@@ -1,0 +1,256 @@
+//! Puts a run back to a checkpoint.
+//!
+//! Everything is read and checked before anything is written; then all files are replaced as one
+//! (see [`crate::store::journal`]). A damaged `run.json` or registry does not matter: both come from
+//! the checkpoint.
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, Skipped};
+use crate::model::damage::Damage;
+use crate::model::ids::CheckpointId;
+use crate::model::json::{Json, MAX_DEPTH, Value};
+use crate::model::manifest::{self, Check, Opened, RunFile};
+use crate::model::run_record::{self, new_updated_at};
+use crate::model::step::Step;
+use crate::ops::{Context, not_found};
+use crate::store::journal::{self, Recovered, Target};
+use crate::store::manifests::{self, Scan};
+use crate::store::runner_lock::RunnerLock;
+
+/// Which checkpoint to restore.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choice {
+    /// The newest good one.
+    Newest,
+    /// The newest good one of that step.
+    Step(Step),
+    /// This one and no other.
+    Id(CheckpointId),
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The checkpoint that was restored.
+    pub checkpoint_id: CheckpointId,
+    /// Its step.
+    pub step: Step,
+    /// Its creation time, ISO 8601.
+    pub timestamp: String,
+    /// How many artifacts the restored registry names.
+    pub artifacts_restored: u64,
+    /// The files that were replaced or made, relative to the run's folder.
+    pub files: Vec<String>,
+    /// How a person goes on.
+    pub recovery_instructions: Vec<String>,
+    /// Damaged checkpoints that were passed over; none if one was asked for by id.
+    pub skipped: Vec<Skipped>,
+    /// Whether a killed restore was found and finished or undone first.
+    pub recovered: Recovered,
+    /// The manifest's bytes.
+    pub manifest: Vec<u8>,
+}
+
+/// Which checkpoint was restored last: the parent of the next one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Restored {
+    pub(super) checkpoint_id: String,
+    /// The highest sequence at that time.
+    pub(super) after_sequence: u64,
+}
+
+impl Restored {
+    /// `None` if nothing was ever restored; the note only serves to name a parent, so one that
+    /// can't be read is as good as none.
+    pub(super) fn read(context: &Context<'_>) -> Option<Self> {
+        let bytes = context.disk.read(&context.run.restored(), 4096).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// Restores a checkpoint.
+pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
+    let (_lock, recovered) = context.begin_anyway()?;
+    let mut unreadable_journal = false;
+    let recovered = match recovered {
+        Ok(recovered) => recovered,
+        // What the journal meant to write is about to be written anew.
+        Err(Error::JournalDamaged { .. }) => {
+            unreadable_journal = true;
+            Recovered::Nothing
+        }
+        Err(error) => return Err(error),
+    };
+    let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let mut skipped: Vec<Skipped> = scan
+        .damaged
+        .iter()
+        .map(|damaged| Skipped {
+            checkpoint_id: damaged.name.clone(),
+            damage: damaged.damage.clone(),
+        })
+        .collect();
+    let (id, bytes) = choose(context, choice, &scan, &mut skipped)?;
+
+    let damaged = |damage: Damage| Error::CheckpointDamaged {
+        run_id: context.run.run_id().to_string(),
+        checkpoint_id: id.to_string(),
+        path: context.run.manifest(&id),
+        damage,
+    };
+    let json = Json::parse(&bytes, MAX_DEPTH).map_err(|error| damaged(error.into()))?;
+    let opened = manifest::open(&json, id.as_str(), context.run.run_id()).map_err(damaged)?;
+    let (changes, artifacts_restored) = changes(context, &opened, &scan).map_err(damaged)?;
+
+    context.cancel.check()?;
+    let runner_lock =
+        RunnerLock::acquire(context.disk, context.run, context.now_ms, context.cancel)?;
+    if unreadable_journal {
+        journal::discard(context.disk, context.run)?;
+    }
+    let token = format!("restore-{}-{}", context.now_ms, std::process::id());
+    journal::replace_all(context.disk, context.run, &token, &changes)?;
+    drop(runner_lock);
+
+    let files = changes
+        .iter()
+        .filter_map(|(target, _)| match target {
+            Target::RunRecord => Some("run.json".to_owned()),
+            Target::Registry => Some("artifact-registry.json".to_owned()),
+            Target::RunFile(name) => Some(name.clone()),
+            Target::Restored => None,
+        })
+        .collect();
+    let recovery_instructions = opened.recovery_instructions();
+    let (step, timestamp) = (opened.header.step.clone(), opened.header.timestamp.clone());
+    drop(changes);
+    Ok(Outcome {
+        checkpoint_id: id,
+        step,
+        timestamp,
+        artifacts_restored,
+        files,
+        recovery_instructions,
+        skipped,
+        recovered,
+        manifest: bytes,
+    })
+}
+
+/// Finds the checkpoint and reads it.
+fn choose(
+    context: &Context<'_>,
+    choice: &Choice,
+    scan: &Scan,
+    skipped: &mut Vec<Skipped>,
+) -> Result<(CheckpointId, Vec<u8>)> {
+    let run_id = || context.run.run_id().to_string();
+    if let Choice::Id(id) = choice {
+        skipped.clear();
+        return Ok((
+            id.clone(),
+            manifests::bytes_of(context.disk, context.run, id)?,
+        ));
+    }
+    let wanted = |step: &Step| match choice {
+        Choice::Step(wanted) => step == wanted,
+        _ => true,
+    };
+    if let Some(good) = scan.good.iter().find(|good| wanted(&good.header.step)) {
+        let id = good.header.checkpoint_id.clone();
+        let bytes = manifests::bytes_of(context.disk, context.run, &id)?;
+        return Ok((id, bytes));
+    }
+    match choice {
+        _ if scan.good.is_empty() && scan.damaged.is_empty() => {
+            Err(Error::NoCheckpoint { run_id: run_id() })
+        }
+        Choice::Step(step) if !scan.good.is_empty() => {
+            let damaged = match scan.damaged.len() {
+                0 => String::new(),
+                count => format!(" ({count} damaged checkpoints were passed over)"),
+            };
+            Err(not_found(context, format!("step {step}{damaged}")))
+        }
+        _ => Err(Error::NoGoodCheckpoint {
+            run_id: run_id(),
+            skipped: std::mem::take(skipped),
+        }),
+    }
+}
+
+type Changes = Vec<(Target, Vec<u8>)>;
+
+/// The new contents of everything that a restore replaces.
+fn changes(
+    context: &Context<'_>,
+    opened: &Opened<'_>,
+    scan: &Scan,
+) -> std::result::Result<(Changes, u64), Damage> {
+    let record = opened.run_record()?;
+    let registry = opened.registry()?;
+    let on_disk = updated_at_on_disk(context);
+    let own = record
+        .get("updated_at")
+        .and_then(Value::as_str)
+        .map(std::borrow::Cow::into_owned);
+    let updated_at = new_updated_at(context.now_ms, &[own, on_disk]);
+    let record = run_record::restored(record, &opened.header.step, updated_at);
+
+    let exists = |id: &str| {
+        scan.good
+            .iter()
+            .any(|good| good.header.checkpoint_id.as_str() == id)
+            || scan.damaged.iter().any(|damaged| damaged.name == id)
+    };
+    let gone_entries = registry
+        .checkpoint_ids()
+        .iter()
+        .filter(|id| !exists(id))
+        .count();
+    let artifacts = registry.validation().total - gone_entries as u64;
+    let registry = registry.edited(&|id| !exists(id), &[], None);
+
+    let newest = scan
+        .good
+        .iter()
+        .filter_map(|good| good.header.sequence)
+        .max()
+        .unwrap_or(0);
+    let note = Restored {
+        checkpoint_id: opened.header.checkpoint_id.to_string(),
+        after_sequence: newest,
+    };
+    let mut changes = vec![
+        (Target::RunRecord, record.to_pretty()),
+        (Target::Registry, registry.to_pretty()),
+        (
+            Target::Restored,
+            serde_json::to_vec(&note).unwrap_or_default(),
+        ),
+    ];
+    for (name, file) in opened.run_files()? {
+        let content = match file {
+            RunFile::Text(text) => text.into_bytes(),
+            RunFile::Base64(text) => base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .map_err(|_| Damage::NotCheckpoint("a run file's base64 is not valid"))?,
+            RunFile::Skipped { .. } => continue,
+        };
+        changes.push((Target::RunFile(name), content));
+    }
+    Ok((changes, artifacts))
+}
+
+/// The `updated_at` of the `run.json` on the disk, if it can still be read.
+fn updated_at_on_disk(context: &Context<'_>) -> Option<String> {
+    let bytes = context
+        .disk
+        .read(&context.run.run_record(), 64 << 20)
+        .ok()?;
+    let json = Json::parse(&bytes, MAX_DEPTH).ok()?;
+    let text = json.root().get("updated_at")?.as_str()?.into_owned();
+    Some(text)
+}

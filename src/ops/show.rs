@@ -1,0 +1,38 @@
+//! Shows one checkpoint, checked.
+
+use crate::error::{Error, Result};
+use crate::model::ids::CheckpointId;
+use crate::model::manifest::{Check, Header, inspect};
+use crate::ops::Context;
+use crate::store::manifests::bytes_of;
+
+/// A checkpoint with its manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// What the manifest says of itself.
+    pub header: Header,
+    /// The manifest's path.
+    pub path: std::path::PathBuf,
+    /// The manifest's bytes.
+    pub manifest: Vec<u8>,
+}
+
+/// Reads and checks one checkpoint.
+pub fn show(context: &Context<'_>, id: &CheckpointId) -> Result<Shown> {
+    context.run.check(context.disk)?;
+    let manifest = bytes_of(context.disk, context.run, id)?;
+    let path = context.run.manifest(id);
+    match inspect(&manifest, id.as_str(), context.run.run_id(), Check::Seal) {
+        Ok(header) => Ok(Shown {
+            header,
+            path,
+            manifest,
+        }),
+        Err(damage) => Err(Error::CheckpointDamaged {
+            run_id: context.run.run_id().to_string(),
+            checkpoint_id: id.to_string(),
+            path,
+            damage,
+        }),
+    }
+}

@@ -1,0 +1,88 @@
+//! What Waymark asks of a file system.
+//!
+//! One small trait, implemented by the real disk ([`crate::store::real_disk::RealDisk`]) and by
+//! the simulated one of the tests. No call follows a symbolic link in the last component.
+//!
+//! *Limits*: paths, not directory handles: a folder that another user swaps for a link between two
+//! calls is not noticed. Whoever can do that can write the run anyway.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Directory,
+    /// A symbolic link, wherever it leads.
+    Symlink,
+    /// A socket, a pipe, a device.
+    Other,
+}
+
+/// What `lstat` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its size in bytes.
+    pub len: u64,
+    /// When its content changed last, in milliseconds since 1970.
+    pub modified_ms: i64,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: OsString,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// A new file that is being written.
+pub trait NewFile: Send {
+    /// Appends bytes.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the content durable and ends the writing.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// An exclusive lock; let go when dropped, or when the process dies.
+pub trait LockGuard: Send + fmt::Debug {}
+
+/// A file system.
+pub trait Disk: Send + Sync {
+    /// Tells what a path is, without following a link.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// Reads a regular file of at most `limit` bytes. Anything else is `InvalidInput`, a larger
+    /// file is `FileTooLarge`.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+    /// Lists a folder, in no particular order.
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+    /// Creates a folder; `AlreadyExists` if the name is taken.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Creates a new file; `AlreadyExists` if the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
+    /// Moves a file, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Moves a file to a new name; `AlreadyExists` if the name is taken.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name; `AlreadyExists` if the name is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file or a link.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock of a file, creating it; `None` while somebody else has it. The
+    /// guard's holder is written into the file for others to read.
+    fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>>;
+    /// Whether a process of this host is alive; `None` where that can't be told.
+    fn process_alive(&self, pid: u32) -> Option<bool>;
+    /// Waits a little before trying again.
+    fn pause(&self, ms: u64);
+}

@@ -1,0 +1,345 @@
+//! Several files replaced as one: all of them or none.
+//!
+//! New contents are staged and synced, the old files get a second name, then the journal is
+//! published. Its appearance is the decision: from then on the change is finished, by this process
+//! or by the next operation on the run.
+//!
+//! *Invariants*: before the journal appears nothing has changed; every target is at any moment its
+//! old or its new content, whole; a journal names only files that a restore may write.
+//!
+//! *Crash story*: no journal: staged files are leftovers, nothing happened. A journal: staged files
+//! that still lie there are renamed over their targets; those that are missing were renamed before.
+//! If staged bytes are damaged, what was replaced is put back from its second name.
+//!
+//! *Limits*: the journal protects against crashes, not against a runner that writes the same files
+//! without its lock. The write-ahead rule is that of databases; see restic's and SQLite's designs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, IoContext, Result};
+use crate::model::manifest::is_run_file;
+use crate::store::disk::Disk;
+use crate::store::layout::{RunDir, STAGED};
+use crate::store::publish::{Staged, remove, sync_parent};
+
+const FORMAT: u32 = 1;
+const JOURNAL_MAX: u64 = 16 << 20;
+/// A run file is at most as large as a manifest.
+const CONTENT_MAX: u64 = 1 << 30;
+
+/// A file that a restore may replace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `run.json`.
+    RunRecord,
+    /// `artifact-registry.json`.
+    Registry,
+    /// Another JSON file at the top of the run's folder.
+    RunFile(String),
+    /// Waymark's own note of which checkpoint was restored last.
+    Restored,
+}
+
+impl Target {
+    fn name(&self) -> &str {
+        match self {
+            Self::RunRecord => "run.json",
+            Self::Registry => "artifact-registry.json",
+            Self::RunFile(name) => name,
+            Self::Restored => ".waymark/restored",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "run.json" => Some(Self::RunRecord),
+            "artifact-registry.json" => Some(Self::Registry),
+            ".waymark/restored" => Some(Self::Restored),
+            name => is_run_file(name).then(|| Self::RunFile(name.to_owned())),
+        }
+    }
+
+    fn path(&self, run: &RunDir) -> PathBuf {
+        match self {
+            Self::RunRecord => run.run_record(),
+            Self::Registry => run.registry(),
+            Self::RunFile(name) => run.path().join(name),
+            Self::Restored => run.restored(),
+        }
+    }
+}
+
+/// The journal as it lies on the disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Journal {
+    format: u32,
+    /// BLAKE3 over the entries' JSON.
+    sum: String,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Entry {
+    target: String,
+    /// The staged file's name in Waymark's own folder.
+    staged: String,
+    /// BLAKE3 of the new content.
+    hash: String,
+    /// The old file's second name; `None` if there was no file.
+    backup: Option<String>,
+}
+
+fn sum_of(entries: &[Entry]) -> String {
+    let text = serde_json::to_vec(entries).unwrap_or_default();
+    blake3::hash(&text).to_hex().to_string()
+}
+
+/// Replaces all targets by their new contents, or none.
+///
+/// `token` makes the names of this change differ from those of any other.
+pub fn replace_all(
+    disk: &dyn Disk,
+    run: &RunDir,
+    token: &str,
+    changes: &[(Target, Vec<u8>)],
+) -> Result<()> {
+    let mut staged = Vec::with_capacity(changes.len());
+    let mut entries = Vec::with_capacity(changes.len());
+    let mut backups = Leftovers {
+        disk,
+        paths: Vec::new(),
+    };
+    for (at, (target, content)) in changes.iter().enumerate() {
+        let file = Staged::write(disk, run.staged(&format!("{token}-{at}")), &[content])?;
+        let target_path = target.path(run);
+        let backup = run.staged(&format!("{token}-{at}-old"));
+        let backup = match disk.metadata(&target_path) {
+            Ok(_) => {
+                disk.link(&target_path, &backup)
+                    .context("keep a copy of", &target_path)?;
+                backups.paths.push(backup.clone());
+                Some(name_of(&backup))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("read", &target_path, error)),
+        };
+        entries.push(Entry {
+            target: target.name().to_owned(),
+            staged: name_of(file.path()),
+            hash: blake3::hash(content).to_hex().to_string(),
+            backup,
+        });
+        staged.push(file);
+    }
+    let journal = Journal {
+        format: FORMAT,
+        sum: sum_of(&entries),
+        entries,
+    };
+    let text = serde_json::to_vec_pretty(&journal).map_err(|error| Error::Internal {
+        message: error.to_string(),
+    })?;
+    // One sync makes all staged names and backups durable together with the journal's.
+    let mut file = Staged::write(disk, run.staged(&format!("{token}-journal")), &[&text])?;
+    match file.publish_new(&run.journal()) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Error::Internal {
+                message: "a journal was not recovered".to_owned(),
+            });
+        }
+        // Visible, but perhaps not durable: finishing it is right either way.
+        Err(Error::NotDurable { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    for file in staged {
+        file.keep();
+    }
+    backups.paths.clear();
+    match finish(disk, run, &journal.entries) {
+        Ok(()) => {}
+        Err(error) => {
+            // Back to the state before; if even that fails, the next operation finishes it.
+            undo(disk, run, &journal.entries)?;
+            clear(disk, run, &journal.entries)?;
+            return Err(error);
+        }
+    }
+    clear(disk, run, &journal.entries)
+}
+
+/// Second names that nobody needs when the change does not come about.
+struct Leftovers<'a> {
+    disk: &'a dyn Disk,
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Leftovers<'_> {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            let _ = self.disk.remove_file(path);
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// What recovery found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// Nothing was under way.
+    Nothing,
+    /// An unfinished restore was finished.
+    Finished,
+    /// An unfinished restore could not be finished and was undone.
+    Undone,
+}
+
+/// Finishes or undoes what a killed restore left behind, and removes leftovers. The caller holds
+/// the run's lock.
+pub fn recover(disk: &dyn Disk, run: &RunDir) -> Result<Recovered> {
+    let recovered = match read(disk, run)? {
+        None => Recovered::Nothing,
+        Some(entries) => {
+            let done = if staged_are_whole(disk, run, &entries)? {
+                finish(disk, run, &entries)?;
+                Recovered::Finished
+            } else {
+                undo(disk, run, &entries)?;
+                Recovered::Undone
+            };
+            clear(disk, run, &entries)?;
+            done
+        }
+    };
+    sweep(disk, run)?;
+    Ok(recovered)
+}
+
+/// Throws a journal away that can't be read; the caller is about to replace everything it named.
+pub fn discard(disk: &dyn Disk, run: &RunDir) -> Result<()> {
+    remove(disk, &run.journal())?;
+    sync_parent(disk, &run.journal())?;
+    sweep(disk, run)
+}
+
+fn read(disk: &dyn Disk, run: &RunDir) -> Result<Option<Vec<Entry>>> {
+    let path = run.journal();
+    let bytes = match disk.read(&path, JOURNAL_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    let damaged = |reason: String| Error::JournalDamaged {
+        path: path.clone(),
+        reason,
+    };
+    let journal: Journal =
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if journal.format != FORMAT {
+        return Err(damaged(format!(
+            "its format {} is not known",
+            journal.format
+        )));
+    }
+    if sum_of(&journal.entries) != journal.sum {
+        return Err(damaged("its checksum does not hold".to_owned()));
+    }
+    let ours = |name: &str| name.starts_with(STAGED) && !name.contains(['/', '\\']);
+    for entry in &journal.entries {
+        if Target::parse(&entry.target).is_none()
+            || !ours(&entry.staged)
+            || entry.backup.as_deref().is_some_and(|name| !ours(name))
+        {
+            return Err(damaged(format!("it names {:?}", entry.target)));
+        }
+    }
+    Ok(Some(journal.entries))
+}
+
+fn staged_are_whole(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<bool> {
+    for entry in entries {
+        let path = run.private().join(&entry.staged);
+        match disk.read(&path, CONTENT_MAX) {
+            Ok(bytes) if *blake3::hash(&bytes).to_hex() == *entry.hash => {}
+            Ok(_) => return Ok(false),
+            // It was renamed over its target already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("read", &path, error)),
+        }
+    }
+    Ok(true)
+}
+
+fn target_of(run: &RunDir, entry: &Entry) -> PathBuf {
+    // Checked when the journal was read or made.
+    Target::parse(&entry.target).map_or_else(|| run.restored(), |target| target.path(run))
+}
+
+fn finish(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
+        let (from, to) = (run.private().join(&entry.staged), target_of(run, entry));
+        match disk.rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("publish", &to, error));
+            }
+            _ => {}
+        }
+    }
+    sync_parent(disk, &run.run_record())?;
+    sync_parent(disk, &run.restored())
+}
+
+fn undo(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
+        let to = target_of(run, entry);
+        if let Some(backup) = &entry.backup {
+            // Still there only if this entry was not undone before.
+            match disk.rename(&run.private().join(backup), &to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("put back", &to, error));
+                }
+                _ => {}
+            }
+        } else if let Err(error) = disk.metadata(&run.private().join(&entry.staged))
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            remove(disk, &to)?;
+        }
+    }
+    sync_parent(disk, &run.run_record())?;
+    sync_parent(disk, &run.restored())
+}
+
+/// Removes the journal first, so that nothing it names is used again, then the rest.
+fn clear(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
+    remove(disk, &run.journal())?;
+    sync_parent(disk, &run.journal())?;
+    for entry in entries {
+        // Leftovers from here on; the next operation would remove them.
+        let _ = disk.remove_file(&run.private().join(&entry.staged));
+        if let Some(backup) = &entry.backup {
+            let _ = disk.remove_file(&run.private().join(backup));
+        }
+    }
+    Ok(())
+}
+
+/// Removes what killed operations staged. Whoever holds the run's lock owns all of it.
+fn sweep(disk: &dyn Disk, run: &RunDir) -> Result<()> {
+    let folder = run.private();
+    for entry in disk.list(&folder).context("read", &folder)? {
+        if entry.name.to_string_lossy().starts_with(STAGED) {
+            remove(disk, &folder.join(&entry.name))?;
+        }
+    }
+    Ok(())
+}

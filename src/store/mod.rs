@@ -1,0 +1,14 @@
+//! Durable state: where files lie, how bytes reach the disk, who may write.
+//!
+//! This folder promises durability and decides nothing: it does not know why something is written.
+//! Everything below goes through [`disk::Disk`], so that tests can put a disk under it that loses,
+//! reorders and refuses.
+
+pub mod disk;
+pub mod journal;
+pub mod layout;
+pub mod lock;
+pub mod manifests;
+pub mod publish;
+pub mod real_disk;
+pub mod runner_lock;

@@ -1,0 +1,225 @@
+//! The file system of this machine.
+//!
+//! *Invariants*: no call follows a link in the last component; a file that was finished is on the
+//! disk (`fsync`; `F_FULLFSYNC` on macOS, by the standard library).
+//!
+//! *Crash story*: none of its own; every call either happened or did not.
+//!
+//! *Limits*: Windows can't open a folder to sync it, NTFS journals names by itself; there
+//! `sync_dir` does nothing. The errors of `close` are not asked for: after a successful `fsync`
+//! there is nothing left to write.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile};
+
+/// The file system of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+struct RealFile(File);
+
+impl NewFile for RealFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct RealLock(#[allow(dead_code, reason = "held for its lock, which closing lets go")] File);
+
+impl LockGuard for RealLock {}
+
+fn kind(kind: fs::FileType) -> EntryKind {
+    if kind.is_symlink() {
+        EntryKind::Symlink
+    } else if kind.is_file() {
+        EntryKind::File
+    } else if kind.is_dir() {
+        EntryKind::Directory
+    } else {
+        EntryKind::Other
+    }
+}
+
+/// Open flags under which a link fails and a pipe does not block.
+fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed())
+    }
+    #[cfg(not(unix))]
+    options
+}
+
+impl Disk for RealDisk {
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let found = fs::symlink_metadata(path)?;
+        let modified = found.modified()?;
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Ok(Metadata {
+            kind: kind(found.file_type()),
+            len: found.len(),
+            modified_ms: modified
+                .duration_since(UNIX_EPOCH)
+                .map_or_else(|before| -ms(before.duration()), ms),
+        })
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        #[cfg(not(unix))]
+        if fs::symlink_metadata(path)?.is_symlink() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut file = careful(OpenOptions::new().read(true))
+            .open(path)
+            .map_err(|error| {
+                // ELOOP: the last component is a link.
+                #[cfg(unix)]
+                if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+                    return io::ErrorKind::InvalidInput.into();
+                }
+                error
+            })?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if found.len() > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 1);
+        // The file may grow while it is read.
+        (&mut file).take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        fs::read_dir(path)?
+            .map(|entry| {
+                let entry = entry?;
+                Ok(Entry {
+                    name: entry.file_name(),
+                    kind: kind(entry.file_type()?),
+                })
+            })
+            .collect()
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(()),
+                // File systems that don't know the flag.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        fs::hard_link(from, to)?;
+        fs::remove_file(from)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::hard_link(from, to) {
+            // File systems without hard links (exFAT, some network shares): a copy serves as well.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                if fs::symlink_metadata(to).is_ok() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                fs::copy(from, to)?;
+                File::open(to)?.sync_all()
+            }
+            result => result,
+        }
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            File::open(path)?.sync_all()
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = path;
+            Ok(())
+        }
+    }
+
+    fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = careful(&mut options).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // Only for people and error texts; the lock itself is the kernel's. A full disk must not
+        // keep anyone from working, so a failure here is no failure.
+        let mut current = String::new();
+        let _ = file.read_to_string(&mut current);
+        if current != holder {
+            let _ = file.set_len(0).and_then(|()| file.rewind());
+            let _ = file.write_all(holder.as_bytes());
+        }
+        Ok(Some(Box::new(RealLock(file))))
+    }
+
+    fn process_alive(&self, pid: u32) -> Option<bool> {
+        #[cfg(unix)]
+        {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+            Some(match rustix::process::test_kill_process(pid) {
+                Ok(()) => true,
+                Err(error) => error != rustix::io::Errno::SRCH,
+            })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = pid;
+            None
+        }
+    }
+
+    fn pause(&self, ms: u64) {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+}
