@@ -33,4 +33,4 @@ pub mod ops;
 pub mod store;
 
 #[cfg(feature = "napi")]
-mod binding;
+pub mod binding;

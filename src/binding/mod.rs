@@ -1,1 +1,329 @@
+//! The Node boundary: converts arguments, calls one verb, converts the result.
+//!
+//! This folder promises to decide nothing about checkpoints, to be the only code that names napi,
+//! and that neither an error nor a panic below ever takes Node down: both arrive as a [`Failure`]
+//! value, which the JavaScript layer throws with a stack of its own.
+//!
+//! Every verb exists twice: `verb` runs on libuv's pool and gives a promise, `verbSync` blocks and
+//! works in `process.on('exit')`.
 
+mod convert;
+mod job;
+mod types;
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use napi::Either;
+use napi::bindgen_prelude::AsyncTask;
+use napi_derive::napi;
+
+use crate::error::Result;
+use crate::model::cancel::Cancel;
+use crate::model::ids::{CheckpointId, RunId};
+use crate::ops::{self, Context};
+use crate::store::layout::RunDir;
+use crate::store::real_disk::RealDisk;
+use convert::{choice, cleanup_request, create_request, hints, retention};
+use job::{Job, now};
+use types::{
+    CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, Failure, Listing, Place,
+    PruneOutcome, RestoreOutcome, RestoreRequest, ShowOutcome,
+};
+
+/// Asks running operations to stop; nothing is changed by an operation that stops.
+#[napi]
+#[derive(Debug, Default)]
+pub struct CancelToken(Cancel);
+
+#[napi]
+impl CancelToken {
+    /// A token that asks nothing yet.
+    #[napi(constructor)]
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks every operation that was given this token to stop.
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+fn clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Finds a run and hands it to a verb.
+fn on_run<T>(
+    place: Place,
+    run_id: &str,
+    cancel: &Cancel,
+    verb: impl FnOnce(&Context<'_>) -> Result<T>,
+) -> Result<T> {
+    let run_id = RunId::parse(run_id)?;
+    let runs_dir = ops::locate::locate(&hints(place, Some(run_id.clone())))?;
+    let run = RunDir::new(&runs_dir, run_id);
+    verb(&Context { disk: &RealDisk, run: &run, now_ms: clock(), cancel })
+}
+
+fn token(cancel: Option<&CancelToken>) -> Cancel {
+    cancel.map(|token| token.0.clone()).unwrap_or_default()
+}
+
+type Reply<T> = Either<Failure, T>;
+type Pending<T, J> = AsyncTask<Job<T, J>>;
+
+/// Finds the folder of runs; the absolute path.
+#[napi(ts_return_type = "Failure | string")]
+#[must_use]
+pub fn locate_sync(place: Place, run_id: Option<String>) -> Reply<String> {
+    now(|| {
+        let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
+        let found = ops::locate::locate(&hints(place, run_id))?;
+        Ok(found.to_string_lossy().into_owned())
+    })
+}
+
+fn create_work(
+    place: Place,
+    run_id: String,
+    request: CreateRequest,
+    state: String,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<ops::create::Created> + Send {
+    move || {
+        let request = create_request(request, state.as_bytes())?;
+        on_run(place, &run_id, &cancel, |context| ops::create::create(context, &request))
+    }
+}
+
+/// Takes a checkpoint. `state` is JSON text.
+#[napi(ts_return_type = "Failure | CreateOutcome")]
+#[must_use]
+pub fn create_sync(
+    place: Place,
+    run_id: String,
+    request: CreateRequest,
+    state: String,
+) -> Reply<CreateOutcome> {
+    now(create_work(place, run_id, request, state, Cancel::default()))
+}
+
+/// Takes a checkpoint. `state` is JSON text.
+#[napi(ts_return_type = "Promise<Failure | CreateOutcome>")]
+#[must_use]
+pub fn create(
+    place: Place,
+    run_id: String,
+    request: CreateRequest,
+    state: String,
+    cancel: Option<&CancelToken>,
+) -> Pending<ops::create::Created, CreateOutcome> {
+    Job::task(create_work(place, run_id, request, state, token(cancel)))
+}
+
+fn restore_work(
+    place: Place,
+    run_id: String,
+    request: RestoreRequest,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<ops::restore::Outcome> + Send {
+    move || {
+        let choice = choice(request)?;
+        on_run(place, &run_id, &cancel, |context| ops::restore::restore(context, &choice))
+    }
+}
+
+/// Puts a run back to a checkpoint.
+#[napi(ts_return_type = "Failure | RestoreOutcome")]
+#[must_use]
+pub fn restore_sync(
+    place: Place,
+    run_id: String,
+    request: RestoreRequest,
+) -> Reply<RestoreOutcome> {
+    now(restore_work(place, run_id, request, Cancel::default()))
+}
+
+/// Puts a run back to a checkpoint.
+#[napi(ts_return_type = "Promise<Failure | RestoreOutcome>")]
+#[must_use]
+pub fn restore(
+    place: Place,
+    run_id: String,
+    request: RestoreRequest,
+    cancel: Option<&CancelToken>,
+) -> Pending<ops::restore::Outcome, RestoreOutcome> {
+    Job::task(restore_work(place, run_id, request, token(cancel)))
+}
+
+type Scan = crate::store::manifests::Scan;
+
+fn list_work(
+    place: Place,
+    run_id: String,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<Scan> + Send {
+    move || on_run(place, &run_id, &cancel, ops::list::list)
+}
+
+/// Lists the checkpoints of a run, newest first, and the damaged ones.
+#[napi(ts_return_type = "Failure | Listing")]
+#[must_use]
+pub fn list_sync(place: Place, run_id: String) -> Reply<Listing> {
+    now(list_work(place, run_id, Cancel::default()))
+}
+
+/// Lists the checkpoints of a run, newest first, and the damaged ones.
+#[napi(ts_return_type = "Promise<Failure | Listing>")]
+#[must_use]
+pub fn list(place: Place, run_id: String, cancel: Option<&CancelToken>) -> Pending<Scan, Listing> {
+    Job::task(list_work(place, run_id, token(cancel)))
+}
+
+fn show_work(
+    place: Place,
+    run_id: String,
+    checkpoint_id: String,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<ops::show::Shown> + Send {
+    move || {
+        let id = CheckpointId::parse(&checkpoint_id)?;
+        on_run(place, &run_id, &cancel, |context| ops::show::show(context, &id))
+    }
+}
+
+/// Reads one checkpoint, checked.
+#[napi(ts_return_type = "Failure | ShowOutcome")]
+#[must_use]
+pub fn show_sync(place: Place, run_id: String, checkpoint_id: String) -> Reply<ShowOutcome> {
+    now(show_work(place, run_id, checkpoint_id, Cancel::default()))
+}
+
+/// Reads one checkpoint, checked.
+#[napi(ts_return_type = "Promise<Failure | ShowOutcome>")]
+#[must_use]
+pub fn show(
+    place: Place,
+    run_id: String,
+    checkpoint_id: String,
+    cancel: Option<&CancelToken>,
+) -> Pending<ops::show::Shown, ShowOutcome> {
+    Job::task(show_work(place, run_id, checkpoint_id, token(cancel)))
+}
+
+fn verify_work(
+    place: Place,
+    run_id: String,
+    checkpoint_id: Option<String>,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<Scan> + Send {
+    move || {
+        let id = checkpoint_id.as_deref().map(CheckpointId::parse).transpose()?;
+        on_run(place, &run_id, &cancel, |context| ops::verify::verify(context, id.as_ref()))
+    }
+}
+
+/// Checks the checksums of all checkpoints of a run, or of one.
+#[napi(ts_return_type = "Failure | Listing")]
+#[must_use]
+pub fn verify_sync(place: Place, run_id: String, checkpoint_id: Option<String>) -> Reply<Listing> {
+    now(verify_work(place, run_id, checkpoint_id, Cancel::default()))
+}
+
+/// Checks the checksums of all checkpoints of a run, or of one.
+#[napi(ts_return_type = "Promise<Failure | Listing>")]
+#[must_use]
+pub fn verify(
+    place: Place,
+    run_id: String,
+    checkpoint_id: Option<String>,
+    cancel: Option<&CancelToken>,
+) -> Pending<Scan, Listing> {
+    Job::task(verify_work(place, run_id, checkpoint_id, token(cancel)))
+}
+
+type Decisions = Vec<ops::prune::Decision>;
+
+fn prune_work(
+    place: Place,
+    run_id: String,
+    keep_last: f64,
+    dry_run: bool,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<Decisions> + Send {
+    move || {
+        let retention = retention(keep_last)?;
+        on_run(place, &run_id, &cancel, |context| ops::prune::prune(context, retention, dry_run))
+    }
+}
+
+/// Drops all checkpoints of a run but the newest `keepLast`.
+#[napi(ts_return_type = "Failure | PruneOutcome")]
+#[must_use]
+pub fn prune_sync(
+    place: Place,
+    run_id: String,
+    keep_last: f64,
+    dry_run: bool,
+) -> Reply<PruneOutcome> {
+    now(prune_work(place, run_id, keep_last, dry_run, Cancel::default()))
+}
+
+/// Drops all checkpoints of a run but the newest `keepLast`.
+#[napi(ts_return_type = "Promise<Failure | PruneOutcome>")]
+#[must_use]
+pub fn prune(
+    place: Place,
+    run_id: String,
+    keep_last: f64,
+    dry_run: bool,
+    cancel: Option<&CancelToken>,
+) -> Pending<Decisions, PruneOutcome> {
+    Job::task(prune_work(place, run_id, keep_last, dry_run, token(cancel)))
+}
+
+fn cleanup_work(
+    place: Place,
+    request: CleanupRequest,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<ops::cleanup::Outcome> + Send {
+    move || {
+        let run_id = request.run_id.as_deref().map(RunId::parse).transpose()?;
+        let runs_dir: PathBuf = ops::locate::locate(&hints(place, run_id))?;
+        let request = cleanup_request(request, &runs_dir)?;
+        ops::cleanup::cleanup(&RealDisk, &runs_dir, &request, clock(), &cancel)
+    }
+}
+
+/// Drops old failed runs.
+#[napi(ts_return_type = "Failure | CleanupOutcome")]
+#[must_use]
+pub fn cleanup_sync(place: Place, request: CleanupRequest) -> Reply<CleanupOutcome> {
+    now(cleanup_work(place, request, Cancel::default()))
+}
+
+/// Drops old failed runs.
+#[napi(ts_return_type = "Promise<Failure | CleanupOutcome>")]
+#[must_use]
+pub fn cleanup(
+    place: Place,
+    request: CleanupRequest,
+    cancel: Option<&CancelToken>,
+) -> Pending<ops::cleanup::Outcome, CleanupOutcome> {
+    Job::task(cleanup_work(place, request, token(cancel)))
+}
+
+/// Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`.
+#[napi(ts_return_type = "Failure | string")]
+#[must_use]
+pub fn recover_sync(place: Place, run_id: String) -> Reply<String> {
+    now(move || {
+        on_run(place, &run_id, &Cancel::default(), ops::recover)
+            .map(|recovered| convert::recovered(recovered).to_owned())
+    })
+}

@@ -1,0 +1,342 @@
+import type {
+  CheckpointInfo,
+  CleanedRun,
+  CleanupOutcome,
+  CreateOutcome,
+  DamagedCheckpoint,
+  LeftRun,
+  Listing,
+  PruneOutcome,
+  RestoreOutcome,
+  RetentionDecision,
+  SkippedCheckpoint,
+} from './native.js';
+
+export type {
+  CheckpointInfo,
+  CleanedRun,
+  CleanupOutcome,
+  DamagedCheckpoint,
+  LeftRun,
+  PruneOutcome,
+  RetentionDecision,
+  SkippedCheckpoint,
+};
+
+/** A step: its number as given (0, 1, 1.5 …), or its name. */
+export type Step = number | string;
+
+/** A JSON object. */
+export type JsonObject = { [key: string]: any };
+
+/**
+ * A checkpoint's manifest, as it lies in `checkpoints/<checkpoint_id>.json`. The members are
+ * described in `docs/format.md`.
+ */
+export interface Checkpoint {
+  checkpoint_id: string;
+  run_id: string;
+  workflow_id: string | null;
+  step: Step;
+  /** When it was taken, ISO 8601 with milliseconds, UTC. */
+  timestamp: string;
+  /** `run.json` at the checkpoint. */
+  run_record: JsonObject;
+  /** `artifact-registry.json` at the checkpoint, before the checkpoint itself was entered. */
+  artifact_registry: JsonObject;
+  /** What the caller gave. */
+  step_state: any;
+  /** The names of all artifacts in the registry. */
+  artifacts_at_checkpoint: string[];
+  validation_summary: {
+    total_artifacts: number;
+    validated_artifacts: number;
+    failed_validations: number;
+  };
+  /** Four sentences for a person. */
+  recovery_instructions: string[];
+  /** The other JSON files at the top of the run's folder; absent in checkpoints of other tools. */
+  run_files?: {
+    [name: string]: { text: string } | { base64: string } | { skipped: string; size: number };
+  };
+  /** Absent in checkpoints of other tools. */
+  waymark?: { format: number; sequence: number; parent_checkpoint_id: string | null };
+  metadata: {
+    /** SHA-256 over the compact JSON of everything but `metadata`, lower-case hex. */
+    checksum: string;
+    created_by: string;
+    version: string;
+    /** BLAKE3 over the file's bytes before `metadata`; absent in checkpoints of other tools. */
+    seal?: string;
+  };
+}
+
+/** What `restoreFromCheckpoint` gives. */
+export interface RestoredCheckpoint {
+  checkpoint: Checkpoint;
+  /** The checkpoint's step: the one that was done. */
+  restored_step: Step;
+  /** How many artifacts the restored registry names. */
+  artifacts_restored: number;
+  recovery_instructions: string[];
+  /** Damaged checkpoints that were passed over; empty if one was asked for by id. */
+  skipped: SkippedCheckpoint[];
+}
+
+/** A row of `listCheckpoints`. */
+export interface ListedCheckpoint {
+  checkpoint_id: string;
+  /** Absent for a damaged one. */
+  step?: Step;
+  /** Absent for a damaged one. */
+  timestamp?: string;
+  /** The manifest's absolute path. */
+  path: string;
+  /** Only for a damaged one: the kind of damage. */
+  damage?: string;
+  /** Only for a damaged one: what is wrong, in words. */
+  message?: string;
+}
+
+/**
+ * Takes a checkpoint of a run after a step was done, keeps the newest five, and enters it in the
+ * run's registry. When the promise is fulfilled, the checkpoint survives power loss.
+ *
+ * @param runId the run; its folder is found from the main script's place (see `docs/runner.md`)
+ * @param step the step's number, or its name; text that spells a number is that number
+ * @param stepState anything `JSON.stringify` accepts, up to 64 MiB; default `{}`
+ * @returns the manifest; its large members are parsed when they are first looked at
+ * @throws {WaymarkError} `ERR_RUN_ID_INVALID`, `ERR_STEP_INVALID`, `ERR_STATE_NOT_JSON`,
+ * `ERR_STATE_TOO_DEEP`, `ERR_STATE_TOO_LARGE`, `ERR_RUNS_DIR_NOT_FOUND`, `ERR_RUN_NOT_FOUND`,
+ * `ERR_RUN_RECORD_MISSING`, `ERR_RUN_RECORD_DAMAGED`, `ERR_REGISTRY_DAMAGED`, `ERR_RUN_BUSY`,
+ * `ERR_PATH_SYMLINK`, `ERR_RUN_READ_ONLY`, `ERR_DISK_FULL`, `ERR_NOT_DURABLE`, `ERR_IO`
+ */
+export declare function createCheckpoint(
+  runId: string,
+  step: Step,
+  stepState?: unknown,
+): Promise<Checkpoint>;
+
+/**
+ * Puts a run back to a checkpoint: `run.json` (with the checkpoint's step, `in_progress` and a new
+ * `updated_at`), the registry, and the other JSON files at the top of the run's folder. All of them
+ * or none, whatever happens meanwhile.
+ *
+ * @param runId the run
+ * @param checkpointId the checkpoint; without it, the newest good one
+ * @throws {WaymarkError} `ERR_CHECKPOINT_NOT_FOUND` (`Checkpoint not found: <id>`),
+ * `ERR_CHECKPOINT_DAMAGED` (`Checkpoint integrity check failed: <why>`), `ERR_NO_CHECKPOINT`,
+ * `ERR_NO_GOOD_CHECKPOINT`, `ERR_RUN_ID_INVALID`, `ERR_CHECKPOINT_ID_INVALID`, `ERR_RUN_NOT_FOUND`,
+ * `ERR_RUNS_DIR_NOT_FOUND`, `ERR_RUN_BUSY`, `ERR_RUN_LOCKED`, `ERR_PATH_SYMLINK`,
+ * `ERR_RUN_READ_ONLY`, `ERR_DISK_FULL`, `ERR_NOT_DURABLE`, `ERR_IO`
+ */
+export declare function restoreFromCheckpoint(
+  runId: string,
+  checkpointId?: string | null,
+): Promise<RestoredCheckpoint>;
+
+/**
+ * Lists the checkpoints of a run that can be restored, newest first; `[]` for an unknown run.
+ *
+ * @param options `includeDamaged`: also give those that can't, at the end, with `damage` and
+ * `message`; default false
+ * @throws {WaymarkError} `ERR_RUN_ID_INVALID`, `ERR_RUNS_DIR_NOT_FOUND`, `ERR_PATH_SYMLINK`, `ERR_IO`
+ */
+export declare function listCheckpoints(
+  runId: string,
+  options?: { includeDamaged?: boolean },
+): Promise<ListedCheckpoint[]>;
+
+/** Options that every asynchronous method takes. */
+export interface SignalOptions {
+  /** Stops the operation before its visible moment; it then rejects with `ERR_ABORTED`. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@link CheckpointManager}. */
+export interface CheckpointManagerOptions {
+  /** The folder that holds all runs. Default: found, see `docs/runner.md`. */
+  runsDir?: string;
+  /** The project's folder, below which the runs are looked for. Default: found. */
+  root?: string;
+  /** How many checkpoints of a run stay. Default 5. */
+  keepLast?: number | 'all';
+  /** The largest step state, in bytes. Default 64 MiB. */
+  maxStateBytes?: number;
+}
+
+/** Options of `create`. */
+export interface CreateOptions extends SignalOptions {
+  /** How many checkpoints of the run stay. Default: the manager's. */
+  keepLast?: number | 'all';
+  /** The largest step state, in bytes. Default: the manager's. */
+  maxStateBytes?: number;
+}
+
+/** Options of `restore`: an id, a step, or (neither) the newest good checkpoint. */
+export interface RestoreOptions extends SignalOptions {
+  /** This one and no other. */
+  checkpointId?: string;
+  /** The newest good one of this step. */
+  step?: Step;
+}
+
+/** Options of `list`. */
+export interface ListOptions extends SignalOptions {
+  /** Also give damaged ones, at the end. Default false. */
+  includeDamaged?: boolean;
+}
+
+/** Options of `verify`. */
+export interface VerifyOptions extends SignalOptions {
+  /** Only this one. Default: all of the run. */
+  checkpointId?: string;
+}
+
+/** Options of `prune`. */
+export interface PruneOptions extends SignalOptions {
+  /** How many stay. Default: the manager's. */
+  keepLast?: number | 'all';
+  /** Decide, but drop nothing. Default false. */
+  dryRun?: boolean;
+}
+
+/** Options of `cleanup`. */
+export interface CleanupOptions extends SignalOptions {
+  /** Only this run. */
+  runId?: string;
+  /**
+   * Only runs of these statuses: `failed`, `error`, `cancelled`, `completed`, `handed_off`,
+   * `pending`. Default `['failed']`.
+   */
+  statuses?: string[];
+  /** Only runs whose last update is older, in days. Default 7. */
+  maxAgeDays?: number;
+  /** Decide, but drop nothing. Default false. */
+  dryRun?: boolean;
+  /** Whether a Markdown report is written. Default true. */
+  report?: boolean;
+  /** Where it goes. Default `.claude/context/reports/checkpoint-cleanup-report.md`. */
+  reportPath?: string;
+}
+
+/** A checkpoint that was taken. */
+export type CreateResult = Omit<CreateOutcome, 'manifest'> & {
+  runId: string;
+  step: Step;
+  /** The manifest; parsed when it is first looked at. */
+  readonly checkpoint: Checkpoint;
+};
+
+/** What a restore did. */
+export type RestoreResult = Omit<RestoreOutcome, 'manifest'> & {
+  /** The manifest; parsed when it is first looked at. */
+  readonly checkpoint: Checkpoint;
+};
+
+/** A checkpoint with its content. */
+export type ShowResult = CheckpointInfo & { checkpoint: Checkpoint };
+
+/** What a verification found. */
+export type VerifyResult = Listing & {
+  /** True if no checkpoint is damaged. */
+  ok: boolean;
+};
+
+/**
+ * Everything Waymark does, for one project. It holds no resources: there is nothing to close.
+ *
+ * Asynchronous methods leave the event loop free; their `…Sync` twins block, and work in
+ * `process.on('exit')`. Options are checked strictly: `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID`.
+ * Every method can give `ERR_RUN_ID_INVALID`, `ERR_RUNS_DIR_NOT_FOUND`, `ERR_RUN_NOT_FOUND`,
+ * `ERR_PATH_SYMLINK`, `ERR_CONFIG_INVALID`, `ERR_IO`, and the asynchronous ones `ERR_ABORTED`; those that write also
+ * `ERR_RUN_BUSY`, `ERR_RUN_READ_ONLY`, `ERR_DISK_FULL`, `ERR_NOT_DURABLE`.
+ */
+export declare class CheckpointManager {
+  /** @throws {WaymarkError} `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID` */
+  constructor(options?: CheckpointManagerOptions);
+
+  /** The folder that holds all runs, as it is found (for a run). */
+  runsDir(runId?: string): string;
+
+  /**
+   * Takes a checkpoint. Also gives `ERR_STEP_INVALID`, `ERR_STATE_NOT_JSON`, `ERR_STATE_TOO_DEEP`,
+   * `ERR_STATE_TOO_LARGE`, `ERR_RUN_RECORD_MISSING`, `ERR_RUN_RECORD_DAMAGED`,
+   * `ERR_REGISTRY_DAMAGED`, `ERR_FILE_TOO_LARGE`, `ERR_JOURNAL_DAMAGED`.
+   */
+  create(runId: string, step: Step, state?: unknown, options?: CreateOptions): Promise<CreateResult>;
+  /** Takes a checkpoint, blocking. */
+  createSync(runId: string, step: Step, state?: unknown, options?: CreateOptions): CreateResult;
+
+  /**
+   * Puts a run back to a checkpoint. Also gives `ERR_CHECKPOINT_NOT_FOUND`,
+   * `ERR_CHECKPOINT_DAMAGED`, `ERR_NO_CHECKPOINT`, `ERR_NO_GOOD_CHECKPOINT`, `ERR_RUN_LOCKED`.
+   */
+  restore(runId: string, options?: RestoreOptions): Promise<RestoreResult>;
+  /** Puts a run back to a checkpoint, blocking. */
+  restoreSync(runId: string, options?: RestoreOptions): RestoreResult;
+
+  /** Lists the checkpoints of a run, newest first; `[]` for an unknown run. */
+  list(runId: string, options: ListOptions & { includeDamaged: true }): Promise<(CheckpointInfo | DamagedCheckpoint)[]>;
+  list(runId: string, options?: ListOptions): Promise<CheckpointInfo[]>;
+  /** Lists the checkpoints of a run, blocking. */
+  listSync(runId: string, options: ListOptions & { includeDamaged: true }): (CheckpointInfo | DamagedCheckpoint)[];
+  listSync(runId: string, options?: ListOptions): CheckpointInfo[];
+
+  /** Reads one checkpoint, checked. Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`. */
+  show(runId: string, checkpointId: string, options?: SignalOptions): Promise<ShowResult>;
+  /** Reads one checkpoint, blocking. */
+  showSync(runId: string, checkpointId: string): ShowResult;
+
+  /** Computes the checksums of all checkpoints of a run, or of one. Damage is a result, no error. */
+  verify(runId: string, options?: VerifyOptions): Promise<VerifyResult>;
+  /** Computes the checksums, blocking. */
+  verifySync(runId: string, options?: VerifyOptions): VerifyResult;
+
+  /** Drops all checkpoints of a run but the newest. Damaged ones neither count nor go. */
+  prune(runId: string, options?: PruneOptions): Promise<PruneOutcome>;
+  /** Drops checkpoints, blocking. */
+  pruneSync(runId: string, options?: PruneOptions): PruneOutcome;
+
+  /**
+   * Drops old failed runs: their whole folders. Never one in progress, nor one whose
+   * `run.json.lock` a live process holds.
+   */
+  cleanup(options?: CleanupOptions): Promise<CleanupOutcome>;
+  /** Drops old failed runs, blocking. */
+  cleanupSync(options?: CleanupOptions): CleanupOutcome;
+
+  /**
+   * Finishes or undoes what a killed restore left behind. Every method that writes begins with
+   * this; call it before you read the run's files by yourself.
+   */
+  recoverSync(runId: string): 'nothing' | 'finished' | 'undone';
+}
+
+/** Every error of Waymark. */
+export declare class WaymarkError extends Error {
+  constructor(code: string, message: string, details?: object);
+  /** `WaymarkError`, or `AbortError` for `ERR_ABORTED`. */
+  name: string;
+  /** The stable code; `docs/errors.md` lists them all. */
+  code: string;
+  /** The finer reason inside the code, such as `traversal` or `truncated`. */
+  reason?: string;
+  /** The path concerned. */
+  path?: string;
+  /** The run concerned. */
+  runId?: string;
+  /** The checkpoint concerned. */
+  checkpointId?: string;
+  /** Checkpoints that were passed over. */
+  skipped: SkippedCheckpoint[];
+}
+
+declare const waymark: {
+  createCheckpoint: typeof createCheckpoint;
+  restoreFromCheckpoint: typeof restoreFromCheckpoint;
+  listCheckpoints: typeof listCheckpoints;
+  CheckpointManager: typeof CheckpointManager;
+  WaymarkError: typeof WaymarkError;
+};
+export default waymark;

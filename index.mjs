@@ -1,0 +1,2 @@
+export * from './lib/checkpoint-manager.mjs';
+export { default } from './lib/checkpoint-manager.mjs';

@@ -1,0 +1,99 @@
+'use strict';
+
+/**
+ * A checkpoint as the runner knows it: the manifest's JSON object. It is parsed when a member is
+ * first looked at: a large one takes tens of milliseconds, and most callers only want the id.
+ * @typedef {import('../index.js').Checkpoint} Checkpoint
+ */
+
+const MEMBERS = /** @type {const} */ ([
+  'checkpoint_id',
+  'run_id',
+  'workflow_id',
+  'step',
+  'timestamp',
+  'run_record',
+  'artifact_registry',
+  'step_state',
+  'artifacts_at_checkpoint',
+  'validation_summary',
+  'recovery_instructions',
+  'run_files',
+  'waymark',
+  'metadata',
+]);
+
+/**
+ * @param {Buffer} manifest the manifest's bytes
+ * @param {Partial<Checkpoint>} known members that need no parsing
+ * @returns {Checkpoint} a plain object; its members are own, enumerable and writable
+ */
+function lazyCheckpoint(manifest, known) {
+  /** @type {Record<string, unknown> | undefined} */
+  let parsed;
+  const object = /** @type {Record<string, unknown>} */ ({});
+  const all = () => {
+    if (!parsed) parsed = JSON.parse(manifest.toString('utf8'));
+    return /** @type {Record<string, unknown>} */ (parsed);
+  };
+  for (const name of MEMBERS) {
+    if (Object.hasOwn(known, name)) {
+      object[name] = known[/** @type {keyof Checkpoint} */ (name)];
+      continue;
+    }
+    Object.defineProperty(object, name, {
+      enumerable: true,
+      configurable: true,
+      get: () => {
+        const value = all()[name];
+        Object.defineProperty(object, name, {
+          value,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
+        return value;
+      },
+      set: (value) => {
+        Object.defineProperty(object, name, {
+          value,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
+      },
+    });
+  }
+  return /** @type {Checkpoint} */ (/** @type {unknown} */ (object));
+}
+
+/**
+ * A checkpoint that may have been written by another tool, with members of its own: parsed whole.
+ * @param {Buffer} manifest
+ * @returns {Checkpoint}
+ */
+function parseCheckpoint(manifest) {
+  return JSON.parse(manifest.toString('utf8'));
+}
+
+/**
+ * Defines a member that is computed when it is first looked at.
+ * @template {object} T
+ * @param {T} object
+ * @param {string} name
+ * @param {() => unknown} compute
+ * @returns {T}
+ */
+function lazyMember(object, name, compute) {
+  return Object.defineProperty(object, name, {
+    enumerable: true,
+    configurable: true,
+    get: () => {
+      const value = compute();
+      Object.defineProperty(object, name, { value, enumerable: true, configurable: true });
+      return value;
+    },
+  });
+}
+
+module.exports = { lazyCheckpoint, parseCheckpoint, lazyMember };

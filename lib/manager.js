@@ -1,0 +1,429 @@
+'use strict';
+
+const { lazyCheckpoint, lazyMember, parseCheckpoint } = require('./checkpoint.js');
+const { WaymarkError } = require('./error.js');
+const { native } = require('./native.js');
+const {
+  checkCheckpointId,
+  checkOptions,
+  checkRunId,
+  checkStep,
+  stateToJson,
+} = require('./options.js');
+
+/**
+ * @typedef {import('../native.js').Failure} Failure
+ * @typedef {import('../native.js').Place} Place
+ * @typedef {import('../native.js').CancelToken} CancelToken
+ * @typedef {import('../native.js').Listing} Listing
+ */
+
+const KEEP_LAST = 5;
+const MAX_STATE_BYTES = 64 * 1024 * 1024;
+const MAX_AGE_DAYS = 7;
+
+const CREATE = /** @type {const} */ ({
+  keepLast: 'keepLast',
+  maxStateBytes: 'number',
+  signal: 'signal',
+});
+const RESTORE = /** @type {const} */ ({ checkpointId: 'string', step: 'step', signal: 'signal' });
+const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
+const SHOW = /** @type {const} */ ({ signal: 'signal' });
+const VERIFY = /** @type {const} */ ({ checkpointId: 'string', signal: 'signal' });
+const PRUNE = /** @type {const} */ ({ keepLast: 'keepLast', dryRun: 'boolean', signal: 'signal' });
+const CLEANUP = /** @type {const} */ ({
+  runId: 'string',
+  statuses: 'strings',
+  maxAgeDays: 'number',
+  dryRun: 'boolean',
+  report: 'boolean',
+  reportPath: 'string',
+  signal: 'signal',
+});
+const MANAGER = /** @type {const} */ ({
+  runsDir: 'string',
+  root: 'string',
+  keepLast: 'keepLast',
+  maxStateBytes: 'number',
+});
+
+/**
+ * Operations on one run wait for each other here rather than in a thread of libuv's pool: the pool
+ * has four, and the caller's own file system calls need them too.
+ * @type {Map<string, Promise<unknown>>}
+ */
+const turns = new Map();
+
+/**
+ * @template T
+ * @param {string} key
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+function inTurn(key, work) {
+  const before = turns.get(key) ?? Promise.resolve();
+  const result = before.then(work, work);
+  const done = result.then(
+    () => {},
+    () => {},
+  );
+  turns.set(key, done);
+  done.then(() => {
+    if (turns.get(key) === done) turns.delete(key);
+  });
+  return result;
+}
+
+/**
+ * Throws a failure; gives anything else.
+ * @template T
+ * @param {Failure | T} reply
+ * @param {Function} above
+ * @returns {T}
+ */
+function unwrap(reply, above) {
+  if (typeof reply === 'object' && reply !== null && /** @type {Failure} */ (reply).failed === true) {
+    throw WaymarkError.from(/** @type {Failure} */ (reply), above);
+  }
+  return /** @type {T} */ (reply);
+}
+
+/**
+ * Runs an asynchronous native call with an AbortSignal.
+ * @template T
+ * @param {AbortSignal | undefined} signal
+ * @param {(token: CancelToken | undefined) => Promise<Failure | T>} call
+ * @param {string | undefined} key the run whose turn to wait for
+ * @returns {Promise<T>}
+ */
+async function run(signal, call, key) {
+  /** @param {unknown} cause */
+  const aborted = (cause) =>
+    new WaymarkError('ERR_ABORTED', 'the operation was aborted; nothing was changed', { cause });
+  if (signal?.aborted) throw aborted(signal.reason);
+  const token = signal && new (native().CancelToken)();
+  const cancel = () => token?.cancel();
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    const work = () => call(token);
+    const reply = await (key === undefined ? work() : inTurn(key, work));
+    return unwrap(reply, run);
+  } catch (error) {
+    const code = /** @type {{ code?: unknown }} */ (error).code;
+    throw code === 'ERR_ABORTED' ? aborted(signal?.reason) : error;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+/** Everything Waymark does, for one project. Holds no resources: there is nothing to close. */
+class CheckpointManager {
+  /** @type {Record<string, any>} */
+  #options;
+
+  /** @param {import('../index.js').CheckpointManagerOptions} [options] */
+  constructor(options) {
+    this.#options = checkOptions(options, MANAGER, 'CheckpointManager');
+  }
+
+  /** @returns {Place} */
+  #place() {
+    return {
+      runsDir: this.#options.runsDir,
+      root: this.#options.root,
+      environment: process.env.WAYMARK_RUNS_DIR || undefined,
+      mainScript: process.argv[1],
+      workingDir: process.cwd(),
+    };
+  }
+
+  /**
+   * @param {string} runId
+   * @returns {string}
+   */
+  #key(runId) {
+    return `${this.#options.runsDir ?? this.#options.root ?? ''}\0${runId}`;
+  }
+
+  /** @param {Record<string, any>} options */
+  #createRequest(options) {
+    const keepLast = options.keepLast ?? this.#options.keepLast ?? KEEP_LAST;
+    return {
+      keepLast: keepLast === 'all' ? 0 : keepLast,
+      maxStateBytes: options.maxStateBytes ?? this.#options.maxStateBytes ?? MAX_STATE_BYTES,
+    };
+  }
+
+  /**
+   * The folder that holds all runs, as it is found for a run.
+   * @param {string} [runId]
+   * @returns {string}
+   */
+  runsDir(runId) {
+    const id = runId === undefined ? undefined : checkRunId(runId);
+    return unwrap(native().locateSync(this.#place(), id), this.runsDir);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {number | string} step
+   * @param {unknown} [state]
+   * @param {import('../index.js').CreateOptions} [options]
+   */
+  async create(runId, step, state = {}, options = undefined) {
+    const checked = checkOptions(options, CREATE, 'create');
+    const id = checkRunId(runId);
+    const request = { step: checkStep(step), ...this.#createRequest(checked) };
+    const text = stateToJson(state);
+    const created = await run(
+      checked.signal,
+      (token) => native().create(this.#place(), id, request, text, token),
+      this.#key(id),
+    );
+    return withCheckpoint(created, id, step);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {number | string} step
+   * @param {unknown} [state]
+   * @param {import('../index.js').CreateOptions} [options]
+   */
+  createSync(runId, step, state = {}, options = undefined) {
+    const checked = checkOptions(options, CREATE, 'createSync');
+    const id = checkRunId(runId);
+    const request = { step: checkStep(step), ...this.#createRequest(checked) };
+    const text = stateToJson(state);
+    refuseAborted(checked.signal);
+    const created = unwrap(
+      native().createSync(this.#place(), id, request, text),
+      this.createSync,
+    );
+    return withCheckpoint(created, id, step);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RestoreOptions} [options]
+   */
+  async restore(runId, options) {
+    const { signal, ...request } = checkOptions(options, RESTORE, 'restore');
+    const id = checkRunId(runId);
+    const restored = await run(
+      signal,
+      (token) => native().restore(this.#place(), id, request, token),
+      this.#key(id),
+    );
+    return withManifest(restored);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RestoreOptions} [options]
+   */
+  restoreSync(runId, options) {
+    const { signal, ...request } = checkOptions(options, RESTORE, 'restoreSync');
+    const id = checkRunId(runId);
+    refuseAborted(signal);
+    const restored = unwrap(native().restoreSync(this.#place(), id, request), this.restoreSync);
+    return withManifest(restored);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').ListOptions} [options]
+   */
+  async list(runId, options) {
+    const { signal, includeDamaged } = checkOptions(options, LIST, 'list');
+    const id = checkRunId(runId);
+    const listing = await run(
+      signal,
+      (token) => native().list(this.#place(), id, token),
+      undefined,
+    );
+    return rows(listing, includeDamaged);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').ListOptions} [options]
+   */
+  listSync(runId, options) {
+    const { signal, includeDamaged } = checkOptions(options, LIST, 'listSync');
+    const id = checkRunId(runId);
+    refuseAborted(signal);
+    return rows(unwrap(native().listSync(this.#place(), id), this.listSync), includeDamaged);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async show(runId, checkpointId, options) {
+    const { signal } = checkOptions(options, SHOW, 'show');
+    const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
+    const shown = await run(
+      signal,
+      (token) => native().show(this.#place(), run_, id, token),
+      undefined,
+    );
+    return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   */
+  showSync(runId, checkpointId) {
+    const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
+    const shown = unwrap(native().showSync(this.#place(), run_, id), this.showSync);
+    return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').VerifyOptions} [options]
+   */
+  async verify(runId, options) {
+    const { signal, checkpointId } = checkOptions(options, VERIFY, 'verify');
+    const id = checkRunId(runId);
+    const found = await run(
+      signal,
+      (token) => native().verify(this.#place(), id, checkpointId, token),
+      undefined,
+    );
+    return { ok: found.damaged.length === 0, ...found };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').VerifyOptions} [options]
+   */
+  verifySync(runId, options) {
+    const { signal, checkpointId } = checkOptions(options, VERIFY, 'verifySync');
+    const id = checkRunId(runId);
+    refuseAborted(signal);
+    const found = unwrap(native().verifySync(this.#place(), id, checkpointId), this.verifySync);
+    return { ok: found.damaged.length === 0, ...found };
+  }
+
+  /** @param {Record<string, any>} options */
+  #pruneKeep(options) {
+    const keepLast = options.keepLast ?? this.#options.keepLast ?? KEEP_LAST;
+    return keepLast === 'all' ? 0xffff_ffff : keepLast;
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PruneOptions} [options]
+   */
+  async prune(runId, options) {
+    const checked = checkOptions(options, PRUNE, 'prune');
+    const id = checkRunId(runId);
+    const keep = this.#pruneKeep(checked);
+    return run(
+      checked.signal,
+      (token) => native().prune(this.#place(), id, keep, checked.dryRun ?? false, token),
+      this.#key(id),
+    );
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PruneOptions} [options]
+   */
+  pruneSync(runId, options) {
+    const checked = checkOptions(options, PRUNE, 'pruneSync');
+    const id = checkRunId(runId);
+    refuseAborted(checked.signal);
+    const keep = this.#pruneKeep(checked);
+    return unwrap(
+      native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false),
+      this.pruneSync,
+    );
+  }
+
+  /** @param {import('../index.js').CleanupOptions} [options] */
+  async cleanup(options) {
+    const { signal, ...checked } = checkOptions(options, CLEANUP, 'cleanup');
+    const request = cleanupRequest(checked);
+    return run(signal, (token) => native().cleanup(this.#place(), request, token), undefined);
+  }
+
+  /** @param {import('../index.js').CleanupOptions} [options] */
+  cleanupSync(options) {
+    const { signal, ...checked } = checkOptions(options, CLEANUP, 'cleanupSync');
+    refuseAborted(signal);
+    const request = cleanupRequest(checked);
+    return unwrap(native().cleanupSync(this.#place(), request), this.cleanupSync);
+  }
+
+  /**
+   * @param {string} runId
+   * @returns {'nothing' | 'finished' | 'undone'}
+   */
+  recoverSync(runId) {
+    const id = checkRunId(runId);
+    return /** @type {'nothing' | 'finished' | 'undone'} */ (
+      unwrap(native().recoverSync(this.#place(), id), this.recoverSync)
+    );
+  }
+}
+
+/** @param {AbortSignal | undefined} signal */
+function refuseAborted(signal) {
+  if (signal?.aborted) {
+    throw new WaymarkError('ERR_ABORTED', 'the operation was aborted; nothing was changed', {
+      cause: signal.reason,
+    });
+  }
+}
+
+/** @param {Record<string, any>} options */
+function cleanupRequest(options) {
+  return {
+    runId: options.runId,
+    statuses: options.statuses ?? ['failed'],
+    maxAgeDays: options.maxAgeDays ?? MAX_AGE_DAYS,
+    dryRun: options.dryRun ?? false,
+    report: options.report ?? true,
+    reportPath: options.reportPath,
+  };
+}
+
+/**
+ * @param {import('../native.js').CreateOutcome} created
+ * @param {string} runId
+ * @param {number | string} step
+ */
+function withCheckpoint(created, runId, step) {
+  const { manifest, ...result } = created;
+  const known = {
+    checkpoint_id: created.checkpointId,
+    run_id: runId,
+    // JSON has no -0.
+    step: step === 0 ? 0 : step,
+    timestamp: created.timestamp,
+  };
+  return lazyMember({ ...result, runId, step: known.step }, 'checkpoint', () =>
+    lazyCheckpoint(manifest, known),
+  );
+}
+
+/** @param {import('../native.js').RestoreOutcome} restored */
+function withManifest(restored) {
+  const { manifest, ...result } = restored;
+  return lazyMember({ ...result }, 'checkpoint', () => parseCheckpoint(manifest));
+}
+
+/**
+ * @param {Listing} listing
+ * @param {boolean | undefined} includeDamaged
+ */
+function rows(listing, includeDamaged) {
+  return includeDamaged ? [...listing.checkpoints, ...listing.damaged] : listing.checkpoints;
+}
+
+module.exports = { CheckpointManager };

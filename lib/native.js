@@ -1,0 +1,48 @@
+'use strict';
+
+// The addon, loaded when it is first needed: a process that only starts with the preload and is no
+// runner never pays for it.
+
+const { WaymarkError } = require('./error.js');
+
+/** @type {typeof import('../native.js') | undefined} */
+let loaded;
+
+/**
+ * The name of the package that holds the binary for this machine.
+ * @param {{ platform: string, arch: string, musl: boolean }} machine
+ * @returns {string}
+ */
+function packageFor({ platform, arch, musl }) {
+  if (platform === 'linux') return `waymark-linux-${arch}-${musl ? 'musl' : 'gnu'}`;
+  if (platform === 'win32') return `waymark-win32-${arch}-msvc`;
+  return `waymark-${platform}-${arch}`;
+}
+
+/** @returns {boolean} true where Node itself runs on musl */
+function isMusl() {
+  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (
+    process.report?.getReport() ?? {}
+  );
+  return process.platform === 'linux' && !report.header?.glibcVersionRuntime;
+}
+
+/** @returns {typeof import('../native.js')} */
+function native() {
+  if (!loaded) {
+    try {
+      loaded = require('../native.js');
+    } catch (cause) {
+      const name = packageFor({ platform: process.platform, arch: process.arch, musl: isMusl() });
+      throw new WaymarkError(
+        'ERR_BINARY_MISSING',
+        `no binary of Waymark fits ${process.platform} ${process.arch}: the package ${name} is missing or does not load; ` +
+          `install it (npm install ${name}), without --omit=optional, or build it here (npm run build in Waymark's source) and set NAPI_RS_NATIVE_LIBRARY_PATH`,
+        { cause, path: name },
+      );
+    }
+  }
+  return /** @type {typeof import('../native.js')} */ (loaded);
+}
+
+module.exports = { native, packageFor };

@@ -1,0 +1,188 @@
+'use strict';
+
+// Options are checked strictly: a misspelt name is an error, not a silent default.
+
+const { WaymarkError } = require('./error.js');
+
+/**
+ * @typedef {'string' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings'} Kind
+ */
+
+/** @type {Record<Kind, { expected: string, test: (value: any) => boolean }>} */
+const KINDS = {
+  string: {
+    expected: 'a non-empty string',
+    test: (value) => typeof value === 'string' && value !== '',
+  },
+  boolean: { expected: 'true or false', test: (value) => typeof value === 'boolean' },
+  number: {
+    expected: 'a finite number',
+    test: (value) => typeof value === 'number' && Number.isFinite(value),
+  },
+  keepLast: {
+    expected: "a whole number from 1 on, or 'all'",
+    test: (value) => value === 'all' || (Number.isSafeInteger(value) && value >= 1),
+  },
+  step: {
+    expected: 'a number or a name',
+    test: (value) => typeof value === 'number' || typeof value === 'string',
+  },
+  signal: {
+    expected: 'an AbortSignal',
+    test: (value) =>
+      typeof value?.aborted === 'boolean' && typeof value?.addEventListener === 'function',
+  },
+  strings: {
+    expected: 'an array of strings',
+    test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
+  },
+};
+
+/**
+ * Checks an options object against what a function knows.
+ * @template {Record<string, Kind>} S
+ * @param {unknown} options
+ * @param {S} known
+ * @param {string} where the function's name, for the message
+ * @returns {Record<string, any>} a copy without undefined values
+ */
+function checkOptions(options, known, where) {
+  if (options === undefined) return {};
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw new WaymarkError('ERR_OPTION_INVALID', `${where}: options must be an object`);
+  }
+  /** @type {Record<string, any>} */
+  const checked = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(known, name)) {
+      throw new WaymarkError(
+        'ERR_OPTION_UNKNOWN',
+        `${where}: unknown option ${JSON.stringify(name)}; known are ${Object.keys(known).join(', ')}`,
+      );
+    }
+    if (value === undefined) continue;
+    const kind = KINDS[known[name]];
+    if (!kind.test(value)) {
+      throw new WaymarkError(
+        'ERR_OPTION_INVALID',
+        `${where}: option ${JSON.stringify(name)} must be ${kind.expected}, not ${show(value)}`,
+      );
+    }
+    checked[name] = value;
+  }
+  return checked;
+}
+
+/**
+ * @param {unknown} value
+ * @returns {string} short text for an error message
+ */
+function show(value) {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 80));
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  return String(value);
+}
+
+/**
+ * @param {unknown} value
+ * @returns {string}
+ */
+function checkRunId(value) {
+  if (typeof value === 'string') return value;
+  throw new WaymarkError('ERR_RUN_ID_INVALID', `run id must be a string, not ${show(value)}`, {
+    reason: 'type',
+  });
+}
+
+/**
+ * @param {unknown} value
+ * @returns {string}
+ */
+function checkCheckpointId(value) {
+  if (typeof value === 'string') return value;
+  throw new WaymarkError(
+    'ERR_CHECKPOINT_ID_INVALID',
+    `checkpoint id must be a string, not ${show(value)}`,
+    { reason: 'type' },
+  );
+}
+
+/**
+ * @param {unknown} value
+ * @returns {number | string}
+ */
+function checkStep(value) {
+  if (typeof value === 'number' || typeof value === 'string') return value;
+  throw new WaymarkError('ERR_STEP_INVALID', `step must be a number or a name, not ${show(value)}`, {
+    reason: 'type',
+  });
+}
+
+/**
+ * A step as it comes from a command line: text that spells a number is that number.
+ * @param {unknown} value
+ * @returns {unknown}
+ */
+function stepFromText(value) {
+  if (typeof value !== 'string' || value.trim() === '') return value;
+  const number = Number(value);
+  return Number.isNaN(number) ? value : number;
+}
+
+/**
+ * The caller's state as JSON text.
+ * @param {unknown} state
+ * @returns {string}
+ */
+function stateToJson(state) {
+  let text;
+  try {
+    text = JSON.stringify(state);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    if (isRangeError(cause) && /call stack/i.test(message)) {
+      throw new WaymarkError(
+        'ERR_STATE_TOO_DEEP',
+        'the step state is nested too deep for JSON.stringify; flatten it or store it as text',
+        { cause },
+      );
+    }
+    if (isRangeError(cause) && /string length/i.test(message)) {
+      throw new WaymarkError(
+        'ERR_STATE_TOO_LARGE',
+        'the step state is larger than a string can be; write large data to a file of the run and keep its path in the state',
+        { cause },
+      );
+    }
+    throw new WaymarkError(
+      'ERR_STATE_NOT_JSON',
+      `the step state is not JSON: ${message}; pass what JSON.stringify accepts`,
+      { cause },
+    );
+  }
+  if (text === undefined) {
+    throw new WaymarkError(
+      'ERR_STATE_NOT_JSON',
+      `the step state is not JSON: ${typeof state} has no JSON form; pass what JSON.stringify accepts`,
+    );
+  }
+  return text;
+}
+
+/**
+ * Also true for errors of another realm, such as Jest's.
+ * @param {unknown} error
+ * @returns {boolean}
+ */
+function isRangeError(error) {
+  return /** @type {{ name?: unknown } | null} */ (error)?.name === 'RangeError';
+}
+
+module.exports = {
+  checkOptions,
+  checkRunId,
+  checkCheckpointId,
+  checkStep,
+  stepFromText,
+  stateToJson,
+};

@@ -1,0 +1,101 @@
+'use strict';
+
+const { WaymarkError } = require('./error.js');
+const { readSteps, stepAfter } = require('./workflow.js');
+
+/**
+ * @typedef {import('../index.js').CheckpointManager} CheckpointManager
+ * @typedef {import('../index.js').Step} Step
+ * @typedef {import('../index.js').RestoreResult} RestoreResult
+ * @typedef {import('../index.js').SkippedCheckpoint} SkippedCheckpoint
+ *
+ * @typedef {object} ResumeRequest
+ * @property {string} workflow the workflow file
+ * @property {Step} [step] resume after the newest good checkpoint of this step
+ * @property {string} [checkpointId] resume after this checkpoint
+ * @property {boolean} [dryRun] tell what would be done, change nothing
+ *
+ * @typedef {object} ResumePoint
+ * @property {string} checkpointId the checkpoint the run goes on from
+ * @property {Step} from the step it was taken after
+ * @property {Step | undefined} next the step to go on with; undefined if all are done
+ * @property {SkippedCheckpoint[]} skipped damaged checkpoints that were passed over
+ * @property {RestoreResult | undefined} restored absent in a dry run
+ */
+
+/**
+ * Puts a run back to a checkpoint and tells the step to go on with, by the workflow file's order.
+ * Whatever refuses the resume does so before anything is changed.
+ * @param {CheckpointManager} manager
+ * @param {string} runId
+ * @param {ResumeRequest} request
+ * @returns {ResumePoint}
+ */
+function resumeSync(manager, runId, { workflow, step, checkpointId, dryRun = false }) {
+  const steps = readSteps(workflow);
+  const chosen = choose(manager, runId, step, checkpointId);
+  let next = stepAfter(workflow, steps, chosen.step)?.step;
+  if (dryRun) {
+    const { checkpointId: id, step: from, skipped } = chosen;
+    return { checkpointId: id, from, next, skipped, restored: undefined };
+  }
+  const restored = manager.restoreSync(runId, { checkpointId: chosen.checkpointId });
+  next = stepAfter(workflow, steps, restored.step)?.step;
+  return {
+    checkpointId: restored.checkpointId,
+    from: restored.step,
+    next,
+    skipped: chosen.skipped,
+    restored,
+  };
+}
+
+/**
+ * @param {CheckpointManager} manager
+ * @param {string} runId
+ * @param {Step | undefined} step
+ * @param {string | undefined} checkpointId
+ * @returns {{ checkpointId: string, step: Step, skipped: SkippedCheckpoint[] }}
+ */
+function choose(manager, runId, step, checkpointId) {
+  if (checkpointId !== undefined) {
+    const shown = manager.showSync(runId, checkpointId);
+    return { checkpointId: shown.checkpointId, step: shown.step, skipped: [] };
+  }
+  // Before the checkpoints are judged: a restore that was killed is part of the run's state.
+  manager.recoverSync(runId);
+  const { checkpoints, damaged } = manager.verifySync(runId);
+  const skipped = damaged.map(({ checkpointId: id, damage, message }) => ({
+    checkpointId: id,
+    damage,
+    message,
+  }));
+  const found =
+    step === undefined ? checkpoints[0] : checkpoints.find((one) => one.step === step);
+  if (found) return { checkpointId: found.checkpointId, step: found.step, skipped };
+  const passedOver = skipped.map((one) => `${one.checkpointId} (${one.message})`).join(', ');
+  if (step !== undefined && checkpoints.length > 0) {
+    const steps = checkpoints.map((one) => one.step).join(', ');
+    throw new WaymarkError(
+      'ERR_CHECKPOINT_NOT_FOUND',
+      `Checkpoint not found: step ${step} of run ${runId}; there are checkpoints of the steps ${steps}${
+        passedOver && `; damaged: ${passedOver}`
+      }`,
+      { runId, skipped },
+    );
+  }
+  if (skipped.length > 0) {
+    throw new WaymarkError(
+      'ERR_NO_GOOD_CHECKPOINT',
+      `none of the ${skipped.length} checkpoints of run ${runId} can be restored: ${passedOver}; nothing was changed`,
+      { runId, skipped },
+    );
+  }
+  throw new WaymarkError(
+    'ERR_NO_CHECKPOINT',
+    `run ${runId} has no checkpoint; start it from its first step`,
+    { runId },
+  );
+}
+
+module.exports = { resumeSync };

@@ -1,0 +1,283 @@
+//! Between the core's values and those that cross to JavaScript.
+//!
+//! *Invariants*: a number from JavaScript is checked here, once: napi alone would take 1.9 for 1.
+
+use std::path::{Path, PathBuf};
+
+use napi::Either;
+
+use crate::binding::types::{
+    CheckpointInfo, CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest,
+    DamagedCheckpoint, Failure, LeftRun, Listing, Place, PruneOutcome, RestoreOutcome,
+    RestoreRequest, RetentionDecision, ShowOutcome, SkippedCheckpoint,
+};
+use crate::error::{Error, Result, Skipped};
+use crate::model::ids::{CheckpointId, RunId};
+use crate::model::manifest::Header;
+use crate::model::retention::{Retention, Verdict};
+use crate::model::step::{STEP_MAX, Step};
+use crate::ops::locate::Hints;
+use crate::ops::{cleanup, create, prune, restore, show};
+use crate::store::journal::Recovered;
+use crate::store::manifests::Scan;
+
+pub(super) fn hints(place: Place, run_id: Option<RunId>) -> Hints {
+    Hints {
+        runs_dir: place.runs_dir.map(PathBuf::from),
+        root: place.root.map(PathBuf::from),
+        environment: place.environment.map(PathBuf::from),
+        main_script: place.main_script.map(PathBuf::from),
+        working_dir: place.working_dir.map(PathBuf::from),
+        run_id,
+    }
+}
+
+fn step(step: Either<f64, String>) -> Result<Step> {
+    match step {
+        Either::A(number) => Step::number(number),
+        Either::B(name) => Step::name(&name),
+    }
+}
+
+fn step_out(step: Step) -> Either<f64, String> {
+    match step {
+        Step::Number(number) => Either::A(number),
+        Step::Name(name) => Either::B(name),
+    }
+}
+
+/// A whole number from 0 to `max`.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be whole and in range first"
+)]
+fn whole(name: &'static str, value: f64, max: f64) -> Result<u64> {
+    if value.fract() == 0.0 && (0.0..=max).contains(&value) {
+        return Ok(value as u64);
+    }
+    Err(Error::OptionValue {
+        name,
+        reason: format!("{value} is not a whole number from 0 to {max}"),
+    })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sizes and counts stay far below 2^53")]
+fn number(value: u64) -> f64 {
+    value as f64
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+pub(super) fn create_request(
+    request: CreateRequest,
+    state: &[u8],
+) -> Result<create::Request<'_>> {
+    let keep_last = whole("keepLast", request.keep_last, f64::from(u32::MAX))?;
+    Ok(create::Request {
+        step: step(request.step)?,
+        state,
+        retention: (keep_last > 0)
+            .then(|| Retention { keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX) }),
+        max_state_bytes: whole("maxStateBytes", request.max_state_bytes, STEP_MAX)?,
+    })
+}
+
+pub(super) fn choice(request: RestoreRequest) -> Result<restore::Choice> {
+    Ok(match (request.checkpoint_id, request.step) {
+        (Some(id), None) => restore::Choice::Id(CheckpointId::parse(&id)?),
+        (None, Some(wanted)) => restore::Choice::Step(step(wanted)?),
+        (None, None) => restore::Choice::Newest,
+        (Some(_), Some(_)) => {
+            return Err(Error::OptionValue {
+                name: "step",
+                reason: "give a checkpoint id or a step, not both".to_owned(),
+            });
+        }
+    })
+}
+
+pub(super) fn retention(keep_last: f64) -> Result<Retention> {
+    let keep_last = whole("keepLast", keep_last, f64::from(u32::MAX))?;
+    if keep_last == 0 {
+        return Err(Error::OptionValue {
+            name: "keepLast",
+            reason: "the newest checkpoint is never dropped; give at least 1".to_owned(),
+        });
+    }
+    Ok(Retention { keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX) })
+}
+
+pub(super) fn cleanup_request(
+    request: CleanupRequest,
+    runs_dir: &Path,
+) -> Result<cleanup::Request> {
+    let report = request
+        .report
+        .then(|| request.report_path.map_or_else(|| cleanup::default_report(runs_dir), PathBuf::from));
+    Ok(cleanup::Request {
+        run_id: request.run_id.as_deref().map(RunId::parse).transpose()?,
+        statuses: request.statuses,
+        max_age_days: request.max_age_days,
+        dry_run: request.dry_run,
+        report,
+    })
+}
+
+pub(super) fn recovered(recovered: Recovered) -> &'static str {
+    match recovered {
+        Recovered::Nothing => "nothing",
+        Recovered::Finished => "finished",
+        Recovered::Undone => "undone",
+    }
+}
+
+fn skipped(skipped: &[Skipped]) -> Vec<SkippedCheckpoint> {
+    skipped
+        .iter()
+        .map(|one| SkippedCheckpoint {
+            checkpoint_id: one.checkpoint_id.clone(),
+            damage: one.damage.kind().to_owned(),
+            message: one.damage.to_string(),
+        })
+        .collect()
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            failed: true,
+            code: error.code().to_owned(),
+            message: error.full_message(),
+            reason: error.reason().map(str::to_owned),
+            path: error.path().map(path),
+            run_id: error.run_id().map(str::to_owned),
+            checkpoint_id: error.checkpoint_id().map(str::to_owned),
+            skipped: skipped(error.skipped()),
+        }
+    }
+}
+
+impl From<create::Created> for CreateOutcome {
+    fn from(created: create::Created) -> Self {
+        Self {
+            checkpoint_id: created.checkpoint_id.to_string(),
+            sequence: number(created.sequence),
+            parent_checkpoint_id: created.parent.map(|id| id.to_string()),
+            timestamp: created.timestamp,
+            path: path(&created.path),
+            size: number(created.manifest.len() as u64),
+            checksum: created.checksum,
+            dropped: created.dropped,
+            warnings: created.warnings,
+            manifest: created.manifest.into(),
+        }
+    }
+}
+
+impl From<restore::Outcome> for RestoreOutcome {
+    fn from(outcome: restore::Outcome) -> Self {
+        Self {
+            checkpoint_id: outcome.checkpoint_id.to_string(),
+            step: step_out(outcome.step),
+            timestamp: outcome.timestamp,
+            artifacts_restored: number(outcome.artifacts_restored),
+            files: outcome.files,
+            recovery_instructions: outcome.recovery_instructions,
+            skipped: skipped(&outcome.skipped),
+            recovered: recovered(outcome.recovered).to_owned(),
+            manifest: outcome.manifest.into(),
+        }
+    }
+}
+
+fn info(header: Header, file: &Path, size: u64) -> CheckpointInfo {
+    CheckpointInfo {
+        checkpoint_id: header.checkpoint_id.to_string(),
+        step: step_out(header.step),
+        timestamp: header.timestamp,
+        path: path(file),
+        size: number(size),
+        sequence: header.sequence.map(number),
+        parent_checkpoint_id: header.parent,
+        workflow_id: header.workflow_id,
+        checksum: header.checksum,
+    }
+}
+
+impl From<Scan> for Listing {
+    fn from(scan: Scan) -> Self {
+        Self {
+            checkpoints: scan
+                .good
+                .into_iter()
+                .map(|good| info(good.header, &good.path, good.size))
+                .collect(),
+            damaged: scan
+                .damaged
+                .into_iter()
+                .map(|damaged| DamagedCheckpoint {
+                    checkpoint_id: damaged.name,
+                    path: path(&damaged.path),
+                    damage: damaged.damage.kind().to_owned(),
+                    message: damaged.damage.to_string(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<show::Shown> for ShowOutcome {
+    fn from(shown: show::Shown) -> Self {
+        Self {
+            info: info(shown.header, &shown.path, shown.manifest.len() as u64),
+            manifest: shown.manifest.into(),
+        }
+    }
+}
+
+impl From<Vec<prune::Decision>> for PruneOutcome {
+    fn from(decisions: Vec<prune::Decision>) -> Self {
+        let dropped = || decisions.iter().filter(|one| one.verdict == Verdict::Drop);
+        Self {
+            dropped: dropped().map(|one| one.checkpoint_id.clone()).collect(),
+            freed_bytes: number(dropped().map(|one| one.size).sum()),
+            decisions: decisions
+                .iter()
+                .map(|one| RetentionDecision {
+                    checkpoint_id: one.checkpoint_id.clone(),
+                    keep: one.verdict != Verdict::Drop,
+                    reason: one.verdict.reason().to_owned(),
+                    size: number(one.size),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<cleanup::Outcome> for CleanupOutcome {
+    fn from(outcome: cleanup::Outcome) -> Self {
+        Self {
+            scanned: number(outcome.scanned),
+            cleaned: outcome
+                .cleaned
+                .into_iter()
+                .map(|run| CleanedRun {
+                    run_id: run.run_id,
+                    status: run.status,
+                    age_days: run.age_days,
+                    bytes: number(run.bytes),
+                })
+                .collect(),
+            left: outcome
+                .left
+                .into_iter()
+                .map(|left| LeftRun { run_id: left.run_id, reason: left.reason })
+                .collect(),
+            freed_bytes: number(outcome.freed_bytes),
+            report_path: outcome.report.as_deref().map(path),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What crosses to JavaScript. These comments become the types' documentation.
+
+use napi::Either;
+use napi::bindgen_prelude::Buffer;
+use napi_derive::napi;
+
+/// Why an operation failed.
+#[napi(object, object_from_js = false)]
+pub struct Failure {
+    /// Always true; tells a failure from a result.
+    pub failed: bool,
+    /// The stable code, `ERR_…`; see `docs/errors.md`.
+    pub code: String,
+    /// What happened and what can be done.
+    pub message: String,
+    /// The finer reason inside the code, such as `traversal` or `truncated`.
+    pub reason: Option<String>,
+    /// The path concerned.
+    pub path: Option<String>,
+    /// The run concerned.
+    pub run_id: Option<String>,
+    /// The checkpoint concerned.
+    pub checkpoint_id: Option<String>,
+    /// Checkpoints that were passed over before the operation gave up.
+    pub skipped: Vec<SkippedCheckpoint>,
+}
+
+/// A checkpoint that was passed over because it is damaged.
+#[napi(object, object_from_js = false)]
+pub struct SkippedCheckpoint {
+    /// Its id, or the file's name without `.json`.
+    pub checkpoint_id: String,
+    /// The kind of damage, such as `truncated`.
+    pub damage: String,
+    /// What is wrong, in words.
+    pub message: String,
+}
+
+/// What is known of where the runs lie.
+#[napi(object, object_to_js = false)]
+pub struct Place {
+    /// The folder that holds all runs.
+    pub runs_dir: Option<String>,
+    /// The project's folder, below which the runs are looked for.
+    pub root: Option<String>,
+    /// `WAYMARK_RUNS_DIR`.
+    pub environment: Option<String>,
+    /// The script that Node was started with.
+    pub main_script: Option<String>,
+    /// The working directory.
+    pub working_dir: Option<String>,
+}
+
+/// What a checkpoint is taken of.
+#[napi(object, object_to_js = false)]
+pub struct CreateRequest {
+    /// The step that was done.
+    pub step: Either<f64, String>,
+    /// How many checkpoints stay; 0 keeps all.
+    pub keep_last: f64,
+    /// The largest state, in bytes.
+    pub max_state_bytes: f64,
+}
+
+/// A checkpoint that was taken.
+#[napi(object, object_from_js = false)]
+pub struct CreateOutcome {
+    /// Its id.
+    pub checkpoint_id: String,
+    /// Its place in the run's history, from 1.
+    pub sequence: f64,
+    /// The checkpoint that the run's state descends from; absent for the first.
+    pub parent_checkpoint_id: Option<String>,
+    /// Its creation time, ISO 8601.
+    pub timestamp: String,
+    /// Its manifest's absolute path.
+    pub path: String,
+    /// The manifest's size in bytes.
+    pub size: f64,
+    /// SHA-256 by the rule in `docs/format.md`.
+    pub checksum: String,
+    /// The checkpoints that were dropped for it.
+    pub dropped: Vec<String>,
+    /// What went wrong after the checkpoint was safe.
+    pub warnings: Vec<String>,
+    /// The manifest's bytes (JSON, UTF-8).
+    pub manifest: Buffer,
+}
+
+/// Which checkpoint to restore: an id, a step, or (neither) the newest good one.
+#[napi(object, object_to_js = false)]
+pub struct RestoreRequest {
+    /// This one and no other.
+    pub checkpoint_id: Option<String>,
+    /// The newest good one of this step.
+    pub step: Option<Either<f64, String>>,
+}
+
+/// What a restore did.
+#[napi(object, object_from_js = false)]
+pub struct RestoreOutcome {
+    /// The checkpoint that was restored.
+    pub checkpoint_id: String,
+    /// Its step.
+    pub step: Either<f64, String>,
+    /// Its creation time, ISO 8601.
+    pub timestamp: String,
+    /// How many artifacts the restored registry names.
+    pub artifacts_restored: f64,
+    /// The files that were put back, relative to the run's folder.
+    pub files: Vec<String>,
+    /// How a person goes on.
+    pub recovery_instructions: Vec<String>,
+    /// Damaged checkpoints that were passed over.
+    pub skipped: Vec<SkippedCheckpoint>,
+    /// What became of a restore that was killed before: `nothing`, `finished` or `undone`.
+    pub recovered: String,
+    /// The manifest's bytes (JSON, UTF-8).
+    pub manifest: Buffer,
+}
+
+/// A checkpoint that can be restored.
+#[napi(object, object_from_js = false)]
+pub struct CheckpointInfo {
+    /// Its id.
+    pub checkpoint_id: String,
+    /// The step that was done.
+    pub step: Either<f64, String>,
+    /// Its creation time, ISO 8601.
+    pub timestamp: String,
+    /// Its manifest's absolute path.
+    pub path: String,
+    /// The manifest's size in bytes.
+    pub size: f64,
+    /// Its place in the run's history, from 1; absent for checkpoints of other tools.
+    pub sequence: Option<f64>,
+    /// The checkpoint that the run's state descended from; absent for the first.
+    pub parent_checkpoint_id: Option<String>,
+    /// The workflow of the run; absent if its record names none.
+    pub workflow_id: Option<String>,
+    /// SHA-256 by the rule in `docs/format.md`.
+    pub checksum: String,
+}
+
+/// A file among the checkpoints that can't be restored.
+#[napi(object, object_from_js = false)]
+pub struct DamagedCheckpoint {
+    /// The file's name without `.json`.
+    pub checkpoint_id: String,
+    /// The file's absolute path.
+    pub path: String,
+    /// The kind of damage, such as `truncated`.
+    pub damage: String,
+    /// What is wrong, in words.
+    pub message: String,
+}
+
+/// The checkpoints of a run.
+#[napi(object, object_from_js = false)]
+pub struct Listing {
+    /// Those that can be restored, newest first.
+    pub checkpoints: Vec<CheckpointInfo>,
+    /// Those that can't, the last changed first.
+    pub damaged: Vec<DamagedCheckpoint>,
+}
+
+/// One checkpoint with its content.
+#[napi(object, object_from_js = false)]
+pub struct ShowOutcome {
+    /// What is known of it.
+    pub info: CheckpointInfo,
+    /// The manifest's bytes (JSON, UTF-8).
+    pub manifest: Buffer,
+}
+
+/// What the retention policy says of one checkpoint.
+#[napi(object, object_from_js = false)]
+pub struct RetentionDecision {
+    /// The checkpoint.
+    pub checkpoint_id: String,
+    /// Whether it stays.
+    pub keep: bool,
+    /// Why: `keep_last`, `damaged` or `superseded`.
+    pub reason: String,
+    /// The manifest's size in bytes; 0 for a damaged one.
+    pub size: f64,
+}
+
+/// What a prune did, or would do.
+#[napi(object, object_from_js = false)]
+pub struct PruneOutcome {
+    /// One decision per checkpoint, newest first, the damaged ones last.
+    pub decisions: Vec<RetentionDecision>,
+    /// The ids of those that were (or would be) dropped.
+    pub dropped: Vec<String>,
+    /// The space freed (or to be freed), in bytes.
+    pub freed_bytes: f64,
+}
+
+/// Which runs to clean up.
+#[napi(object, object_to_js = false)]
+pub struct CleanupRequest {
+    /// Only this run.
+    pub run_id: Option<String>,
+    /// Only runs of these statuses.
+    pub statuses: Vec<String>,
+    /// Only runs whose last update is older, in days.
+    pub max_age_days: f64,
+    /// Decide, but drop nothing.
+    pub dry_run: bool,
+    /// Whether a Markdown report is written.
+    pub report: bool,
+    /// Where the report goes, if not to its usual place.
+    pub report_path: Option<String>,
+}
+
+/// A run that was dropped, or would be.
+#[napi(object, object_from_js = false)]
+pub struct CleanedRun {
+    /// The run.
+    pub run_id: String,
+    /// Its status.
+    pub status: String,
+    /// The age of its last update, in days.
+    pub age_days: f64,
+    /// The space it takes, in bytes.
+    pub bytes: f64,
+}
+
+/// A run that was left alone with a reason worth knowing.
+#[napi(object, object_from_js = false)]
+pub struct LeftRun {
+    /// The run, or the folder's name.
+    pub run_id: String,
+    /// Why it was left.
+    pub reason: String,
+}
+
+/// What a cleanup did, or would do.
+#[napi(object, object_from_js = false)]
+pub struct CleanupOutcome {
+    /// How many runs were looked at.
+    pub scanned: f64,
+    /// The runs that were (or would be) dropped.
+    pub cleaned: Vec<CleanedRun>,
+    /// Runs that were left alone with a reason worth knowing.
+    pub left: Vec<LeftRun>,
+    /// The space freed (or to be freed), in bytes.
+    pub freed_bytes: f64,
+    /// The report that was written; absent if none was asked for.
+    pub report_path: Option<String>,
+}
