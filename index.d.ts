@@ -27,6 +27,7 @@ export type {
 export type Step = number | string;
 
 /** A JSON object. */
+// biome-ignore lint/suspicious/noExplicitAny: what the runner keeps in it is the runner's
 export type JsonObject = { [key: string]: any };
 
 /**
@@ -45,6 +46,7 @@ export interface Checkpoint {
   /** `artifact-registry.json` at the checkpoint, before the checkpoint itself was entered. */
   artifact_registry: JsonObject;
   /** What the caller gave. */
+  // biome-ignore lint/suspicious/noExplicitAny: what the caller gave, of whatever type
   step_state: any;
   /** The names of all artifacts in the registry. */
   artifacts_at_checkpoint: string[];
@@ -264,7 +266,12 @@ export declare class CheckpointManager {
    * `ERR_STATE_TOO_LARGE`, `ERR_RUN_RECORD_MISSING`, `ERR_RUN_RECORD_DAMAGED`,
    * `ERR_REGISTRY_DAMAGED`, `ERR_FILE_TOO_LARGE`, `ERR_JOURNAL_DAMAGED`.
    */
-  create(runId: string, step: Step, state?: unknown, options?: CreateOptions): Promise<CreateResult>;
+  create(
+    runId: string,
+    step: Step,
+    state?: unknown,
+    options?: CreateOptions,
+  ): Promise<CreateResult>;
   /** Takes a checkpoint, blocking. */
   createSync(runId: string, step: Step, state?: unknown, options?: CreateOptions): CreateResult;
 
@@ -277,10 +284,16 @@ export declare class CheckpointManager {
   restoreSync(runId: string, options?: RestoreOptions): RestoreResult;
 
   /** Lists the checkpoints of a run, newest first; `[]` for an unknown run. */
-  list(runId: string, options: ListOptions & { includeDamaged: true }): Promise<(CheckpointInfo | DamagedCheckpoint)[]>;
+  list(
+    runId: string,
+    options: ListOptions & { includeDamaged: true },
+  ): Promise<(CheckpointInfo | DamagedCheckpoint)[]>;
   list(runId: string, options?: ListOptions): Promise<CheckpointInfo[]>;
   /** Lists the checkpoints of a run, blocking. */
-  listSync(runId: string, options: ListOptions & { includeDamaged: true }): (CheckpointInfo | DamagedCheckpoint)[];
+  listSync(
+    runId: string,
+    options: ListOptions & { includeDamaged: true },
+  ): (CheckpointInfo | DamagedCheckpoint)[];
   listSync(runId: string, options?: ListOptions): CheckpointInfo[];
 
   /** Reads one checkpoint, checked. Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`. */

@@ -8,8 +8,17 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
-import { realpathSync, rmSync, statSync, truncateSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -63,7 +72,9 @@ function check(what, holds) {
 function startRunner(project, words, env = {}) {
   const args = [RUNNER, '--workflow', WORKFLOW, ...words];
   say(styled('cyan', `$ node --import <waymark>/lib/register.mjs ${args.join(' ')}`));
-  const outer = Object.fromEntries(Object.entries(process.env).filter(([name]) => !FOREIGN_ENV.test(name)));
+  const outer = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !FOREIGN_ENV.test(name)),
+  );
   const child = spawn(process.execPath, ['--import', PRELOAD, ...args], {
     cwd: project,
     env: { ...outer, ...env },
@@ -78,7 +89,9 @@ function startRunner(project, words, env = {}) {
     lines.push(line);
     say(`  ${styled('gray', '|')} ${line}`);
   });
-  createInterface({ input: child.stderr }).on('line', (line) => say(`  ${styled('yellow', '!')} ${line}`));
+  createInterface({ input: child.stderr }).on('line', (line) =>
+    say(`  ${styled('yellow', '!')} ${line}`),
+  );
   // Not 'exit': only 'close' comes after the last line.
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   return { child, output, lines, ended };
@@ -88,13 +101,16 @@ function startRunner(project, words, env = {}) {
 async function runToEnd(project, words) {
   const { lines, ended } = startRunner(project, words);
   const { code, signal } = await ended;
-  if (code !== 0) throw new Error(`the process should end with exit code 0, but ended with ${signal ?? code}`);
+  if (code !== 0)
+    throw new Error(`the process should end with exit code 0, but ended with ${signal ?? code}`);
   return lines;
 }
 
 /** Starts step 2 and kills it as soon as it says that it is under way. @param {string} project */
 async function killDuringStep2(project) {
-  const slow = startRunner(project, ['--step', '2', '--run-id', RUN_ID], { WORK_MS: String(SLOW_STEP_MS) });
+  const slow = startRunner(project, ['--step', '2', '--run-id', RUN_ID], {
+    WORK_MS: String(SLOW_STEP_MS),
+  });
   await Promise.race([once(slow.output, 'line'), slow.ended]);
   if (!slow.lines[0]?.startsWith('step 2 started')) {
     slow.child.kill('SIGKILL');
@@ -127,7 +143,10 @@ function checkRun(project, runDir) {
   /** @param {string} name */
   const readJson = (name) => JSON.parse(readFileSync(join(runDir, name), 'utf8'));
   const run = readJson('run.json');
-  check(`run.json says completed, at step ${run.current_step}`, run.status === 'completed' && run.current_step === 3);
+  check(
+    `run.json says completed, at step ${run.current_step}`,
+    run.status === 'completed' && run.current_step === 3,
+  );
 
   const { artifacts } = readJson('artifact-registry.json');
   const checkpointDir = join(runDir, 'checkpoints');
@@ -140,7 +159,10 @@ function checkRun(project, runDir) {
     for (const name of outputs) {
       const file = join(runDir, 'artifacts', name);
       const whole = existsSync(file) && statSync(file).size === artifacts[name]?.metadata.size;
-      check(`step ${step}: ${name} is there, whole and registered`, whole && artifacts[name].step === step);
+      check(
+        `step ${step}: ${name} is there, whole and registered`,
+        whole && artifacts[name].step === step,
+      );
     }
     check(`step ${step}: has a checkpoint`, checkpointSteps.includes(step));
   }
@@ -151,12 +173,15 @@ async function demo(project) {
   const runDir = join(project, '.claude', 'context', 'runs', RUN_ID);
 
   heading('1. Three steps, each in a process of its own');
-  for (const step of ['0', '1', '1.5']) await runToEnd(project, ['--step', step, '--run-id', RUN_ID]);
+  for (const step of ['0', '1', '1.5'])
+    await runToEnd(project, ['--step', step, '--run-id', RUN_ID]);
 
   heading('2. Step 2 is killed while it works');
   await killDuringStep2(project);
   const draft = join(runDir, 'artifacts', 'draft.md');
-  say(`draft.md is half written: ${statSync(draft).size} bytes, ending in "${readFileSync(draft, 'utf8').slice(-16)}"`);
+  say(
+    `draft.md is half written: ${statSync(draft).size} bytes, ending in "${readFileSync(draft, 'utf8').slice(-16)}"`,
+  );
 
   heading('3. The registry is torn, too');
   tear(join(runDir, 'artifact-registry.json'));
@@ -178,12 +203,16 @@ const project = realpathSync(mkdtempSync(join(tmpdir(), 'waymark-demo-')));
 try {
   // What somebody's own runs left in the template would be taken for this run's.
   const ownState = ['context', '.waymark'];
-  cpSync(TEMPLATE, project, { recursive: true, filter: (source) => !ownState.includes(basename(source)) });
+  cpSync(TEMPLATE, project, {
+    recursive: true,
+    filter: (source) => !ownState.includes(basename(source)),
+  });
   console.log(`Waymark demo, in ${project}`);
   await demo(project);
 } catch (error) {
   console.error(`\ndemo: failed: ${/** @type {Error} */ (error).message}`);
-  if (!values.keep) console.error('demo: npm run demo -- --keep leaves the project in place, to look at');
+  if (!values.keep)
+    console.error('demo: npm run demo -- --keep leaves the project in place, to look at');
   process.exitCode = 1;
 } finally {
   if (values.keep) console.log(`\ndemo: the project is kept in ${project}`);

@@ -1,5 +1,3 @@
-'use strict';
-
 // A runner's command line, read by the runner's own rules: a flag swallows the next word unless
 // that starts with "--"; "--k=v" is one unknown flag.
 

@@ -1,5 +1,3 @@
-'use strict';
-
 // The drop-in: the functions of the runner's checkpoint manager, with its names, arguments and
 // results. Nothing here writes to stdout.
 
@@ -49,6 +47,7 @@ async function restoreFromCheckpoint(runId, checkpointId) {
  * @returns {Promise<import('../index.js').ListedCheckpoint[]>}
  */
 async function listCheckpoints(runId, options) {
+  /** @type {(import('../index.js').CheckpointInfo | import('../index.js').DamagedCheckpoint)[]} */
   const found = await manager.list(runId, options);
   return found.map((one) =>
     'damage' in one
@@ -67,11 +66,13 @@ async function listCheckpoints(runId, options) {
   );
 }
 
-module.exports = {
+const dropIn = {
   createCheckpoint,
   restoreFromCheckpoint,
   listCheckpoints,
   CheckpointManager,
   WaymarkError,
 };
-module.exports.default = module.exports;
+
+// The default export holds the named ones, for tools that import it so.
+module.exports = Object.assign(dropIn, { default: dropIn });

@@ -1,5 +1,3 @@
-'use strict';
-
 /**
  * A checkpoint as the runner knows it: the manifest's JSON object. It is parsed when a member is
  * first looked at: a large one takes tens of milliseconds, and most callers only want the id.
@@ -77,23 +75,23 @@ function parseCheckpoint(manifest) {
 }
 
 /**
- * Defines a member that is computed when it is first looked at.
+ * Adds the manifest's object, computed when it is first looked at.
  * @template {object} T
  * @param {T} object
- * @param {string} name
- * @param {() => unknown} compute
- * @returns {T}
+ * @param {() => Checkpoint} compute
+ * @returns {T & { readonly checkpoint: Checkpoint }}
  */
-function lazyMember(object, name, compute) {
-  return Object.defineProperty(object, name, {
+function withLazyCheckpoint(object, compute) {
+  Object.defineProperty(object, 'checkpoint', {
     enumerable: true,
     configurable: true,
     get: () => {
       const value = compute();
-      Object.defineProperty(object, name, { value, enumerable: true, configurable: true });
+      Object.defineProperty(object, 'checkpoint', { value, enumerable: true, configurable: true });
       return value;
     },
   });
+  return /** @type {T & { readonly checkpoint: Checkpoint }} */ (object);
 }
 
-module.exports = { lazyCheckpoint, parseCheckpoint, lazyMember };
+module.exports = { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint };

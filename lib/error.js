@@ -1,5 +1,3 @@
-'use strict';
-
 /**
  * @typedef {import('../native.js').Failure} Failure
  */

@@ -1,6 +1,4 @@
-'use strict';
-
-const { lazyCheckpoint, lazyMember, parseCheckpoint } = require('./checkpoint.js');
+const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
 const {
@@ -83,7 +81,11 @@ function inTurn(key, work) {
  * @returns {T}
  */
 function unwrap(reply, above) {
-  if (typeof reply === 'object' && reply !== null && /** @type {Failure} */ (reply).failed === true) {
+  if (
+    typeof reply === 'object' &&
+    reply !== null &&
+    /** @type {Failure} */ (reply).failed === true
+  ) {
     throw WaymarkError.from(/** @type {Failure} */ (reply), above);
   }
   return /** @type {T} */ (reply);
@@ -196,10 +198,7 @@ class CheckpointManager {
     const request = { step: checkStep(step), ...this.#createRequest(checked) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
-    const created = unwrap(
-      native().createSync(this.#place(), id, request, text),
-      this.createSync,
-    );
+    const created = unwrap(native().createSync(this.#place(), id, request, text), this.createSync);
     return withCheckpoint(created, id, step);
   }
 
@@ -407,7 +406,7 @@ function withCheckpoint(created, runId, step) {
     step: step === 0 ? 0 : step,
     timestamp: created.timestamp,
   };
-  return lazyMember({ ...result, runId, step: known.step }, 'checkpoint', () =>
+  return withLazyCheckpoint({ ...result, runId, step: known.step }, () =>
     lazyCheckpoint(manifest, known),
   );
 }
@@ -415,12 +414,13 @@ function withCheckpoint(created, runId, step) {
 /** @param {import('../native.js').RestoreOutcome} restored */
 function withManifest(restored) {
   const { manifest, ...result } = restored;
-  return lazyMember({ ...result }, 'checkpoint', () => parseCheckpoint(manifest));
+  return withLazyCheckpoint({ ...result }, () => parseCheckpoint(manifest));
 }
 
 /**
  * @param {Listing} listing
  * @param {boolean | undefined} includeDamaged
+ * @returns {any[]} index.d.ts tells by overloads which rows there are
  */
 function rows(listing, includeDamaged) {
   return includeDamaged ? [...listing.checkpoints, ...listing.damaged] : listing.checkpoints;

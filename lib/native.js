@@ -1,5 +1,3 @@
-'use strict';
-
 // The addon, loaded when it is first needed: a process that only starts with the preload and is no
 // runner never pays for it.
 

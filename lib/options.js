@@ -1,5 +1,3 @@
-'use strict';
-
 // Options are checked strictly: a misspelt name is an error, not a silent default.
 
 const { WaymarkError } = require('./error.js');
@@ -79,7 +77,8 @@ function checkOptions(options, known, where) {
  */
 function show(value) {
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 80));
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  if (typeof value === 'object' && value !== null)
+    return Array.isArray(value) ? 'an array' : 'an object';
   return String(value);
 }
 
@@ -113,9 +112,13 @@ function checkCheckpointId(value) {
  */
 function checkStep(value) {
   if (typeof value === 'number' || typeof value === 'string') return value;
-  throw new WaymarkError('ERR_STEP_INVALID', `step must be a number or a name, not ${show(value)}`, {
-    reason: 'type',
-  });
+  throw new WaymarkError(
+    'ERR_STEP_INVALID',
+    `step must be a number or a name, not ${show(value)}`,
+    {
+      reason: 'type',
+    },
+  );
 }
 
 /**

@@ -1,5 +1,3 @@
-'use strict';
-
 const { WaymarkError } = require('./error.js');
 const { readSteps, stepAfter } = require('./workflow.js');
 
@@ -70,8 +68,7 @@ function choose(manager, runId, step, checkpointId) {
     damage,
     message,
   }));
-  const found =
-    step === undefined ? checkpoints[0] : checkpoints.find((one) => one.step === step);
+  const found = step === undefined ? checkpoints[0] : checkpoints.find((one) => one.step === step);
   if (found) return { checkpointId: found.checkpointId, step: found.step, skipped };
   const passedOver = skipped.map((one) => `${one.checkpointId} (${one.message})`).join(', ');
   if (step !== undefined && checkpoints.length > 0) {

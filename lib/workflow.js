@@ -1,5 +1,3 @@
-'use strict';
-
 // The workflow file a runner executes: only its steps and their order.
 
 const fs = require('node:fs');
@@ -80,7 +78,9 @@ function stepAfter(path, steps, step) {
       'ERR_WORKFLOW_STEP_MISSING',
       `the checkpoint was taken after step ${step}, which the workflow file ${path} does not list (it lists ${steps
         .map((one) => one.step)
-        .join(', ')}); restore another checkpoint, or give the workflow file the run was started with`,
+        .join(
+          ', ',
+        )}); restore another checkpoint, or give the workflow file the run was started with`,
       { path },
     );
   }

@@ -62,7 +62,10 @@ fn whole(name: &'static str, value: f64, max: f64) -> Result<u64> {
     })
 }
 
-#[allow(clippy::cast_precision_loss, reason = "sizes and counts stay far below 2^53")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "sizes and counts stay far below 2^53"
+)]
 fn number(value: u64) -> f64 {
     value as f64
 }
@@ -71,16 +74,14 @@ fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-pub(super) fn create_request(
-    request: CreateRequest,
-    state: &[u8],
-) -> Result<create::Request<'_>> {
+pub(super) fn create_request(request: CreateRequest, state: &[u8]) -> Result<create::Request<'_>> {
     let keep_last = whole("keepLast", request.keep_last, f64::from(u32::MAX))?;
     Ok(create::Request {
         step: step(request.step)?,
         state,
-        retention: (keep_last > 0)
-            .then(|| Retention { keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX) }),
+        retention: (keep_last > 0).then(|| Retention {
+            keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX),
+        }),
         max_state_bytes: whole("maxStateBytes", request.max_state_bytes, STEP_MAX)?,
     })
 }
@@ -107,16 +108,20 @@ pub(super) fn retention(keep_last: f64) -> Result<Retention> {
             reason: "the newest checkpoint is never dropped; give at least 1".to_owned(),
         });
     }
-    Ok(Retention { keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX) })
+    Ok(Retention {
+        keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX),
+    })
 }
 
 pub(super) fn cleanup_request(
     request: CleanupRequest,
     runs_dir: &Path,
 ) -> Result<cleanup::Request> {
-    let report = request
-        .report
-        .then(|| request.report_path.map_or_else(|| cleanup::default_report(runs_dir), PathBuf::from));
+    let report = request.report.then(|| {
+        request
+            .report_path
+            .map_or_else(|| cleanup::default_report(runs_dir), PathBuf::from)
+    });
     Ok(cleanup::Request {
         run_id: request.run_id.as_deref().map(RunId::parse).transpose()?,
         statuses: request.statuses,
@@ -274,7 +279,10 @@ impl From<cleanup::Outcome> for CleanupOutcome {
             left: outcome
                 .left
                 .into_iter()
-                .map(|left| LeftRun { run_id: left.run_id, reason: left.reason })
+                .map(|left| LeftRun {
+                    run_id: left.run_id,
+                    reason: left.reason,
+                })
                 .collect(),
             freed_bytes: number(outcome.freed_bytes),
             report_path: outcome.report.as_deref().map(path),

@@ -39,7 +39,9 @@ where
     fn compute(&mut self) -> napi::Result<Self::Output> {
         Ok(match self.work.take() {
             Some(work) => guarded(work),
-            None => Err(Error::Internal { message: "a job ran twice".to_owned() }),
+            None => Err(Error::Internal {
+                message: "a job ran twice".to_owned(),
+            }),
         })
     }
 

@@ -52,8 +52,11 @@ impl CancelToken {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the boundary reads the clock")]
 fn clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -67,7 +70,12 @@ fn on_run<T>(
     let run_id = RunId::parse(run_id)?;
     let runs_dir = ops::locate::locate(&hints(place, Some(run_id.clone())))?;
     let run = RunDir::new(&runs_dir, run_id);
-    verb(&Context { disk: &RealDisk, run: &run, now_ms: clock(), cancel })
+    verb(&Context {
+        disk: &RealDisk,
+        run: &run,
+        now_ms: clock(),
+        cancel,
+    })
 }
 
 fn token(cancel: Option<&CancelToken>) -> Cancel {
@@ -78,6 +86,10 @@ type Reply<T> = Either<Failure, T>;
 type Pending<T, J> = AsyncTask<Job<T, J>>;
 
 /// Finds the folder of runs; the absolute path.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "napi hands arguments over by value"
+)]
 #[napi(ts_return_type = "Failure | string")]
 #[must_use]
 pub fn locate_sync(place: Place, run_id: Option<String>) -> Reply<String> {
@@ -97,7 +109,9 @@ fn create_work(
 ) -> impl FnOnce() -> Result<ops::create::Created> + Send {
     move || {
         let request = create_request(request, state.as_bytes())?;
-        on_run(place, &run_id, &cancel, |context| ops::create::create(context, &request))
+        on_run(place, &run_id, &cancel, |context| {
+            ops::create::create(context, &request)
+        })
     }
 }
 
@@ -110,7 +124,13 @@ pub fn create_sync(
     request: CreateRequest,
     state: String,
 ) -> Reply<CreateOutcome> {
-    now(create_work(place, run_id, request, state, Cancel::default()))
+    now(create_work(
+        place,
+        run_id,
+        request,
+        state,
+        Cancel::default(),
+    ))
 }
 
 /// Takes a checkpoint. `state` is JSON text.
@@ -134,7 +154,9 @@ fn restore_work(
 ) -> impl FnOnce() -> Result<ops::restore::Outcome> + Send {
     move || {
         let choice = choice(request)?;
-        on_run(place, &run_id, &cancel, |context| ops::restore::restore(context, &choice))
+        on_run(place, &run_id, &cancel, |context| {
+            ops::restore::restore(context, &choice)
+        })
     }
 }
 
@@ -163,11 +185,7 @@ pub fn restore(
 
 type Scan = crate::store::manifests::Scan;
 
-fn list_work(
-    place: Place,
-    run_id: String,
-    cancel: Cancel,
-) -> impl FnOnce() -> Result<Scan> + Send {
+fn list_work(place: Place, run_id: String, cancel: Cancel) -> impl FnOnce() -> Result<Scan> + Send {
     move || on_run(place, &run_id, &cancel, ops::list::list)
 }
 
@@ -193,7 +211,9 @@ fn show_work(
 ) -> impl FnOnce() -> Result<ops::show::Shown> + Send {
     move || {
         let id = CheckpointId::parse(&checkpoint_id)?;
-        on_run(place, &run_id, &cancel, |context| ops::show::show(context, &id))
+        on_run(place, &run_id, &cancel, |context| {
+            ops::show::show(context, &id)
+        })
     }
 }
 
@@ -223,8 +243,13 @@ fn verify_work(
     cancel: Cancel,
 ) -> impl FnOnce() -> Result<Scan> + Send {
     move || {
-        let id = checkpoint_id.as_deref().map(CheckpointId::parse).transpose()?;
-        on_run(place, &run_id, &cancel, |context| ops::verify::verify(context, id.as_ref()))
+        let id = checkpoint_id
+            .as_deref()
+            .map(CheckpointId::parse)
+            .transpose()?;
+        on_run(place, &run_id, &cancel, |context| {
+            ops::verify::verify(context, id.as_ref())
+        })
     }
 }
 
@@ -258,7 +283,9 @@ fn prune_work(
 ) -> impl FnOnce() -> Result<Decisions> + Send {
     move || {
         let retention = retention(keep_last)?;
-        on_run(place, &run_id, &cancel, |context| ops::prune::prune(context, retention, dry_run))
+        on_run(place, &run_id, &cancel, |context| {
+            ops::prune::prune(context, retention, dry_run)
+        })
     }
 }
 
@@ -271,7 +298,13 @@ pub fn prune_sync(
     keep_last: f64,
     dry_run: bool,
 ) -> Reply<PruneOutcome> {
-    now(prune_work(place, run_id, keep_last, dry_run, Cancel::default()))
+    now(prune_work(
+        place,
+        run_id,
+        keep_last,
+        dry_run,
+        Cancel::default(),
+    ))
 }
 
 /// Drops all checkpoints of a run but the newest `keepLast`.

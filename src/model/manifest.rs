@@ -264,12 +264,14 @@ pub fn inspect(
     run_id: &RunId,
     check: Check,
 ) -> std::result::Result<Header, Damage> {
-    let raw = match (check, sealed_header(bytes)) {
-        (Check::Seal, Some(raw)) => raw,
-        _ => {
-            let json = Json::parse(bytes, MAX_DEPTH)?;
-            checked(json.root())?
-        }
+    let sealed = if check == Check::Seal {
+        sealed_header(bytes)
+    } else {
+        None
+    };
+    let raw = match sealed {
+        Some(raw) => raw,
+        None => checked(Json::parse(bytes, MAX_DEPTH)?.root())?,
     };
     raw.into_header(name, run_id)
 }
@@ -366,7 +368,8 @@ impl<'a> Opened<'a> {
 #[must_use]
 pub fn is_run_file(name: &str) -> bool {
     let reserved = ["run.json", "artifact-registry.json", "project-db.json"];
-    name.ends_with(".json")
+    // The runner writes lower-case endings only.
+    name.strip_suffix(".json").is_some()
         && !reserved
             .iter()
             .any(|reserved| name.eq_ignore_ascii_case(reserved))
@@ -380,7 +383,7 @@ pub fn is_run_file(name: &str) -> bool {
     reason = "a size or a count; anything else becomes 0"
 )]
 fn size_of(value: f64) -> u64 {
-    if value.is_finite() && value >= 0.0 && value <= crate::model::step::STEP_MAX {
+    if (0.0..=crate::model::step::STEP_MAX).contains(&value) {
         value as u64
     } else {
         0
@@ -489,9 +492,9 @@ fn checked(root: Value<'_>) -> std::result::Result<RawHeader, Damage> {
     if !root.get("run_record").is_some_and(Value::is_object) {
         return Err(Damage::NotCheckpoint("it has no run_record"));
     }
-    if !root
+    if root
         .get("artifact_registry")
-        .is_some_and(|registry| Registry::new(registry).is_ok())
+        .is_none_or(|registry| Registry::new(registry).is_err())
     {
         return Err(Damage::NotCheckpoint("it has no artifact_registry"));
     }
@@ -557,15 +560,15 @@ pub fn sort_newest_first<T>(items: &mut [T], header: impl Fn(&T) -> &Header) {
                 .map(|at| (at, header(item).created_ms))
         })
         .collect();
-    let place = |one: &Header| match one.sequence {
-        Some(at) => (at, 0, 0),
-        None => {
-            let after = sequenced
-                .iter()
-                .filter(|(_, ms)| *ms <= one.created_ms)
-                .map(|(at, _)| *at);
-            (after.max().unwrap_or(0), 1, one.created_ms)
+    let place = |one: &Header| {
+        if let Some(at) = one.sequence {
+            return (at, 0, 0);
         }
+        let after = sequenced
+            .iter()
+            .filter(|(_, ms)| *ms <= one.created_ms)
+            .map(|(at, _)| *at);
+        (after.max().unwrap_or(0), 1, one.created_ms)
     };
     items.sort_by(|left, right| {
         let (left, right) = (header(left), header(right));
@@ -653,9 +656,7 @@ mod tests {
         let bytes = manifest("null");
         let other = RunId::parse("s").expect("valid");
         let kind = |result: std::result::Result<Header, Damage>| {
-            result
-                .map(|_| "good")
-                .unwrap_or_else(|damage| damage.kind())
+            result.map_or_else(|damage| damage.kind(), |_| "good")
         };
         assert_eq!(kind(inspect(&bytes, "c", &other, Check::Seal)), "other_run");
         let run = RunId::parse("r").expect("valid");

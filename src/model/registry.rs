@@ -224,18 +224,17 @@ fn edit_list<'a>(
     let is_added = |name: Value<'_>| added.iter().any(|entry| name.is(&entry.name()));
     let mut items: Vec<Tree<'a>> = list
         .items()
-        .filter(|&item| match item.kind() {
-            // A bare name tells nothing but the id; only ids of the form we make are judged.
-            Kind::String => {
-                !item.as_str().is_some_and(|name| {
-                    name.strip_suffix(".json")
-                        .is_some_and(|id| id.starts_with("checkpoint-step-") && gone(id))
-                }) && !is_added(item)
-            }
-            _ => {
+        .filter(|&item| {
+            if item.kind() != Kind::String {
                 let name = item.get("name");
-                !is_gone(name, item, gone) && !name.is_some_and(is_added)
+                return !is_gone(name, item, gone) && !name.is_some_and(is_added);
             }
+            // A bare name tells nothing but the id; only ids of the form we make are judged.
+            let is_gone = item.as_str().is_some_and(|name| {
+                name.strip_suffix(".json")
+                    .is_some_and(|id| id.starts_with("checkpoint-step-") && gone(id))
+            });
+            !is_gone && !is_added(item)
         })
         .map(Tree::Value)
         .collect();

@@ -53,10 +53,10 @@ pub fn restored<'a>(record: Value<'a>, step: &Step, updated_at: String) -> Tree<
 /// derived again.
 #[must_use]
 pub fn new_updated_at(now_ms: i64, in_use: &[Option<String>]) -> String {
-    (now_ms..)
-        .map(to_iso)
-        .find(|candidate| !in_use.iter().flatten().any(|used| used == candidate))
-        .unwrap_or_else(|| to_iso(now_ms))
+    // One more candidate than there are times in use: one of them is free.
+    let mut candidates = (now_ms..).take(in_use.len() + 1).map(to_iso);
+    let free = |candidate: &String| !in_use.iter().flatten().any(|used| used == candidate);
+    candidates.find(free).unwrap_or_else(|| to_iso(now_ms))
 }
 
 #[cfg(test)]

@@ -337,7 +337,8 @@ fn report(request: &Request, outcome: &Outcome, now_ms: i64) -> String {
                 .chars()
                 .filter(|char| !char.is_control())
                 .collect();
-            text.push_str(&format!("- {name}: {}\n", left.reason));
+            let line = format!("- {name}: {}\n", left.reason);
+            text.push_str(&line);
         }
     }
     text

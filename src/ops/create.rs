@@ -91,7 +91,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         .unwrap_or(0);
     let parent = parent_of(context, &scan);
     let checkpoint_id = new_id(context, &request.step, &scan, sequence)?;
-    let content = Content {
+    let manifest = Content {
         checkpoint_id: &checkpoint_id,
         run_id: run.run_id(),
         workflow_id: run_record::workflow_id(record.root(), registry.value()),
@@ -104,7 +104,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         sequence,
         parent: parent.as_ref(),
     };
-    let draft = content.draft();
+    let draft = manifest.draft();
     if draft.file_size() > MANIFEST_MAX {
         return Err(Error::FileTooLarge {
             path: run.manifest(&checkpoint_id),
@@ -145,8 +145,8 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         }
     }
     let tail = draft.tail(&checksum);
-    let mut manifest = draft.into_body();
-    manifest.extend_from_slice(&tail);
+    let mut bytes = draft.into_body();
+    bytes.extend_from_slice(&tail);
     Ok(Created {
         path: run.manifest(&checkpoint_id),
         checkpoint_id,
@@ -156,7 +156,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         checksum,
         dropped: gone,
         warnings,
-        manifest,
+        manifest: bytes,
     })
 }
 

@@ -183,5 +183,5 @@ fn below(folder: &Path, hints: &Hints, tried: &mut Vec<String>) -> Option<PathBu
         .find(|place| holds_run(place))
         .or_else(|| found.iter().find(|place| holds_any(place)))
         .or(found.first());
-    chosen.map(|place| place.to_path_buf())
+    chosen.map(|place| (*place).clone())
 }

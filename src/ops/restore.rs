@@ -232,14 +232,14 @@ fn changes(
         ),
     ];
     for (name, file) in opened.run_files()? {
-        let content = match file {
+        let bytes = match file {
             RunFile::Text(text) => text.into_bytes(),
             RunFile::Base64(text) => base64::engine::general_purpose::STANDARD
                 .decode(text)
                 .map_err(|_| Damage::NotCheckpoint("a run file's base64 is not valid"))?,
             RunFile::Skipped { .. } => continue,
         };
-        changes.push((Target::RunFile(name), content));
+        changes.push((Target::RunFile(name), bytes));
     }
     Ok((changes, artifacts))
 }

@@ -12,7 +12,7 @@
 //! If staged bytes are damaged, what was replaced is put back from its second name.
 //!
 //! *Limits*: the journal protects against crashes, not against a runner that writes the same files
-//! without its lock. The write-ahead rule is that of databases; see restic's and SQLite's designs.
+//! without its lock. The write-ahead rule is that of databases; see the design notes of restic and of `SQLite`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -145,18 +145,17 @@ pub fn replace_all(
     // One sync makes all staged names and backups durable together with the journal's.
     let mut file = Staged::write(disk, run.staged(&format!("{token}-journal")), &[&text])?;
     match file.publish_new(&run.journal()) {
-        Ok(true) => {}
         Ok(false) => {
             return Err(Error::Internal {
                 message: "a journal was not recovered".to_owned(),
             });
         }
         // Visible, but perhaps not durable: finishing it is right either way.
-        Err(Error::NotDurable { .. }) => {}
+        Ok(true) | Err(Error::NotDurable { .. }) => {}
         Err(error) => return Err(error),
     }
     for file in staged {
-        file.keep();
+        let _ = file.keep();
     }
     backups.paths.clear();
     match finish(disk, run, &journal.entries) {

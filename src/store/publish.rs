@@ -64,6 +64,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Leaves the staged file to somebody else, such as a journal.
+    #[must_use]
     pub fn keep(mut self) -> PathBuf {
         self.published = true;
         std::mem::take(&mut self.path)

@@ -16,8 +16,16 @@
  * atomically, but has no moment at which all of them change together, and no way back.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, extname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -26,10 +34,16 @@ import { getHeapStatistics } from 'node:v8';
 const EXIT = { done: 0, error: 1, unexpected: 2, memoryPressure: 42 };
 const LOCK = { retryMs: 100, waitMs: 5_000, staleMs: 30_000 };
 const NOT_PUBLISHED = {
-  publishable: false, published: false, published_at: null,
-  publish_targets: [], publish_attempts: [], publish_status: null, publish_error: null,
+  publishable: false,
+  published: false,
+  published_at: null,
+  publish_targets: [],
+  publish_attempts: [],
+  publish_status: null,
+  publish_error: null,
 };
-const USAGE = 'usage: workflow_runner.js --workflow <yaml> --step <n> --run-id <id> [--id <workflow id>] [--dry-run]';
+const USAGE =
+  'usage: workflow_runner.js --workflow <yaml> --step <n> --run-id <id> [--id <workflow id>] [--dry-run]';
 
 /**
  * @typedef {{ condition?: boolean | string, approval?: boolean }} StepOptions
@@ -75,14 +89,22 @@ function parseWorkflow(text) {
     const parts = /^(\s*)(-\s+)?(\w+):(?:\s+(.*))?$/.exec(line);
     if (!parts) throw new Error(`workflow line ${index + 1} is not "key: value": ${line.trim()}`);
     const [, indent, dash, key, value] = parts;
-    if (dash) steps.push((map = {}));
-    else if (indent === '') map = workflow;
+    if (dash) {
+      map = {};
+      steps.push(map);
+    } else if (indent === '') map = workflow;
     if (value !== undefined) map[key] = parseValue(value);
   }
   for (const step of steps) {
     step.outputs ??= [];
-    if (typeof step.step !== 'number' || typeof step.name !== 'string' || !Array.isArray(step.outputs)) {
-      throw new Error(`workflow step needs a number, a name and a list of outputs: ${JSON.stringify(step)}`);
+    if (
+      typeof step.step !== 'number' ||
+      typeof step.name !== 'string' ||
+      !Array.isArray(step.outputs)
+    ) {
+      throw new Error(
+        `workflow step needs a number, a name and a list of outputs: ${JSON.stringify(step)}`,
+      );
     }
   }
   return /** @type {Workflow} */ ({ ...workflow, steps });
@@ -91,7 +113,10 @@ function parseWorkflow(text) {
 /** @param {string} text @returns {any} */
 function parseValue(text) {
   if (text.startsWith('[') && text.endsWith(']')) {
-    const items = text.slice(1, -1).split(',').map((item) => item.trim());
+    const items = text
+      .slice(1, -1)
+      .split(',')
+      .map((item) => item.trim());
     return items.filter((item) => item !== '').map((item) => String(parseValue(item)));
   }
   if (/^(['"]).*\1$/.test(text)) return text.slice(1, -1);
@@ -102,7 +127,8 @@ function parseValue(text) {
 
 /** Refuses ids that could leave the runs folder. @param {string} what @param {unknown} id @returns {string} */
 function checkedId(what, id) {
-  if (typeof id === 'string' && /^[\w.:-]{1,255}$/.test(id) && !id.includes('..') && id !== '.') return id;
+  if (typeof id === 'string' && /^[\w.:-]{1,255}$/.test(id) && !id.includes('..') && id !== '.')
+    return id;
   const rule = 'must be 1 to 255 letters, digits, ".", "_", ":" or "-", without ".."';
   throw new Error(`${what} ${rule}: ${JSON.stringify(id)}`);
 }
@@ -130,7 +156,9 @@ function readJson(file) {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`${file} is damaged: ${/** @type {Error} */ (error).message}`, { cause: error });
+    throw new Error(`${file} is damaged: ${/** @type {Error} */ (error).message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -152,7 +180,9 @@ function writeJson(file, value) {
 /** Takes the lock, or clears away a stale one for the next try. @param {string} lock */
 function tryLock(lock) {
   try {
-    writeFileSync(lock, JSON.stringify({ pid: process.pid, timestamp: new Date().toISOString() }), { flag: 'wx' });
+    writeFileSync(lock, JSON.stringify({ pid: process.pid, timestamp: new Date().toISOString() }), {
+      flag: 'wx',
+    });
     return true;
   } catch (error) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
@@ -170,7 +200,8 @@ async function withRunLock(runDir, action) {
   const lock = join(runDir, 'run.json.lock');
   const deadline = Date.now() + LOCK.waitMs;
   while (!tryLock(lock)) {
-    if (Date.now() >= deadline) throw new Error(`${lock} is held by another process; waited ${LOCK.waitMs} ms`);
+    if (Date.now() >= deadline)
+      throw new Error(`${lock} is held by another process; waited ${LOCK.waitMs} ms`);
     await sleep(LOCK.retryMs);
   }
   try {
@@ -202,7 +233,8 @@ async function createRunIfMissing({ workflowFile, workflow, runId, runDir }) {
   const ids = { run_id: runId, workflow_id: workflow.id };
   await withRunLock(runDir, () => {
     const registryFile = join(runDir, 'artifact-registry.json');
-    if (!existsSync(registryFile)) writeJson(registryFile, { ...ids, artifacts: {}, created_at: now, updated_at: now });
+    if (!existsSync(registryFile))
+      writeJson(registryFile, { ...ids, artifacts: {}, created_at: now, updated_at: now });
     const runFile = join(runDir, 'run.json');
     if (existsSync(runFile)) return;
     writeJson(runFile, {
@@ -244,12 +276,32 @@ function readInputs({ workflow, step, runDir }) {
  * @param {Step} step @param {string} output @param {number | null} afterStep @param {Input[]} inputs
  */
 function compose(step, output, afterStep, inputs) {
-  const builtOn = inputs.map(({ name, text }) => ({ name, sha256: createHash('sha256').update(text).digest('hex') }));
-  const head = { artifact: output, step: step.step, title: step.name, agent: step.agent, after_step: afterStep };
+  const builtOn = inputs.map(({ name, text }) => ({
+    name,
+    sha256: createHash('sha256').update(text).digest('hex'),
+  }));
+  const head = {
+    artifact: output,
+    step: step.step,
+    title: step.name,
+    agent: step.agent,
+    after_step: afterStep,
+  };
   if (extname(output) === '.json') return JSON.stringify({ ...head, built_on: builtOn }, null, 2);
   const facts = Object.entries(head).map(([key, value]) => `- ${key}: ${value}`);
   const sources = builtOn.map(({ name, sha256 }) => `- ${name} ${sha256}`);
-  return [`# ${step.name}`, '', ...facts, '', '## Built on', '', ...sources, '', `End of ${output}.`, ''].join('\n');
+  return [
+    `# ${step.name}`,
+    '',
+    ...facts,
+    '',
+    '## Built on',
+    '',
+    ...sources,
+    '',
+    `End of ${output}.`,
+    '',
+  ].join('\n');
 }
 
 /**
@@ -270,7 +322,10 @@ async function writeArtifacts({ step, runId, runDir }, afterStep, inputs) {
   await sleep(Number(process.env.WORK_MS) || 0);
   for (const { path, text } of files) writeFileSync(path, text);
   if (process.env.STEP_LOG) {
-    appendFileSync(process.env.STEP_LOG, `${JSON.stringify({ step: step.step, run_id: runId, pid: process.pid })}\n`);
+    appendFileSync(
+      process.env.STEP_LOG,
+      `${JSON.stringify({ step: step.step, run_id: runId, pid: process.pid })}\n`,
+    );
   }
 }
 
@@ -323,9 +378,15 @@ function addNote({ step, runDir }) {
 function writeSummary({ workflow, runDir }) {
   const run = readJson(join(runDir, 'run.json'));
   const { artifacts } = readJson(join(runDir, 'artifact-registry.json'));
-  const head = [`# ${workflow.name}: run ${run.run_id}`, '', `Status ${run.status}, current step ${run.current_step}.`];
+  const head = [
+    `# ${workflow.name}: run ${run.run_id}`,
+    '',
+    `Status ${run.status}, current step ${run.current_step}.`,
+  ];
   const table = ['', '| artifact | step | agent |', '|---|---|---|'];
-  const rows = Object.values(artifacts).map(({ name, step, agent }) => `| ${name} | ${step} | ${agent} |`);
+  const rows = Object.values(artifacts).map(
+    ({ name, step, agent }) => `| ${name} | ${step} | ${agent} |`,
+  );
   replaceFile(join(runDir, 'run-summary.md'), [...head, ...table, ...rows, ''].join('\n'));
 }
 
@@ -347,7 +408,11 @@ async function runStep(job) {
     const last = step === workflow.steps.at(-1);
     run.current_step = step.step;
     run.status = last ? 'completed' : 'in_progress';
-    run.timestamps = { ...run.timestamps, last_step_completed_at: now, completed_at: last ? now : null };
+    run.timestamps = {
+      ...run.timestamps,
+      last_step_completed_at: now,
+      completed_at: last ? now : null,
+    };
   });
   writeSummary(job);
   console.log(`step ${step.step} done: ${step.name}`);
@@ -356,12 +421,15 @@ async function runStep(job) {
 /** Says which step is meant, or throws. @param {Map<string, string | true>} flags @returns {Job} */
 function planJob(flags) {
   const [workflowFile, stepText] = [flags.get('workflow'), flags.get('step')];
-  if (typeof workflowFile !== 'string' || typeof stepText !== 'string' || !flags.has('run-id')) throw new Error(USAGE);
+  if (typeof workflowFile !== 'string' || typeof stepText !== 'string' || !flags.has('run-id'))
+    throw new Error(USAGE);
   const runId = checkedId('--run-id', flags.get('run-id'));
   const workflow = parseWorkflow(readFileSync(workflowFile, 'utf8'));
   workflow.id = checkedId('the workflow id', flags.get('id') ?? workflow.id);
   // Number, not parseInt: 1.5 is a step of its own.
-  const step = workflow.steps.find((candidate) => stepText.trim() !== '' && candidate.step === Number(stepText));
+  const step = workflow.steps.find(
+    (candidate) => stepText.trim() !== '' && candidate.step === Number(stepText),
+  );
   const known = workflow.steps.map((each) => each.step).join(', ');
   if (!step) throw new Error(`no step ${stepText} in ${workflowFile}; it has ${known}`);
   return { workflowFile, workflow, step, runId, runDir: join(runsRoot(), runId) };
@@ -377,10 +445,13 @@ async function main() {
     return EXIT.done;
   }
   if (flags.has('dry-run')) {
-    console.log(`step ${step.step} would run: ${step.name}, by ${step.agent}, making ${step.outputs.join(', ')}`);
+    console.log(
+      `step ${step.step} would run: ${step.name}, by ${step.agent}, making ${step.outputs.join(', ')}`,
+    );
     return EXIT.done;
   }
-  const heapLimit = Number(process.env.MEMORY_LIMIT_MB) * 1024 * 1024 || getHeapStatistics().heap_size_limit * 0.9;
+  const heapLimit =
+    Number(process.env.MEMORY_LIMIT_MB) * 1024 * 1024 || getHeapStatistics().heap_size_limit * 0.9;
   if (process.memoryUsage().heapUsed > heapLimit) {
     console.error(`error: memory is short; start step ${step.step} again in a new process`);
     return EXIT.memoryPressure;

@@ -1,0 +1,2 @@
+/** The preload has no exports: `node --import waymark/register <runner> …`. */
+export {};

@@ -1,0 +1,560 @@
+//! JSON text as JavaScript sees it.
+//!
+//! A manifest's checksum is defined over what `JSON.stringify(JSON.parse(text))` gives, so this
+//! module reads JSON the way `JSON.parse` does and prints it the way `JSON.stringify` does:
+//! integer-like keys first and ascending, the last of two equal keys wins at the place of the
+//! first, numbers are IEEE doubles, lone surrogates stay escaped, everything else is raw UTF-8.
+//! `serde_json` refuses lone surrogates and keeps duplicate keys apart, hence our own reader.
+//!
+//! *Invariants*: parsing and printing never recurse, so depth costs no stack; printing a parsed
+//! text in compact form is a fixed point (parsing that again prints the same bytes).
+//!
+//! *Limits*: texts under 4 GiB; nesting bounded by the caller. Source of the rules: ECMA-262,
+//! `JSON.parse`, `SerializeJSONProperty`, `QuoteJSONString`, `OrdinaryOwnPropertyKeys`.
+
+mod parser;
+mod quote;
+mod tree;
+
+use std::borrow::Cow;
+
+use parser::Parser;
+use quote::unquote;
+pub use tree::{Key, Tree};
+
+/// The deepest nesting that Waymark accepts. V8's `JSON.stringify` recurses and gives up at a few
+/// thousand levels, so a deeper value could be stored but never be written again by a runner.
+pub const MAX_DEPTH: usize = 2_000;
+
+/// Why a text is not JSON, with the byte offset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// The text is empty or only white space.
+    #[error("the text is empty")]
+    Empty,
+    /// The text ends inside a value.
+    #[error("the text ends too early, at byte {0}")]
+    Truncated(usize),
+    /// A byte that JSON does not allow there.
+    #[error("unexpected byte at {0}")]
+    Unexpected(usize),
+    /// Something follows the value.
+    #[error("unexpected text after the value, at byte {0}")]
+    Trailing(usize),
+    /// Not UTF-8.
+    #[error("not UTF-8 at byte {0}")]
+    NotUtf8(usize),
+    /// Nested deeper than the limit.
+    #[error("nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// Longer than 4 GiB.
+    #[error("longer than 4 GiB")]
+    TooLong,
+}
+
+type Result<T> = std::result::Result<T, JsonError>;
+
+const PLAIN: u32 = u32::MAX;
+
+/// A token's canonical text: in the source, or in `extra` where it had to be rewritten.
+#[derive(Debug, Clone, Copy)]
+struct Text {
+    start: u32,
+    len: u32,
+    rewritten: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Node {
+    Null,
+    Bool(bool),
+    Number(Text),
+    /// With its quotes.
+    String(Text),
+    /// `next` is the index behind the subtree.
+    Array {
+        len: u32,
+        next: u32,
+    },
+    /// Members are key, value, key, value …; `order` is `PLAIN` when source order is canonical.
+    Object {
+        len: u32,
+        next: u32,
+        order: u32,
+    },
+}
+
+/// A parsed JSON text.
+#[derive(Debug)]
+pub struct Json<'a> {
+    text: &'a [u8],
+    nodes: Vec<Node>,
+    extra: Vec<u8>,
+    /// For objects whose source order is not canonical: the key nodes in canonical order, each
+    /// with the value node that won.
+    orders: Vec<Vec<(u32, u32)>>,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// A value inside a parsed text.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a> {
+    json: &'a Json<'a>,
+    at: u32,
+}
+
+impl<'a> Json<'a> {
+    /// Parses one JSON text, as `JSON.parse` would.
+    pub fn parse(text: &'a [u8], max_depth: usize) -> Result<Self> {
+        if u32::try_from(text.len()).is_err() {
+            return Err(JsonError::TooLong);
+        }
+        if let Err(error) = std::str::from_utf8(text) {
+            // A cut in the middle of a character is a cut, not a strange encoding.
+            return Err(match error.error_len() {
+                None => JsonError::Truncated(text.len()),
+                Some(_) => JsonError::NotUtf8(error.valid_up_to()),
+            });
+        }
+        let mut parser = Parser::new(text);
+        parser.document(max_depth)?;
+        Ok(Self {
+            text,
+            nodes: parser.nodes,
+            extra: parser.extra,
+            orders: parser.orders,
+        })
+    }
+
+    /// The outermost value.
+    #[must_use]
+    pub fn root(&'a self) -> Value<'a> {
+        Value { json: self, at: 0 }
+    }
+
+    fn slice(&self, text: Text) -> &[u8] {
+        let from = if text.rewritten {
+            &self.extra[..]
+        } else {
+            self.text
+        };
+        &from[text.start as usize..(text.start + text.len) as usize]
+    }
+
+    fn next(&self, at: u32) -> u32 {
+        match self.nodes[at as usize] {
+            Node::Array { next, .. } | Node::Object { next, .. } => next,
+            _ => at + 1,
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    /// What this value is.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self.json.nodes[self.at as usize] {
+            Node::Null => Kind::Null,
+            Node::Bool(_) => Kind::Bool,
+            Node::Number(_) => Kind::Number,
+            Node::String(_) => Kind::String,
+            Node::Array { .. } => Kind::Array,
+            Node::Object { .. } => Kind::Object,
+        }
+    }
+
+    /// True for an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.kind() == Kind::Object
+    }
+
+    /// The members of an object in JavaScript's order; nothing for other values.
+    #[must_use]
+    pub fn entries(self) -> Entries<'a> {
+        let (len, order) = match self.json.nodes[self.at as usize] {
+            Node::Object {
+                len, order: PLAIN, ..
+            } => (len, None),
+            Node::Object { order, .. } => {
+                let order = &self.json.orders[order as usize];
+                (u32::try_from(order.len()).unwrap_or(u32::MAX), Some(order))
+            }
+            _ => (0, None),
+        };
+        Entries {
+            json: self.json,
+            order,
+            taken: 0,
+            len,
+            at: self.at + 1,
+        }
+    }
+
+    /// The items of an array; nothing for other values.
+    pub fn items(self) -> impl Iterator<Item = Value<'a>> {
+        let json = self.json;
+        let len = match json.nodes[self.at as usize] {
+            Node::Array { len, .. } => len,
+            _ => 0,
+        };
+        let mut at = self.at + 1;
+        (0..len).map(move |_| {
+            let value = Value { json, at };
+            at = json.next(at);
+            value
+        })
+    }
+
+    /// The member of that name.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<Value<'a>> {
+        self.entries()
+            .find(|(key, _)| key.is(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The text of a string; `None` for other values. Lone surrogates become U+FFFD.
+    #[must_use]
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        match self.json.nodes[self.at as usize] {
+            Node::String(text) => Some(unquote(self.json.slice(text))),
+            _ => None,
+        }
+    }
+
+    /// True for the string `name`.
+    #[must_use]
+    pub fn is(self, name: &str) -> bool {
+        match self.json.nodes[self.at as usize] {
+            Node::String(text) => {
+                let quoted = self.json.slice(text);
+                let inner = &quoted[1..quoted.len() - 1];
+                if inner.contains(&b'\\') {
+                    unquote(quoted) == name
+                } else {
+                    inner == name.as_bytes()
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// The value of a number; `None` for other values.
+    #[must_use]
+    pub fn as_f64(self) -> Option<f64> {
+        match self.json.nodes[self.at as usize] {
+            Node::Number(text) => std::str::from_utf8(self.json.slice(text))
+                .ok()?
+                .parse()
+                .ok(),
+            _ => None,
+        }
+    }
+
+    /// Appends the value as `JSON.stringify(value)` prints it.
+    pub fn write_compact(self, out: &mut Vec<u8>) {
+        self.write(out, None);
+    }
+
+    /// Appends the value as `JSON.stringify(value, null, 2)` prints it at nesting `level`.
+    pub fn write_pretty(self, out: &mut Vec<u8>, level: usize) {
+        self.write(out, Some(level));
+    }
+
+    fn write(self, out: &mut Vec<u8>, mut level: Option<usize>) {
+        enum Frame<'a> {
+            Array { left: u32, at: u32, first: bool },
+            Object { entries: Entries<'a>, first: bool },
+        }
+        let json = self.json;
+        let mut stack: Vec<Frame<'a>> = Vec::new();
+        let mut current = Some(self.at);
+        loop {
+            if let Some(at) = current.take() {
+                match json.nodes[at as usize] {
+                    Node::Null => out.extend_from_slice(b"null"),
+                    Node::Bool(true) => out.extend_from_slice(b"true"),
+                    Node::Bool(false) => out.extend_from_slice(b"false"),
+                    Node::Number(text) | Node::String(text) => {
+                        out.extend_from_slice(json.slice(text));
+                    }
+                    Node::Array { len: 0, .. } => out.extend_from_slice(b"[]"),
+                    Node::Object { len: 0, .. } => out.extend_from_slice(b"{}"),
+                    Node::Array { len, .. } => {
+                        out.push(b'[');
+                        level = level.map(|level| level + 1);
+                        stack.push(Frame::Array {
+                            left: len,
+                            at: at + 1,
+                            first: true,
+                        });
+                    }
+                    Node::Object { .. } => {
+                        out.push(b'{');
+                        level = level.map(|level| level + 1);
+                        let entries = Value { json, at }.entries();
+                        stack.push(Frame::Object {
+                            entries,
+                            first: true,
+                        });
+                    }
+                }
+            }
+            let Some(frame) = stack.last_mut() else {
+                return;
+            };
+            let (next, close) = match frame {
+                Frame::Array { left: 0, .. } => (None, b']'),
+                Frame::Array { left, at, first } => {
+                    separator(out, *first, level);
+                    *first = false;
+                    *left -= 1;
+                    let item = *at;
+                    *at = json.next(item);
+                    (Some(item), b']')
+                }
+                Frame::Object { entries, first } => match entries.next() {
+                    None => (None, b'}'),
+                    Some((key, value)) => {
+                        separator(out, *first, level);
+                        *first = false;
+                        if let Node::String(text) = json.nodes[key.at as usize] {
+                            out.extend_from_slice(json.slice(text));
+                        }
+                        out.extend_from_slice(if level.is_some() { b": " } else { b":" });
+                        (Some(value.at), b'}')
+                    }
+                },
+            };
+            current = next;
+            if current.is_none() {
+                stack.pop();
+                level = level.map(|level| level - 1);
+                newline(out, level);
+                out.push(close);
+            }
+        }
+    }
+}
+
+fn separator(out: &mut Vec<u8>, first: bool, level: Option<usize>) {
+    if !first {
+        out.push(b',');
+    }
+    newline(out, level);
+}
+
+fn newline(out: &mut Vec<u8>, level: Option<usize>) {
+    const SPACES: [u8; 64] = [b' '; 64];
+    if let Some(level) = level {
+        out.push(b'\n');
+        let mut left = level * 2;
+        while left > 0 {
+            let take = left.min(SPACES.len());
+            out.extend_from_slice(&SPACES[..take]);
+            left -= take;
+        }
+    }
+}
+
+/// The members of an object, in JavaScript's order.
+#[derive(Debug, Clone)]
+pub struct Entries<'a> {
+    json: &'a Json<'a>,
+    order: Option<&'a Vec<(u32, u32)>>,
+    taken: u32,
+    len: u32,
+    at: u32,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Value<'a>, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.taken == self.len {
+            return None;
+        }
+        let json = self.json;
+        let (key, value) = if let Some(order) = self.order {
+            order[self.taken as usize]
+        } else {
+            let key = self.at;
+            self.at = json.next(key + 1);
+            (key, key + 1)
+        };
+        self.taken += 1;
+        Some((Value { json, at: key }, Value { json, at: value }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compact(text: &str) -> String {
+        let json = Json::parse(text.as_bytes(), MAX_DEPTH).expect("valid");
+        let mut out = Vec::new();
+        json.root().write_compact(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn pretty(text: &str) -> String {
+        let json = Json::parse(text.as_bytes(), MAX_DEPTH).expect("valid");
+        let mut out = Vec::new();
+        json.root().write_pretty(&mut out, 0);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn error(text: &[u8]) -> JsonError {
+        Json::parse(text, MAX_DEPTH).expect_err("invalid")
+    }
+
+    #[test]
+    fn numbers_are_printed_as_javascript_prints_them() {
+        for (source, printed) in [
+            ("0", "0"),
+            ("-0", "0"),
+            ("-0.0", "0"),
+            ("1.0", "1"),
+            ("1.50", "1.5"),
+            ("1e21", "1e+21"),
+            ("1E20", "100000000000000000000"),
+            ("123456789012345678", "123456789012345680"),
+            ("9007199254740993", "9007199254740992"),
+            ("1e-7", "1e-7"),
+            ("0.000001", "0.000001"),
+            ("5e-324", "5e-324"),
+            ("1e400", "null"),
+            ("-1e400", "null"),
+            ("-12", "-12"),
+            ("999999999999999", "999999999999999"),
+        ] {
+            assert_eq!(compact(source), printed, "{source}");
+        }
+    }
+
+    #[test]
+    fn keys_are_ordered_as_javascript_orders_them() {
+        assert_eq!(
+            compact(r#"{"b":1,"10":2,"a":3,"9":4,"01":5,"4294967294":6,"4294967295":7}"#),
+            r#"{"9":4,"10":2,"4294967294":6,"b":1,"a":3,"01":5,"4294967295":7}"#
+        );
+        assert_eq!(compact(r#"{"a":1,"b":2,"a":3}"#), r#"{"a":3,"b":2}"#);
+        assert_eq!(compact(r#"{"\u0061":1,"a":2}"#), r#"{"a":2}"#);
+        assert_eq!(
+            compact(r#"{"__proto__":1,"b":2}"#),
+            r#"{"__proto__":1,"b":2}"#
+        );
+        let many: Vec<String> = (0..40).map(|n| format!("\"k{}\":{n}", n % 30)).collect();
+        let text = format!("{{{}}}", many.join(","));
+        assert_eq!(
+            Json::parse(text.as_bytes(), 9)
+                .expect("valid")
+                .root()
+                .entries()
+                .count(),
+            30
+        );
+    }
+
+    #[test]
+    fn strings_are_escaped_as_javascript_escapes_them() {
+        for (source, printed) in [
+            (r#""\/\u0041\u001f\u000a""#, "\"/A\\u001f\\n\""),
+            (r#""\ud83d\ude00""#, "\"😀\""),
+            (r#""\ud83d""#, r#""\ud83d""#),
+            (r#""\uDE00\uD83D""#, r#""\ude00\ud83d""#),
+            (r#""\ud83d\u0041""#, r#""\ud83dA""#),
+            (r#""\ud83d\ud83d\ude00""#, "\"\\ud83d😀\""),
+            ("\"\\u2028\u{2029}\\u007f\"", "\"\u{2028}\u{2029}\u{7f}\""),
+            (r#""a\"\\b""#, r#""a\"\\b""#),
+        ] {
+            assert_eq!(compact(source), printed, "{source}");
+        }
+    }
+
+    #[test]
+    fn pretty_form_is_that_of_stringify_with_two_spaces() {
+        assert_eq!(
+            pretty(r#"{"a":[],"b":{},"c":[1,{"d":null}]}"#),
+            "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": [\n    1,\n    {\n      \"d\": null\n    }\n  ]\n}"
+        );
+    }
+
+    #[test]
+    fn bad_text_is_refused_with_its_place() {
+        assert_eq!(error(b""), JsonError::Empty);
+        assert_eq!(error(b" \n"), JsonError::Empty);
+        assert_eq!(error(b"{\"a\":"), JsonError::Truncated(5));
+        assert_eq!(error(b"{\"a"), JsonError::Truncated(3));
+        assert_eq!(error(b"tru"), JsonError::Truncated(3));
+        assert_eq!(error(b"{} x"), JsonError::Trailing(3));
+        assert_eq!(error(b"{\"a\" 1}"), JsonError::Unexpected(5));
+        assert_eq!(error(b"[1,]"), JsonError::Unexpected(3));
+        assert_eq!(error(b"[01]"), JsonError::Unexpected(2));
+        assert_eq!(error(b"[1.]"), JsonError::Unexpected(3));
+        assert_eq!(error(b"\"\x01\""), JsonError::Unexpected(1));
+        assert_eq!(error(b"\"\\x\""), JsonError::Unexpected(2));
+        assert_eq!(error(b"\"\\u12g4\""), JsonError::Unexpected(5));
+        assert_eq!(error(b"\"\xff\""), JsonError::NotUtf8(1));
+        assert_eq!(error(b"\xef\xbb\xbf{}"), JsonError::Unexpected(0));
+        assert_eq!(error(b"\"\xc3"), JsonError::Truncated(2));
+        assert_eq!(error(&vec![b'['; 10_000]), JsonError::TooDeep(MAX_DEPTH));
+    }
+
+    #[test]
+    fn deep_values_cost_no_stack() {
+        let text = [vec![b'['; 1_999], vec![b']'; 1_999]].concat();
+        let json = Json::parse(&text, MAX_DEPTH).expect("valid");
+        let mut out = Vec::new();
+        json.root().write_compact(&mut out);
+        assert_eq!(out, text);
+    }
+
+    #[test]
+    fn values_are_found_by_name() {
+        let json = Json::parse(br#"{"a":{"b":[1,"x\n",true]},"c":2.5}"#, 9).expect("valid");
+        let items: Vec<Value<'_>> = json
+            .root()
+            .get("a")
+            .and_then(|a| a.get("b"))
+            .expect("there")
+            .items()
+            .collect();
+        assert_eq!(items[0].as_f64(), Some(1.0));
+        assert_eq!(items[1].as_str().as_deref(), Some("x\n"));
+        assert!(items[1].is("x\n"));
+        assert_eq!(items[2].kind(), Kind::Bool);
+        assert_eq!(json.root().get("c").and_then(Value::as_f64), Some(2.5));
+        assert!(json.root().get("d").is_none());
+    }
+
+    #[test]
+    fn trees_print_new_and_old_parts_alike() {
+        let json = Json::parse(br#"{ "x" : [ 1 , 2 ] }"#, 9).expect("valid");
+        let tree = Tree::object([
+            ("a", Tree::Value(json.root())),
+            ("b", Tree::Number(-0.0)),
+            ("c", Tree::Array(vec![Tree::Null, Tree::from("q\"")])),
+        ]);
+        let mut out = Vec::new();
+        tree.write_compact(&mut out);
+        assert_eq!(out, br#"{"a":{"x":[1,2]},"b":0,"c":[null,"q\""]}"#);
+        assert_eq!(
+            String::from_utf8(tree.to_pretty()).expect("UTF-8"),
+            "{\n  \"a\": {\n    \"x\": [\n      1,\n      2\n    ]\n  },\n  \"b\": 0,\n  \"c\": [\n    null,\n    \"q\\\"\"\n  ]\n}"
+        );
+    }
+}

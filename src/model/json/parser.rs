@@ -1,0 +1,472 @@
+//! Reads JSON text into nodes, without recursion.
+
+use std::collections::HashMap;
+
+use super::quote::{escape_unit, quote_char};
+use super::{JsonError, Node, PLAIN, Result, Text};
+
+pub(super) struct Parser<'a> {
+    text: &'a [u8],
+    at: usize,
+    pub(super) nodes: Vec<Node>,
+    pub(super) extra: Vec<u8>,
+    pub(super) orders: Vec<Vec<(u32, u32)>>,
+    /// Key hashes of the objects that are open, innermost last: finds duplicates cheaply.
+    hashes: Vec<u64>,
+}
+
+struct Open {
+    node: u32,
+    len: u32,
+    object: bool,
+    /// Where this object's key hashes begin.
+    hashes: usize,
+    /// A key that looks like an array index was seen.
+    indexed: bool,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            nodes: Vec::with_capacity(text.len() / 16 + 4),
+            extra: Vec::new(),
+            orders: Vec::new(),
+            hashes: Vec::new(),
+        }
+    }
+}
+
+impl Parser<'_> {
+    pub(super) fn document(&mut self, max_depth: usize) -> Result<()> {
+        let mut stack: Vec<Open> = Vec::new();
+        self.space();
+        if self.at == self.text.len() {
+            return Err(JsonError::Empty);
+        }
+        'value: loop {
+            // One value starts here.
+            match self.peek()? {
+                open @ (b'{' | b'[') => {
+                    if stack.len() == max_depth {
+                        return Err(JsonError::TooDeep(max_depth));
+                    }
+                    self.at += 1;
+                    let object = open == b'{';
+                    stack.push(Open {
+                        node: self.index(),
+                        len: 0,
+                        object,
+                        hashes: self.hashes.len(),
+                        indexed: false,
+                    });
+                    self.nodes.push(if object {
+                        Node::Object {
+                            len: 0,
+                            next: 0,
+                            order: PLAIN,
+                        }
+                    } else {
+                        Node::Array { len: 0, next: 0 }
+                    });
+                    self.space();
+                    if self.peek()? == if object { b'}' } else { b']' } {
+                        self.at += 1;
+                        self.close(&mut stack);
+                    } else {
+                        if object {
+                            self.key(&mut stack)?;
+                        }
+                        continue 'value;
+                    }
+                }
+                b'"' => {
+                    let (text, _) = self.string()?;
+                    self.nodes.push(Node::String(text));
+                }
+                b'-' | b'0'..=b'9' => {
+                    let number = self.number()?;
+                    self.nodes.push(number);
+                }
+                b't' => self.literal(b"true", Node::Bool(true))?,
+                b'f' => self.literal(b"false", Node::Bool(false))?,
+                b'n' => self.literal(b"null", Node::Null)?,
+                _ => return Err(JsonError::Unexpected(self.at)),
+            }
+            // One value ended here: what follows belongs to the innermost open container.
+            loop {
+                let Some(open) = stack.last_mut() else {
+                    self.space();
+                    return if self.at == self.text.len() {
+                        Ok(())
+                    } else {
+                        Err(JsonError::Trailing(self.at))
+                    };
+                };
+                open.len += 1;
+                let object = open.object;
+                self.space();
+                match self.peek()? {
+                    b',' => {
+                        self.at += 1;
+                        self.space();
+                        if object {
+                            self.key(&mut stack)?;
+                        }
+                        continue 'value;
+                    }
+                    b'}' if object => {}
+                    b']' if !object => {}
+                    _ => return Err(JsonError::Unexpected(self.at)),
+                }
+                self.at += 1;
+                self.close(&mut stack);
+            }
+        }
+    }
+
+    fn index(&self) -> u32 {
+        // A node takes at least one byte of a text that is shorter than 4 GiB.
+        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn peek(&self) -> Result<u8> {
+        self.text
+            .get(self.at)
+            .copied()
+            .ok_or(JsonError::Truncated(self.at))
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn literal(&mut self, word: &[u8], node: Node) -> Result<()> {
+        for (offset, expected) in word.iter().enumerate() {
+            match self.text.get(self.at + offset) {
+                Some(byte) if byte == expected => {}
+                Some(_) => return Err(JsonError::Unexpected(self.at + offset)),
+                None => return Err(JsonError::Truncated(self.text.len())),
+            }
+        }
+        self.at += word.len();
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Reads `"key" :` and leaves the cursor at the value.
+    fn key(&mut self, stack: &mut [Open]) -> Result<()> {
+        if self.peek()? != b'"' {
+            return Err(JsonError::Unexpected(self.at));
+        }
+        let (text, hash) = self.string()?;
+        let inner = {
+            let from = if text.rewritten {
+                &self.extra[..]
+            } else {
+                self.text
+            };
+            &from[text.start as usize + 1..(text.start + text.len) as usize - 1]
+        };
+        if let Some(open) = stack.last_mut() {
+            open.indexed |= array_index(inner).is_some();
+        }
+        self.hashes.push(hash);
+        self.nodes.push(Node::String(text));
+        self.space();
+        if self.peek()? != b':' {
+            return Err(JsonError::Unexpected(self.at));
+        }
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    fn close(&mut self, stack: &mut Vec<Open>) {
+        let Some(open) = stack.pop() else { return };
+        let next = self.index();
+        self.nodes[open.node as usize] = if open.object {
+            let order = if open.indexed || has_duplicates(&mut self.hashes[open.hashes..]) {
+                self.reorder(open.node, open.len)
+            } else {
+                PLAIN
+            };
+            self.hashes.truncate(open.hashes);
+            Node::Object {
+                len: open.len,
+                next,
+                order,
+            }
+        } else {
+            Node::Array {
+                len: open.len,
+                next,
+            }
+        };
+    }
+
+    /// Computes JavaScript's key order of an object: array indices ascending, then the others as
+    /// first seen; the last value of a repeated key wins.
+    fn reorder(&mut self, node: u32, len: u32) -> u32 {
+        let mut members: Vec<(u32, u32)> = Vec::with_capacity(len as usize);
+        let mut seen: HashMap<&[u8], usize> = HashMap::with_capacity(len as usize);
+        let mut at = node + 1;
+        for _ in 0..len {
+            let Node::String(text) = self.nodes[at as usize] else {
+                break;
+            };
+            let from = if text.rewritten {
+                &self.extra[..]
+            } else {
+                self.text
+            };
+            let key = &from[text.start as usize..(text.start + text.len) as usize];
+            let value = at + 1;
+            if let Some(&place) = seen.get(key) {
+                members[place].1 = value;
+            } else {
+                seen.insert(key, members.len());
+                members.push((at, value));
+            }
+            at = match self.nodes[value as usize] {
+                Node::Array { next, .. } | Node::Object { next, .. } => next,
+                _ => value + 1,
+            };
+        }
+        let index_of = |key: u32| match self.nodes[key as usize] {
+            Node::String(text) => {
+                let from = if text.rewritten {
+                    &self.extra[..]
+                } else {
+                    self.text
+                };
+                array_index(&from[text.start as usize + 1..(text.start + text.len) as usize - 1])
+            }
+            _ => None,
+        };
+        // Stable: named keys keep their order behind the indices.
+        members.sort_by_key(|&(key, _)| index_of(key).map_or((1, 0), |index| (0, index)));
+        self.orders.push(members);
+        u32::try_from(self.orders.len() - 1).unwrap_or(PLAIN)
+    }
+
+    /// Reads a string; gives its canonical text (with quotes) and a hash of it.
+    fn string(&mut self) -> Result<(Text, u64)> {
+        let start = self.at;
+        self.at += 1;
+        loop {
+            let Some(&byte) = self.text.get(self.at) else {
+                return Err(JsonError::Truncated(self.at));
+            };
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    return Ok((
+                        Self::text_of(start, self.at),
+                        hash(&self.text[start..self.at]),
+                    ));
+                }
+                b'\\' => break,
+                0..=0x1f => return Err(JsonError::Unexpected(self.at)),
+                _ => self.at += 1,
+            }
+        }
+        // An escape: decode and print again as JSON.stringify would.
+        let from = self.extra.len();
+        self.extra.extend_from_slice(&self.text[start..self.at]);
+        loop {
+            let Some(&byte) = self.text.get(self.at) else {
+                return Err(JsonError::Truncated(self.at));
+            };
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    self.extra.push(b'"');
+                    let text = Text {
+                        start: u32::try_from(from).map_err(|_| JsonError::TooLong)?,
+                        len: u32::try_from(self.extra.len() - from)
+                            .map_err(|_| JsonError::TooLong)?,
+                        rewritten: true,
+                    };
+                    return Ok((text, hash(&self.extra[from..])));
+                }
+                b'\\' => {
+                    self.at += 1;
+                    self.escape()?;
+                }
+                0..=0x1f => return Err(JsonError::Unexpected(self.at)),
+                _ => {
+                    self.extra.push(byte);
+                    self.at += 1;
+                }
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<()> {
+        let at = self.at;
+        let kind = self.peek()?;
+        self.at += 1;
+        match kind {
+            b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                self.extra.extend_from_slice(&[b'\\', kind]);
+            }
+            b'/' => self.extra.push(b'/'),
+            b'u' => {
+                let unit = self.hex4()?;
+                if (0xd800..0xdc00).contains(&unit) && self.text[self.at..].starts_with(b"\\u") {
+                    let rest = self.at;
+                    self.at += 2;
+                    let low = self.hex4()?;
+                    if (0xdc00..0xe000).contains(&low) {
+                        let code = 0x1_0000
+                            + ((u32::from(unit) - 0xd800) << 10)
+                            + (u32::from(low) - 0xdc00);
+                        quote_char(char::from_u32(code).unwrap_or('\u{fffd}'), &mut self.extra);
+                        return Ok(());
+                    }
+                    self.at = rest;
+                }
+                match char::from_u32(u32::from(unit)) {
+                    Some(char) => quote_char(char, &mut self.extra),
+                    None => escape_unit(unit, &mut self.extra),
+                }
+            }
+            _ => return Err(JsonError::Unexpected(at)),
+        }
+        Ok(())
+    }
+
+    fn hex4(&mut self) -> Result<u16> {
+        let mut unit = 0_u16;
+        for _ in 0..4 {
+            let digit = match self.peek()? {
+                byte @ b'0'..=b'9' => byte - b'0',
+                byte @ b'a'..=b'f' => byte - b'a' + 10,
+                byte @ b'A'..=b'F' => byte - b'A' + 10,
+                _ => return Err(JsonError::Unexpected(self.at)),
+            };
+            unit = unit << 4 | u16::from(digit);
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+
+    fn number(&mut self) -> Result<Node> {
+        let start = self.at;
+        let negative = self.text[start] == b'-';
+        if negative {
+            self.at += 1;
+        }
+        let mut plain = !negative;
+        match self.peek()? {
+            b'0' => {
+                self.at += 1;
+                plain &= true;
+            }
+            b'1'..=b'9' => self.digits(),
+            _ => return Err(JsonError::Unexpected(self.at)),
+        }
+        // Up to 15 digits are exact and printed as they stand.
+        plain &= self.at - start <= 15;
+        if self.text.get(self.at) == Some(&b'.') {
+            plain = false;
+            self.at += 1;
+            self.digit()?;
+            self.digits();
+        }
+        if let Some(b'e' | b'E') = self.text.get(self.at) {
+            plain = false;
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.text.get(self.at) {
+                self.at += 1;
+            }
+            self.digit()?;
+            self.digits();
+        }
+        if plain {
+            return Ok(Node::Number(Self::text_of(start, self.at)));
+        }
+        let source = std::str::from_utf8(&self.text[start..self.at]).unwrap_or_default();
+        let value: f64 = source.parse().map_err(|_| JsonError::Unexpected(start))?;
+        // 1e400 parses to Infinity, and JSON.stringify(Infinity) is null.
+        if !value.is_finite() {
+            return Ok(Node::Null);
+        }
+        let mut buffer = ryu_js::Buffer::new();
+        let printed = buffer.format_finite(value).as_bytes();
+        let from = self.extra.len();
+        self.extra.extend_from_slice(printed);
+        Ok(Node::Number(Text {
+            start: u32::try_from(from).map_err(|_| JsonError::TooLong)?,
+            len: u32::try_from(printed.len()).map_err(|_| JsonError::TooLong)?,
+            rewritten: true,
+        }))
+    }
+
+    fn digit(&self) -> Result<()> {
+        if self.peek()?.is_ascii_digit() {
+            Ok(())
+        } else {
+            Err(JsonError::Unexpected(self.at))
+        }
+    }
+
+    fn digits(&mut self) {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+    }
+
+    fn text_of(start: usize, end: usize) -> Text {
+        // The text is shorter than 4 GiB, checked at the start.
+        Text {
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            len: u32::try_from(end - start).unwrap_or(0),
+            rewritten: false,
+        }
+    }
+}
+
+/// FNV-1a over eight bytes at a time: only has to make different keys differ usually; equal hashes
+/// lead to the exact comparison in `reorder`.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        state = (state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 29;
+    }
+    for byte in chunks.remainder() {
+        state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    state
+}
+
+fn has_duplicates(hashes: &mut [u64]) -> bool {
+    if hashes.len() <= 16 {
+        return hashes
+            .iter()
+            .enumerate()
+            .any(|(at, hash)| hashes[..at].contains(hash));
+    }
+    hashes.sort_unstable();
+    hashes.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// The array index that a key spells, if it does: 0 to 2^32 - 2 without leading zeros.
+fn array_index(key: &[u8]) -> Option<u32> {
+    if key.is_empty() || key.len() > 10 || (key[0] == b'0' && key.len() > 1) {
+        return None;
+    }
+    if !key.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let index: u64 = std::str::from_utf8(key).ok()?.parse().ok()?;
+    u32::try_from(index).ok().filter(|&index| index != u32::MAX)
+}
