@@ -1,0 +1,335 @@
+// The preload: a runner that knows no resume flag is killed and goes on, without a byte changed.
+// The runner is the one of examples/, which knows nothing of Waymark.
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
+import waymark from '../index.js';
+import { readJson, removeAll, repo, temporary, writeJson } from './support/project.mjs';
+
+const RUNNER = path.join('.claude', 'tools', 'workflow_runner.js');
+const WORKFLOW = path.join('.claude', 'workflows', 'research.yaml');
+const preload = pathToFileURL(path.join(repo, 'lib', 'register.mjs')).href;
+
+afterAll(removeAll);
+
+/** @type {string} */
+let root;
+/** @type {string} */
+let log;
+/** @type {string} */
+let dir;
+
+beforeEach(() => {
+  root = temporary();
+  fs.cpSync(path.join(repo, 'examples', 'project'), root, { recursive: true });
+  log = path.join(root, 'steps.log');
+  dir = path.join(root, '.claude', 'context', 'runs', 'demo');
+});
+
+/**
+ * @param {string[]} words
+ * @param {Record<string, string>} [env]
+ * @param {string} [runner]
+ * @returns {Promise<{ code: number, stdout: string, stderr: string }>}
+ */
+function step(words, env = {}, runner = RUNNER) {
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      ['--import', preload, runner, '--workflow', WORKFLOW, '--run-id', 'demo', ...words],
+      { cwd: root, env: { ...process.env, STEP_LOG: log, ...env } },
+      (error, stdout, stderr) =>
+        resolve({ code: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
+    );
+  });
+}
+
+/** Runs steps one after the other. @param {number[]} steps */
+async function steps(...steps_) {
+  for (const one of steps_) {
+    expect(await step(['--step', String(one)])).toMatchObject({ code: 0, stderr: '' });
+  }
+}
+
+/** The steps that ran, as the runner itself logged them. */
+const effects = () =>
+  fs
+    .readFileSync(log, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => Number(JSON.parse(line).step));
+
+const manager = () => new waymark.CheckpointManager({ root });
+const checkpointSteps = () =>
+  manager()
+    .listSync('demo')
+    .map((one) => one.step)
+    .reverse();
+
+describe('a runner without resume flags', () => {
+  test('a 5-step run: a checkpoint each, fractions included', async () => {
+    const before = fs.readFileSync(path.join(root, RUNNER));
+    await steps(0, 1, 1.5, 2, 3);
+    expect(checkpointSteps()).toEqual([0, 1, 1.5, 2, 3]);
+    expect(effects()).toEqual([0, 1, 1.5, 2, 3]);
+    const [last] = manager().listSync('demo');
+    const { checkpoint } = manager().showSync('demo', last.checkpointId);
+    expect(checkpoint.step_state).toMatchObject({ step_name: expect.any(String) });
+    expect(checkpoint.run_record).toEqual(readJson(path.join(dir, 'run.json')));
+    expect(fs.readFileSync(path.join(root, RUNNER))).toEqual(before);
+  });
+
+  test('stops after a step, resumes with --resume --resume-step, goes on at the next with its state', async () => {
+    await steps(0, 1, 1.5, 2);
+    const state = fs.readFileSync(path.join(dir, 'state.json'), 'utf8');
+    const registry = readJson(path.join(dir, 'artifact-registry.json'));
+    await steps(3);
+    // The state on the disk is now another one.
+    expect(fs.readFileSync(path.join(dir, 'state.json'), 'utf8')).not.toBe(state);
+    const resumed = await step(['--resume', '--resume-step', '2', '--dry-run']);
+    expect(resumed).toMatchObject({ code: 0 });
+    expect(resumed.stderr).toContain('would restore');
+    expect(effects()).toEqual([0, 1, 1.5, 2, 3]);
+
+    const again = await step(['--resume', '--resume-step', '2']);
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('step 3 started') });
+    expect(again.stderr).toMatch(/restored checkpoint-step-2-\d+ \(step 2\); going on with step 3/);
+    expect(effects()).toEqual([0, 1, 1.5, 2, 3, 3]);
+    const names = Object.keys(readJson(path.join(dir, 'artifact-registry.json')).artifacts);
+    const made = Object.keys(registry.artifacts).filter((name) => !name.startsWith('checkpoint-'));
+    expect(names).toEqual(expect.arrayContaining([...made, 'report.md']));
+    expect(readJson(path.join(dir, 'run.json')).status).toBe('completed');
+  });
+
+  test('--resume-step 1.5 means 1.5, and 1 goes on with 1.5', async () => {
+    await steps(0, 1, 1.5, 2);
+    const half = await step(['--resume', '--resume-step', '1.5']);
+    expect(half.stdout).toContain('step 2 started');
+    const whole = await step(['--resume-step', '1']);
+    expect(whole.stdout).toContain('step 1.5 started');
+    expect(effects()).toEqual([0, 1, 1.5, 2, 2, 1.5]);
+  });
+
+  test('killed with -9 in the middle of a step, it goes on at that step', async () => {
+    await steps(0, 1, 1.5);
+    const child = spawn(
+      process.execPath,
+      ['--import', preload, RUNNER, '--workflow', WORKFLOW, '--run-id', 'demo', '--step', '2'],
+      { cwd: root, env: { ...process.env, WORK_MS: '60000' }, stdio: ['ignore', 'pipe', 'ignore'] },
+    );
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line.startsWith('step 2 started')) child.kill('SIGKILL');
+    }
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    expect(child.signalCode).toBe('SIGKILL');
+    // As a crash of a non-atomic writer would leave it.
+    fs.truncateSync(path.join(dir, 'artifact-registry.json'), 1000);
+    const resumed = await step(['--resume']);
+    expect(resumed).toMatchObject({ code: 0, stdout: expect.stringContaining('step 2 done') });
+    await steps(3);
+    expect(effects()).toEqual([0, 1, 1.5, 2, 3]);
+    expect(readJson(path.join(dir, 'run.json')).status).toBe('completed');
+  });
+
+  test('a failed step leaves no checkpoint, and --resume repeats it', async () => {
+    await steps(0, 1);
+    const failed = await step(['--step', '1.5'], { FAIL_AT_STEP: '1.5' });
+    expect(failed.code).toBe(1);
+    expect(checkpointSteps()).toEqual([0, 1]);
+    expect(readJson(path.join(dir, 'run.json')).status).toBe('failed');
+    const resumed = await step(['--resume']);
+    expect(resumed).toMatchObject({ code: 0, stdout: expect.stringContaining('step 1.5 done') });
+    expect(readJson(path.join(dir, 'run.json')).status).toBe('in_progress');
+    expect(checkpointSteps()).toEqual([0, 1, 1.5]);
+  });
+
+  test('a damaged newest checkpoint is passed over, and said so', async () => {
+    await steps(0, 1, 1.5);
+    const [newest] = manager().listSync('demo');
+    fs.truncateSync(newest.path, 300);
+    const resumed = await step(['--resume']);
+    expect(resumed.stderr).toContain(`passed over ${newest.checkpointId}: the file is truncated`);
+    expect(resumed.stdout).toContain('step 1.5 done');
+  });
+
+  test('what can not be resumed is refused with the reason, and nothing starts', async () => {
+    const none = await step(['--resume']);
+    expect(none.code).toBe(1);
+    expect(none.stderr).toMatch(/ERR_RUNS_DIR_NOT_FOUND/);
+    await steps(0);
+    const noStep = await step(['--resume', '--resume-step', '2']);
+    expect(noStep).toMatchObject({ code: 1, stdout: '' });
+    expect(noStep.stderr).toMatch(
+      /Checkpoint not found: step 2 .*steps 0.*ERR_CHECKPOINT_NOT_FOUND/,
+    );
+    const bare = await step(['--resume-step', '--dry-run']);
+    expect(bare).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_STEP_INVALID') });
+
+    const record = fs.readFileSync(path.join(dir, 'run.json'), 'utf8');
+    const workflow = path.join(root, WORKFLOW);
+    const text = fs.readFileSync(workflow, 'utf8');
+    for (const [broken, code] of [
+      [text.replace('step: 0\n', 'step: 7\n'), 'ERR_WORKFLOW_STEP_MISSING'],
+      ['steps: [', 'ERR_WORKFLOW_INVALID'],
+      ['name: none', 'ERR_WORKFLOW_INVALID'],
+    ]) {
+      fs.writeFileSync(workflow, broken);
+      const refused = await step(['--resume']);
+      expect([refused.code, refused.stdout]).toEqual([1, '']);
+      expect(refused.stderr).toContain(code);
+    }
+    fs.unlinkSync(workflow);
+    expect((await step(['--resume'])).stderr).toContain('ERR_WORKFLOW_NOT_FOUND');
+    expect(fs.readFileSync(path.join(dir, 'run.json'), 'utf8')).toBe(record);
+    expect(effects()).toEqual([0]);
+  });
+
+  test('a finished run has nothing left to do', async () => {
+    await steps(0, 1, 1.5, 2, 3);
+    const done = await step(['--resume']);
+    expect(done).toMatchObject({ code: 0, stdout: '' });
+    expect(done.stderr).toContain('nothing is left to do');
+  });
+
+  test('steps that are skipped or wait leave no checkpoint', async () => {
+    const workflow = path.join(root, WORKFLOW);
+    const text = fs.readFileSync(workflow, 'utf8');
+    await steps(0);
+    fs.writeFileSync(workflow, text.replace('step: 1\n', 'step: 1\n    condition: false\n'));
+    const skipped = await step(['--step', '1']);
+    expect(skipped.code).toBe(0);
+    expect(skipped.stderr).toContain('step 1 left no trace in run demo');
+    fs.writeFileSync(workflow, text.replace('step: 1\n', 'step: 1\n    approval: true\n'));
+    const waiting = await step(['--step', '1']);
+    expect(waiting.code).toBe(0);
+    expect(waiting.stderr).toContain('run demo is awaiting_approval after step 1: no checkpoint');
+    expect(checkpointSteps()).toEqual([0]);
+  });
+
+  test('--dry-run changes nothing', async () => {
+    await steps(0);
+    await step(['--step', '1', '--dry-run']);
+    expect(checkpointSteps()).toEqual([0]);
+  });
+});
+
+describe('errors of checkpointing', () => {
+  /** Makes the run's folder refuse checkpoints. */
+  function spoil() {
+    fs.rmSync(path.join(dir, 'checkpoints'), { recursive: true, force: true });
+    fs.symlinkSync(temporary(), path.join(dir, 'checkpoints'));
+  }
+
+  test('never change the exit code', async () => {
+    await steps(0);
+    spoil();
+    const done = await step(['--step', '1']);
+    expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('step 1 done') });
+    expect(done.stderr).toMatch(
+      /step 1 of run demo is done, but no checkpoint was taken: .*ERR_PATH_SYMLINK/,
+    );
+  });
+
+  test('unless strict is set, by environment or configuration', async () => {
+    await steps(0);
+    spoil();
+    expect((await step(['--step', '1'], { WAYMARK_STRICT: '1' })).code).toBe(1);
+    writeJson(path.join(root, 'waymark.config.json'), { register: { strict: true } });
+    expect((await step(['--step', '1'])).code).toBe(1);
+  });
+
+  test('a broken configuration is named, and does not stop a step', async () => {
+    fs.writeFileSync(path.join(root, 'waymark.config.json'), '{');
+    const done = await step(['--step', '0']);
+    expect(done.code).toBe(0);
+    expect(done.stderr).toContain('ERR_CONFIG_INVALID');
+    writeJson(path.join(root, 'waymark.config.json'), { register: { resume: 'yes' } });
+    expect((await step(['--step', '0'])).stderr).toContain('register.resume must be true or false');
+    fs.unlinkSync(path.join(root, 'waymark.config.json'));
+    const unknown = await step(['--step', '0'], { WAYMARK_REGISTER: 'on' });
+    expect(unknown.stderr).toContain('ERR_OPTION_INVALID');
+  });
+});
+
+describe('a runner that knows the flags itself', () => {
+  const own = path.join('.claude', 'tools', 'own_runner.mjs');
+  beforeEach(() => {
+    // Shows the arguments it gets; takes its own checkpoint, as newer runners do.
+    fs.writeFileSync(
+      path.join(root, own),
+      `import fs from 'node:fs';
+       import { createCheckpoint } from ${JSON.stringify(path.join(repo, 'index.mjs'))};
+       console.log(JSON.stringify(process.argv.slice(2)));
+       const file = ${JSON.stringify(path.join('.claude', 'context', 'runs', 'demo', 'run.json'))};
+       const record = JSON.parse(fs.readFileSync(file, 'utf8'));
+       fs.writeFileSync(file, JSON.stringify({ ...record, touched: Date.now() }, null, 2));
+       if (process.env.OWN) await createCheckpoint('demo', 1, { own: true });`,
+    );
+  });
+
+  test('is left alone by an option', async () => {
+    await steps(0);
+    for (const [env, config] of /** @type {[Record<string, string>, object][]} */ ([
+      [{ WAYMARK_REGISTER: 'off' }, {}],
+      [{ WAYMARK_REGISTER: 'checkpoint' }, {}],
+      [{}, { register: { resume: false, checkpoint: false } }],
+    ])) {
+      writeJson(path.join(root, 'waymark.config.json'), config);
+      const left = await step(['--resume'], env, own);
+      expect(JSON.parse(left.stdout)).toContain('--resume');
+      expect(left.stderr).toBe('');
+    }
+  });
+
+  test("gets the next step, and its own checkpoint isn't taken twice", async () => {
+    await steps(0);
+    const resumed = await step(['--resume'], { OWN: '1' }, own);
+    const words = JSON.parse(resumed.stdout);
+    expect(words).not.toContain('--resume');
+    expect(words.slice(-2)).toEqual(['--step', '1']);
+    expect(checkpointSteps()).toEqual([0, 1]);
+    const [newest] = manager().listSync('demo');
+    expect(manager().showSync('demo', newest.checkpointId).checkpoint.step_state).toEqual({
+      own: true,
+    });
+  });
+});
+
+test('other processes are not touched', async () => {
+  /** @param {string[]} words */
+  const seen = (words) =>
+    new Promise((resolve) => {
+      const script = 'console.log(process.listenerCount("exit"), process.argv.length)';
+      execFile(process.execPath, [...words, '-e', script, '--', '--step', '3'], (...all) =>
+        resolve(all),
+      );
+    });
+  expect(await seen(['--import', preload])).toEqual(await seen([]));
+});
+
+test('a restore that was cut off is finished before the runner reads the run', async () => {
+  await steps(0, 1);
+  // The journal of a restore that was killed right after its decision, made by hand.
+  const own = path.join(dir, 'checkpoints', '.waymark');
+  const { blake3 } = await import('./support/blake3.mjs');
+  const content = JSON.stringify(
+    { ...readJson(path.join(dir, 'run.json')), marked: true },
+    null,
+    2,
+  );
+  fs.writeFileSync(path.join(own, 'staged-x-0'), content);
+  const entries = [
+    { target: 'run.json', staged: 'staged-x-0', hash: blake3(content), backup: null },
+  ];
+  const sum = blake3(JSON.stringify(entries));
+  writeJson(path.join(own, 'restore.journal'), { format: 1, sum, entries });
+  const done = await step(['--step', '1.5']);
+  expect(done.stderr).toContain('a restore of run demo had been cut off and was finished');
+  expect(done.code).toBe(0);
+  expect(readJson(path.join(dir, 'run.json')).marked).toBe(true);
+});
