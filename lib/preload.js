@@ -134,7 +134,9 @@ function finishRestore(manager, runId) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ERR_RUNS_DIR_NOT_FOUND') return;
     throw error;
   }
-  if (!fs.existsSync(path.join(runDir, 'checkpoints', '.waymark', 'restore.journal'))) return;
+  const own = path.join(runDir, 'checkpoints', '.waymark');
+  const journals = ['restore.journal', 'restore.undo'].map((name) => path.join(own, name));
+  if (!journals.some((journal) => fs.existsSync(journal))) return;
   const recovered = manager.recoverSync(runId);
   if (recovered !== 'nothing')
     say(`a restore of run ${runId} had been cut off and was ${recovered}`);

@@ -1,6 +1,6 @@
 //! The one error type of Waymark.
 //!
-//! Every variant has a stable code (`ERR_SUBJECT_PROBLEM`, listed in `docs/errors.md`), a message
+//! Every variant has a stable code (`ERR_`, the subject, the problem; listed in `docs/errors.md`), a message
 //! a person can act on, and the path or id concerned.
 
 use std::io;
@@ -276,7 +276,7 @@ fn list(skipped: &[Skipped]) -> String {
 }
 
 impl Error {
-    /// The stable code.
+    /// The stable code: `ERR_`, the subject, the problem.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@
 //! | `<run>/run.json.lock` | the runner's protocol: [`store::runner_lock`] |
 //! | `<run>/checkpoints/<id>.json` | [`model::manifest`] (content), [`store::manifests`] (reading), [`ops::create`] (writing) |
 //! | `<run>/checkpoints/.waymark/lock` | [`store::lock`] |
-//! | `<run>/checkpoints/.waymark/restore.journal` | [`store::journal`] |
+//! | `<run>/checkpoints/.waymark/restore.journal`, `restore.undo` | [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |

@@ -83,13 +83,9 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     let run_files = read_run_files(context)?;
 
     let scan = manifests::scan(context.disk, run, Check::Seal, context.cancel)?;
-    let sequence = 1 + scan
-        .good
-        .iter()
-        .filter_map(|good| good.header.sequence)
-        .max()
-        .unwrap_or(0);
-    let parent = parent_of(context, &scan);
+    let restored = Restored::read(context);
+    let sequence = 1 + last_sequence(&scan, restored.as_ref());
+    let parent = parent_of(restored.as_ref(), &scan);
     let checkpoint_id = new_id(context, &request.step, &scan, sequence)?;
     let manifest = Content {
         checkpoint_id: &checkpoint_id,
@@ -348,20 +344,26 @@ fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
     Ok(files)
 }
 
+/// The highest sequence in use, also of checkpoints that are gone since a restore took note of it.
+fn last_sequence(scan: &Scan, restored: Option<&Restored>) -> u64 {
+    let noted = restored.map_or(0, |restored| restored.after_sequence);
+    scan.good
+        .iter()
+        .filter_map(|good| good.header.sequence)
+        .fold(noted, u64::max)
+}
+
 /// The checkpoint that the state on the disk descends from: the one restored last, if none was
 /// taken since, else the newest.
-fn parent_of(context: &Context<'_>, scan: &Scan) -> Option<CheckpointId> {
-    let newest = scan.good.first()?;
-    if let Some(restored) = Restored::read(context)
-        && newest.header.sequence.unwrap_or(0) <= restored.after_sequence
-        && let Some(good) = scan
-            .good
-            .iter()
-            .find(|good| good.header.checkpoint_id.as_str() == restored.checkpoint_id)
-    {
-        return Some(good.header.checkpoint_id.clone());
-    }
-    Some(newest.header.checkpoint_id.clone())
+fn parent_of(restored: Option<&Restored>, scan: &Scan) -> Option<CheckpointId> {
+    let newest = &scan.good.first()?.header;
+    let restored = restored
+        .filter(|restored| newest.sequence.unwrap_or(0) <= restored.after_sequence)
+        .and_then(|restored| {
+            let mut ids = scan.good.iter().map(|good| &good.header.checkpoint_id);
+            ids.find(|id| id.as_str() == restored.checkpoint_id)
+        });
+    Some(restored.unwrap_or(&newest.checkpoint_id).clone())
 }
 
 /// An id that no checkpoint of this run has or had: the millisecond tells them apart, and where it

@@ -46,7 +46,7 @@ impl Context<'_> {
         self.run.check(self.disk)?;
         self.run.create_private(self.disk)?;
         let lock = RunLock::acquire(self.disk, self.run, self.cancel)?;
-        let recovered = journal::recover(self.disk, self.run);
+        let recovered = journal::recover(self.disk, self.run, self.now_ms, self.cancel);
         Ok((lock, recovered))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::error::Result;
+use crate::error::{IoContext, Result};
 use crate::model::manifest::Check;
 use crate::model::retention::{Retention, Verdict};
 use crate::model::time::to_iso;
@@ -13,7 +13,7 @@ use crate::ops::Context;
 use crate::ops::create::{parse_registry, read_registry, registry_of};
 use crate::ops::registration::Plan;
 use crate::store::manifests::{self, Scan};
-use crate::store::publish::{Staged, remove};
+use crate::store::publish::{Staged, remove, sync_parent};
 
 /// What the policy says of one checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +47,21 @@ pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Resu
         let registry = registry_of(context, &json)?;
         let plan = Plan::new(registry, &scan, &dropped);
         if plan.dangling || !plan.missing.is_empty() {
+            // What the registry will name may only be visible yet, left so by a killed create.
+            let checkpoints = context.run.checkpoints();
+            context
+                .disk
+                .sync_dir(&checkpoints)
+                .context("sync", &checkpoints)?;
             let now = to_iso(context.now_ms);
             let bytes = registry
                 .edited(&|id| plan.is_gone(id), &plan.missing, Some(&now))
                 .to_pretty();
             Staged::write(context.disk, context.run.staged("registry"), &[&bytes])?
                 .publish_over(&context.run.registry())?;
+        } else if !dropped.is_empty() {
+            // The registry forgot them already, but perhaps not durably: a prune was killed here.
+            sync_parent(context.disk, &context.run.registry())?;
         }
     }
     for good in &scan.good {

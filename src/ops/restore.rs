@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, Skipped};
+use crate::error::{Error, IoContext, Result, Skipped};
 use crate::model::damage::Damage;
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, MAX_DEPTH, Value};
@@ -110,6 +110,12 @@ pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
     if unreadable_journal {
         journal::discard(context.disk, context.run)?;
     }
+    // The registry is about to name checkpoints that a killed create may have left visible only.
+    let checkpoints = context.run.checkpoints();
+    context
+        .disk
+        .sync_dir(&checkpoints)
+        .context("sync", &checkpoints)?;
     let token = format!("restore-{}-{}", context.now_ms, std::process::id());
     journal::replace_all(context.disk, context.run, &token, &changes)?;
     drop(runner_lock);

@@ -2,17 +2,21 @@
 //!
 //! New contents are staged and synced, the old files get a second name, then the journal is
 //! published. Its appearance is the decision: from then on the change is finished, by this process
-//! or by the next operation on the run.
+//! or by the next operation on the run. If it can't be finished (a file refuses to be replaced), the
+//! journal is renamed, which decides the opposite: from then on the change is undone.
 //!
 //! *Invariants*: before the journal appears nothing has changed; every target is at any moment its
-//! old or its new content, whole; a journal names only files that a restore may write.
+//! old or its new content, whole; a journal names only files that a restore may write; whatever a
+//! journal names was durable before the journal was.
 //!
-//! *Crash story*: no journal: staged files are leftovers, nothing happened. A journal: staged files
-//! that still lie there are renamed over their targets; those that are missing were renamed before.
-//! If staged bytes are damaged, what was replaced is put back from its second name.
+//! *Crash story*: no journal: staged files are leftovers, nothing happened. `restore.journal`: staged
+//! files that still lie there are renamed over their targets; those that are missing were renamed
+//! before. `restore.undo`: what was replaced is put back from its second name. Both can be repeated,
+//! and a journal that reappears after power loss finds nothing left to do.
 //!
 //! *Limits*: the journal protects against crashes, not against a runner that writes the same files
-//! without its lock. The write-ahead rule is that of databases; see the design notes of restic and of `SQLite`.
+//! without its lock. The write-ahead rule is that of databases; see the design notes of restic and
+//! of `SQLite`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,10 +24,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
+use crate::model::cancel::Cancel;
 use crate::model::manifest::is_run_file;
 use crate::store::disk::Disk;
 use crate::store::layout::{RunDir, STAGED};
 use crate::store::publish::{Staged, remove, sync_parent};
+use crate::store::runner_lock::RunnerLock;
 
 const FORMAT: u32 = 1;
 const JOURNAL_MAX: u64 = 16 << 20;
@@ -142,32 +148,43 @@ pub fn replace_all(
     let text = serde_json::to_vec_pretty(&journal).map_err(|error| Error::Internal {
         message: error.to_string(),
     })?;
-    // One sync makes all staged names and backups durable together with the journal's.
+    // The names the journal is about to mention are durable before it is: to recovery a missing
+    // staged file means that it was renamed already.
+    disk.sync_dir(&run.private())
+        .context("sync", &run.private())?;
     let mut file = Staged::write(disk, run.staged(&format!("{token}-journal")), &[&text])?;
     match file.publish_new(&run.journal()) {
+        Ok(true) => {}
         Ok(false) => {
             return Err(Error::Internal {
                 message: "a journal was not recovered".to_owned(),
             });
         }
-        // Visible, but perhaps not durable: finishing it is right either way.
-        Ok(true) | Err(Error::NotDurable { .. }) => {}
+        Err(Error::NotDurable { path, source }) => {
+            // Visible, but perhaps not durable, so nothing may follow from it.
+            remove(disk, &run.journal())?;
+            return Err(Error::io("sync", &path, source));
+        }
         Err(error) => return Err(error),
     }
     for file in staged {
         let _ = file.keep();
     }
     backups.paths.clear();
-    match finish(disk, run, &journal.entries) {
-        Ok(()) => {}
-        Err(error) => {
-            // Back to the state before; if even that fails, the next operation finishes it.
-            undo(disk, run, &journal.entries)?;
-            clear(disk, run, &journal.entries)?;
-            return Err(error);
-        }
+    if let Err(error) = finish(disk, run, &journal.entries) {
+        // Back to the state before. If even that fails, the next operation goes on from here.
+        decide_to_undo(disk, run)?;
+        undo(disk, run, &journal.entries)?;
+        let _ = clear(disk, run, &journal.entries);
+        return Err(match error {
+            // What was visible is visible no more.
+            Error::NotDurable { path, source } => Error::io("sync", &path, source),
+            error => error,
+        });
     }
-    clear(disk, run, &journal.entries)
+    // All is new and durable; a journal that stays finds nothing left to do.
+    let _ = clear(disk, run, &journal.entries);
+    Ok(())
 }
 
 /// Second names that nobody needs when the change does not come about.
@@ -203,22 +220,33 @@ pub enum Recovered {
 }
 
 /// Finishes or undoes what a killed restore left behind, and removes leftovers. The caller holds
-/// the run's lock.
-pub fn recover(disk: &dyn Disk, run: &RunDir) -> Result<Recovered> {
-    let recovered = match read(disk, run)? {
-        None => Recovered::Nothing,
-        Some(entries) => {
-            let done = if staged_are_whole(disk, run, &entries)? {
-                finish(disk, run, &entries)?;
-                Recovered::Finished
-            } else {
-                undo(disk, run, &entries)?;
-                Recovered::Undone
-            };
-            clear(disk, run, &entries)?;
-            done
-        }
+/// the run's lock; the runner's is taken here if its files are about to change.
+pub fn recover(disk: &dyn Disk, run: &RunDir, now_ms: i64, cancel: &Cancel) -> Result<Recovered> {
+    let undoing = read(disk, &run.undo())?;
+    let pending = match &undoing {
+        Some(_) => undoing,
+        None => read(disk, &run.journal())?,
     };
+    let Some(entries) = pending else {
+        sweep(disk, run)?;
+        return Ok(Recovered::Nothing);
+    };
+    let _lock = RunnerLock::acquire(disk, run, now_ms, cancel)?;
+    // What is visible may not be durable yet, and is about to be acted upon.
+    disk.sync_dir(&run.private())
+        .context("sync", &run.private())?;
+    let undo_decided = exists(disk, &run.undo())?;
+    let recovered = if !undo_decided && staged_are_whole(disk, run, &entries)? {
+        finish(disk, run, &entries)?;
+        Recovered::Finished
+    } else {
+        if !undo_decided {
+            decide_to_undo(disk, run)?;
+        }
+        undo(disk, run, &entries)?;
+        Recovered::Undone
+    };
+    clear(disk, run, &entries)?;
     sweep(disk, run)?;
     Ok(recovered)
 }
@@ -226,19 +254,27 @@ pub fn recover(disk: &dyn Disk, run: &RunDir) -> Result<Recovered> {
 /// Throws a journal away that can't be read; the caller is about to replace everything it named.
 pub fn discard(disk: &dyn Disk, run: &RunDir) -> Result<()> {
     remove(disk, &run.journal())?;
+    remove(disk, &run.undo())?;
     sync_parent(disk, &run.journal())?;
     sweep(disk, run)
 }
 
-fn read(disk: &dyn Disk, run: &RunDir) -> Result<Option<Vec<Entry>>> {
-    let path = run.journal();
-    let bytes = match disk.read(&path, JOURNAL_MAX) {
+fn exists(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    match disk.metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<Entry>>> {
+    let bytes = match disk.read(path, JOURNAL_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", &path, error)),
+        Err(error) => return Err(Error::io("read", path, error)),
     };
     let damaged = |reason: String| Error::JournalDamaged {
-        path: path.clone(),
+        path: path.to_path_buf(),
         reason,
     };
     let journal: Journal =
@@ -297,30 +333,46 @@ fn finish(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
     sync_parent(disk, &run.restored())
 }
 
+/// From here on the change is undone, whoever goes on with it.
+fn decide_to_undo(disk: &dyn Disk, run: &RunDir) -> Result<()> {
+    disk.rename(&run.journal(), &run.undo())
+        .context("undo", &run.journal())?;
+    sync_parent(disk, &run.undo())
+}
+
 fn undo(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
     for entry in entries {
-        let to = target_of(run, entry);
-        if let Some(backup) = &entry.backup {
-            // Still there only if this entry was not undone before.
-            match disk.rename(&run.private().join(backup), &to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("put back", &to, error));
-                }
-                _ => {}
+        let target = target_of(run, entry);
+        let staged = run.private().join(&entry.staged);
+        // A second name, or a new file that is still at its target: only if not undone before.
+        let (from, to) = match &entry.backup {
+            Some(backup) => (run.private().join(backup), target.clone()),
+            None if !exists(disk, &staged)? && holds(disk, &target, entry) => {
+                (target.clone(), staged)
             }
-        } else if let Err(error) = disk.metadata(&run.private().join(&entry.staged))
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            remove(disk, &to)?;
+            None => continue,
+        };
+        match disk.rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("put back", &target, error));
+            }
+            _ => {}
         }
     }
     sync_parent(disk, &run.run_record())?;
     sync_parent(disk, &run.restored())
 }
 
+/// True if a file is what the journal meant to make of it. One that was written since stays.
+fn holds(disk: &dyn Disk, path: &Path, entry: &Entry) -> bool {
+    disk.read(path, CONTENT_MAX)
+        .is_ok_and(|bytes| *blake3::hash(&bytes).to_hex() == *entry.hash)
+}
+
 /// Removes the journal first, so that nothing it names is used again, then the rest.
 fn clear(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
     remove(disk, &run.journal())?;
+    remove(disk, &run.undo())?;
     sync_parent(disk, &run.journal())?;
     for entry in entries {
         // Leftovers from here on; the next operation would remove them.

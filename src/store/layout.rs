@@ -97,6 +97,12 @@ impl RunDir {
         self.private().join("restore.journal")
     }
 
+    /// The journal of a restore that is being undone.
+    #[must_use]
+    pub fn undo(&self) -> PathBuf {
+        self.private().join("restore.undo")
+    }
+
     /// Which checkpoint was restored last.
     #[must_use]
     pub fn restored(&self) -> PathBuf {
@@ -130,17 +136,21 @@ impl RunDir {
 
     /// Creates `checkpoints/` and Waymark's own folder in it, durably.
     pub fn create_private(&self, disk: &dyn Disk) -> Result<()> {
-        let mut created = false;
         for path in [self.checkpoints(), self.private()] {
             match disk.create_dir(&path) {
-                Ok(()) => created = true,
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     is_dir(disk, &path)?;
                 }
                 Err(error) => return Err(Error::io("create", &path, error)),
             }
         }
-        if created {
+        // The lock is only made once the folders are durable: whoever made them may have been
+        // killed before that.
+        if let Err(error) = disk.metadata(&self.lock()) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(Error::io("read", &self.lock(), error));
+            }
             for path in [&self.checkpoints(), &self.dir, &self.runs_dir] {
                 disk.sync_dir(path).context("sync", path)?;
             }

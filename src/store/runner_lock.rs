@@ -74,18 +74,18 @@ impl<'a> RunnerLock<'a> {
             std::process::id(),
             to_iso(now_ms)
         );
+        // Written aside first, so that the lock never stands there without its holder. Not synced:
+        // after power loss nobody holds it.
+        let ready = run.staged("runner-lock-new");
+        remove(disk, &ready)?;
+        disk.create(&ready)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| Error::io("write", &ready, error))?;
         let mut waited_ms = 0;
         loop {
             cancel.check()?;
-            match disk.create(&path) {
-                Ok(mut file) => {
-                    let lock = Self { disk, path };
-                    // Not synced: after power loss nobody holds it.
-                    return match file.write_all(text.as_bytes()) {
-                        Ok(()) => Ok(lock),
-                        Err(error) => Err(Error::io("write", &lock.path, error)),
-                    };
-                }
+            match disk.rename_new(&ready, &path) {
+                Ok(()) => return Ok(Self { disk, path }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("lock", &path, error)),
             }

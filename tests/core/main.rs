@@ -1,1 +1,22 @@
-//! tests
+//! Tests of the core: everything below the Node boundary, on a simulated disk wherever a fact does
+//! not need the real one.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that panics has failed, and says where"
+)]
+
+mod bad_input;
+mod crash;
+mod damage;
+mod faults;
+mod history;
+mod layers;
+mod locks;
+mod old_manager;
+mod sim_disk;
+mod sim_disk_contract;
+mod verbs;
+mod world;
+mod write_order;
