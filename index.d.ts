@@ -107,7 +107,8 @@ export interface ListedCheckpoint {
  * @param runId the run; its folder is found from the main script's place (see `docs/runner.md`)
  * @param step the step's number, or its name; text that spells a number is that number
  * @param stepState anything `JSON.stringify` accepts, up to 64 MiB; default `{}`
- * @returns the manifest; its large members are parsed when they are first looked at
+ * @returns the manifest; its large members are parsed when they are first looked at, those of one
+ * over 256 KiB read back from its file (`ERR_CHECKPOINT_NOT_FOUND` if it was dropped by then)
  * @throws {WaymarkError} `ERR_RUN_ID_INVALID`, `ERR_STEP_INVALID`, `ERR_STATE_NOT_JSON`,
  * `ERR_STATE_TOO_DEEP`, `ERR_STATE_TOO_LARGE`, `ERR_RUNS_DIR_NOT_FOUND`, `ERR_RUN_NOT_FOUND`,
  * `ERR_RUN_RECORD_MISSING`, `ERR_RUN_RECORD_DAMAGED`, `ERR_REGISTRY_DAMAGED`, `ERR_RUN_BUSY`,
@@ -226,7 +227,7 @@ export interface CleanupOptions extends SignalOptions {
 export type CreateResult = Omit<CreateOutcome, 'manifest'> & {
   runId: string;
   step: Step;
-  /** The manifest; parsed when it is first looked at. */
+  /** The manifest; parsed (a large one: read back from its file) when it is first looked at. */
   readonly checkpoint: Checkpoint;
 };
 

@@ -1,1 +1,4 @@
-module.exports = require('./lib/checkpoint-manager.js');
+const waymark = require('./lib/checkpoint-manager.js');
+
+module.exports = waymark;
+module.exports.default = waymark;

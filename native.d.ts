@@ -110,8 +110,8 @@ export interface CreateOutcome {
   dropped: Array<string>
   /** What went wrong after the checkpoint was safe. */
   warnings: Array<string>
-  /** The manifest's bytes (JSON, UTF-8). */
-  manifest: Buffer
+  /** The manifest's bytes (JSON, UTF-8); absent for a large one, which lies at `path`. */
+  manifest?: Buffer
 }
 
 /** What a checkpoint is taken of. */

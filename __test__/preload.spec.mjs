@@ -49,7 +49,7 @@ function step(words, env = {}, runner = RUNNER) {
   });
 }
 
-/** Runs steps one after the other. @param {number[]} steps */
+/** Runs steps one after the other. @param {number[]} steps_ */
 async function steps(...steps_) {
   for (const one of steps_) {
     expect(await step(['--step', String(one)])).toMatchObject({ code: 0, stderr: '' });

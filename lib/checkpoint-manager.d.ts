@@ -1,2 +1,10 @@
 export * from '../index.js';
-export { default } from '../index.js';
+// Named once more: are-the-types-wrong does not look through `export *`.
+export {
+  CheckpointManager,
+  createCheckpoint,
+  default,
+  listCheckpoints,
+  restoreFromCheckpoint,
+  WaymarkError,
+} from '../index.js';

@@ -66,13 +66,10 @@ async function listCheckpoints(runId, options) {
   );
 }
 
-const dropIn = {
-  createCheckpoint,
-  restoreFromCheckpoint,
-  listCheckpoints,
-  CheckpointManager,
-  WaymarkError,
-};
-
+exports.createCheckpoint = createCheckpoint;
+exports.restoreFromCheckpoint = restoreFromCheckpoint;
+exports.listCheckpoints = listCheckpoints;
+exports.CheckpointManager = CheckpointManager;
+exports.WaymarkError = WaymarkError;
 // The default export holds the named ones, for tools that import it so.
-module.exports = Object.assign(dropIn, { default: dropIn });
+exports.default = module.exports;

@@ -22,7 +22,7 @@ const MEMBERS = /** @type {const} */ ([
 ]);
 
 /**
- * @param {Buffer} manifest the manifest's bytes
+ * @param {() => Buffer} manifest gives the manifest's bytes
  * @param {Partial<Checkpoint>} known members that need no parsing
  * @returns {Checkpoint} a plain object; its members are own, enumerable and writable
  */
@@ -31,7 +31,7 @@ function lazyCheckpoint(manifest, known) {
   let parsed;
   const object = /** @type {Record<string, unknown>} */ ({});
   const all = () => {
-    if (!parsed) parsed = JSON.parse(manifest.toString('utf8'));
+    if (!parsed) parsed = JSON.parse(manifest().toString('utf8'));
     return /** @type {Record<string, unknown>} */ (parsed);
   };
   for (const name of MEMBERS) {

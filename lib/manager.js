@@ -1,6 +1,8 @@
+const fs = require('node:fs');
 const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
+const { isOwnCommand } = require('./own-command.js');
 const {
   checkCheckpointId,
   checkOptions,
@@ -8,6 +10,7 @@ const {
   checkStep,
   stateToJson,
 } = require('./options.js');
+const { configuredKeepLast } = require('./settings.js');
 
 /**
  * @typedef {import('../native.js').Failure} Failure
@@ -25,13 +28,13 @@ const CREATE = /** @type {const} */ ({
   maxStateBytes: 'number',
   signal: 'signal',
 });
-const RESTORE = /** @type {const} */ ({ checkpointId: 'string', step: 'step', signal: 'signal' });
+const RESTORE = /** @type {const} */ ({ checkpointId: 'id', step: 'step', signal: 'signal' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
 const SHOW = /** @type {const} */ ({ signal: 'signal' });
-const VERIFY = /** @type {const} */ ({ checkpointId: 'string', signal: 'signal' });
+const VERIFY = /** @type {const} */ ({ checkpointId: 'id', signal: 'signal' });
 const PRUNE = /** @type {const} */ ({ keepLast: 'keepLast', dryRun: 'boolean', signal: 'signal' });
 const CLEANUP = /** @type {const} */ ({
-  runId: 'string',
+  runId: 'id',
   statuses: 'strings',
   maxAgeDays: 'number',
   dryRun: 'boolean',
@@ -129,14 +132,20 @@ class CheckpointManager {
     this.#options = checkOptions(options, MANAGER, 'CheckpointManager');
   }
 
+  /** Where this process is. */
+  #around() {
+    const script = process.argv[1];
+    // The runner's script lies in its project; where Waymark itself lies says nothing.
+    return { mainScript: isOwnCommand(script) ? undefined : script, workingDir: process.cwd() };
+  }
+
   /** @returns {Place} */
   #place() {
     return {
       runsDir: this.#options.runsDir,
       root: this.#options.root,
       environment: process.env.WAYMARK_RUNS_DIR || undefined,
-      mainScript: process.argv[1],
-      workingDir: process.cwd(),
+      ...this.#around(),
     };
   }
 
@@ -148,9 +157,20 @@ class CheckpointManager {
     return `${this.#options.runsDir ?? this.#options.root ?? ''}\0${runId}`;
   }
 
+  /**
+   * How many checkpoints stay: as asked for, else as configured, else five.
+   * @param {Record<string, any>} options
+   * @returns {number | 'all'}
+   */
+  #keepLast(options) {
+    return (
+      options.keepLast ?? this.#options.keepLast ?? configuredKeepLast(this.#around()) ?? KEEP_LAST
+    );
+  }
+
   /** @param {Record<string, any>} options */
   #createRequest(options) {
-    const keepLast = options.keepLast ?? this.#options.keepLast ?? KEEP_LAST;
+    const keepLast = this.#keepLast(options);
     return {
       keepLast: keepLast === 'all' ? 0 : keepLast,
       maxStateBytes: options.maxStateBytes ?? this.#options.maxStateBytes ?? MAX_STATE_BYTES,
@@ -310,7 +330,7 @@ class CheckpointManager {
 
   /** @param {Record<string, any>} options */
   #pruneKeep(options) {
-    const keepLast = options.keepLast ?? this.#options.keepLast ?? KEEP_LAST;
+    const keepLast = this.#keepLast(options);
     return keepLast === 'all' ? 0xffff_ffff : keepLast;
   }
 
@@ -407,8 +427,25 @@ function withCheckpoint(created, runId, step) {
     timestamp: created.timestamp,
   };
   return withLazyCheckpoint({ ...result, runId, step: known.step }, () =>
-    lazyCheckpoint(manifest, known),
+    lazyCheckpoint(() => manifest ?? readBack(created), known),
   );
+}
+
+/**
+ * The bytes of a large manifest, which are not kept in memory.
+ * @param {import('../native.js').CreateOutcome} created
+ * @returns {Buffer}
+ */
+function readBack({ path, checkpointId }) {
+  try {
+    return fs.readFileSync(path);
+  } catch (cause) {
+    throw new WaymarkError('ERR_CHECKPOINT_NOT_FOUND', `Checkpoint not found: ${checkpointId}`, {
+      cause,
+      path,
+      checkpointId,
+    });
+  }
 }
 
 /** @param {import('../native.js').RestoreOutcome} restored */

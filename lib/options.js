@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings'} Kind
  */
 
 /** @type {Record<Kind, { expected: string, test: (value: any) => boolean }>} */
@@ -12,6 +12,8 @@ const KINDS = {
     expected: 'a non-empty string',
     test: (value) => typeof value === 'string' && value !== '',
   },
+  // What an id may be is the core's to say.
+  id: { expected: 'a string', test: (value) => typeof value === 'string' },
   boolean: { expected: 'true or false', test: (value) => typeof value === 'boolean' },
   number: {
     expected: 'a finite number',

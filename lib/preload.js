@@ -6,6 +6,7 @@ const path = require('node:path');
 const { readFlags, withoutFlags } = require('./arguments.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
+const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
 const { resumeSync } = require('./resume.js');
 const { preloadSettings } = require('./settings.js');
@@ -42,9 +43,7 @@ function attach() {
       workingDir: process.cwd(),
     });
     strict = settings.strict;
-    const manager = new CheckpointManager(
-      settings.keepLast === undefined ? {} : { keepLast: settings.keepLast },
-    );
+    const manager = new CheckpointManager();
     const dryRun = flags.has('dry-run');
     if (wantsResume && settings.resume) {
       resume(manager, runId, words, flags, dryRun);
@@ -59,22 +58,6 @@ function attach() {
       process.exit(1);
     }
     say(`no checkpoint will be taken of run ${runId}: ${describe(error)}`);
-  }
-}
-
-/**
- * True for `waymark` itself, however it was started (npm's bin is a link).
- * @param {string | undefined} script
- */
-function isOwnCommand(script) {
-  try {
-    return (
-      script !== undefined &&
-      path.dirname(fs.realpathSync(script)) === path.join(__dirname, '..', 'cli')
-    );
-  } catch {
-    // A script that can't be found is Node's to report.
-    return false;
   }
 }
 
@@ -105,11 +88,12 @@ function resume(manager, runId, words, flags, dryRun) {
   }
   const point = resumeSync(manager, runId, { workflow, step, dryRun });
   for (const one of point.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
-  const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (step ${point.from})`;
   if (point.next === undefined) {
-    say(`${restored}; step ${point.from} is the workflow's last: nothing is left to do`);
+    const from = `${point.checkpointId} was taken after step ${point.from}`;
+    say(`${from}, the workflow's last: nothing is left to do`);
     process.exit(0);
   }
+  const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (step ${point.from})`;
   say(`${restored}; going on with step ${point.next}`);
   process.argv.splice(
     2,

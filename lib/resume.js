@@ -18,12 +18,13 @@ const { readSteps, stepAfter } = require('./workflow.js');
  * @property {Step} from the step it was taken after
  * @property {Step | undefined} next the step to go on with; undefined if all are done
  * @property {SkippedCheckpoint[]} skipped damaged checkpoints that were passed over
- * @property {RestoreResult | undefined} restored absent in a dry run
+ * @property {RestoreResult | undefined} restored absent in a dry run, and if no step is left
  */
 
 /**
  * Puts a run back to a checkpoint and tells the step to go on with, by the workflow file's order.
- * Whatever refuses the resume does so before anything is changed.
+ * Whatever refuses the resume does so before anything is changed; a run that is through stays as it
+ * is.
  * @param {CheckpointManager} manager
  * @param {string} runId
  * @param {ResumeRequest} request
@@ -31,21 +32,19 @@ const { readSteps, stepAfter } = require('./workflow.js');
  */
 function resumeSync(manager, runId, { workflow, step, checkpointId, dryRun = false }) {
   const steps = readSteps(workflow);
+  // A restore that was killed is part of the run's state: finished before checkpoints are judged.
+  if (!dryRun) manager.recoverSync(runId);
   const chosen = choose(manager, runId, step, checkpointId);
-  let next = stepAfter(workflow, steps, chosen.step)?.step;
-  if (dryRun) {
-    const { checkpointId: id, step: from, skipped } = chosen;
-    return { checkpointId: id, from, next, skipped, restored: undefined };
-  }
-  const restored = manager.restoreSync(runId, { checkpointId: chosen.checkpointId });
-  next = stepAfter(workflow, steps, restored.step)?.step;
-  return {
-    checkpointId: restored.checkpointId,
-    from: restored.step,
+  const next = stepAfter(workflow, steps, chosen.step)?.step;
+  const point = {
+    checkpointId: chosen.checkpointId,
+    from: chosen.step,
     next,
     skipped: chosen.skipped,
-    restored,
   };
+  if (dryRun || next === undefined) return { ...point, restored: undefined };
+  const restored = manager.restoreSync(runId, { checkpointId: chosen.checkpointId });
+  return { ...point, restored };
 }
 
 /**
@@ -60,8 +59,6 @@ function choose(manager, runId, step, checkpointId) {
     const shown = manager.showSync(runId, checkpointId);
     return { checkpointId: shown.checkpointId, step: shown.step, skipped: [] };
   }
-  // Before the checkpoints are judged: a restore that was killed is part of the run's state.
-  manager.recoverSync(runId);
   const { checkpoints, damaged } = manager.verifySync(runId);
   const skipped = damaged.map(({ checkpointId: id, damage, message }) => ({
     checkpointId: id,

@@ -10,37 +10,27 @@ const CONFIG_FILE = 'waymark.config.json';
  * @property {boolean} resume understands --resume and --resume-step
  * @property {boolean} checkpoint takes a checkpoint when a step ends well
  * @property {boolean} strict a failing checkpoint fails the step's process
- * @property {number | 'all'} [keepLast] how many checkpoints stay
+ *
+ * @typedef {{ mainScript: string | undefined, workingDir: string }} Around where to look from
  */
 
 /**
- * The preload's settings: from the environment, else from `waymark.config.json` (looked for from
- * the main script's path upwards, then from the working directory upwards), else the defaults.
- * @param {{ env: NodeJS.ProcessEnv, mainScript: string | undefined, workingDir: string }} around
+ * The preload's settings: from the environment, else from `waymark.config.json`, else the defaults.
+ * @param {Around & { env: NodeJS.ProcessEnv }} around
  * @returns {PreloadSettings}
  */
-function preloadSettings({ env, mainScript, workingDir }) {
-  const starts = [mainScript && path.dirname(mainScript), workingDir];
-  const found = starts
-    .filter((start) => start !== undefined)
-    .map(configAbove)
-    .find(Boolean);
+function preloadSettings({ env, ...around }) {
+  const found = configFor(around);
   /** @type {PreloadSettings} */
   const settings = { resume: true, checkpoint: true, strict: false };
   if (found) {
-    const { register = {}, keepLast } = found.config;
+    const { register = {} } = found.config;
     for (const name of /** @type {const} */ (['resume', 'checkpoint', 'strict'])) {
       if (register[name] === undefined) continue;
       if (typeof register[name] !== 'boolean') {
         throw invalid(found.file, `register.${name} must be true or false`);
       }
       settings[name] = register[name];
-    }
-    if (keepLast !== undefined) {
-      if (keepLast !== 'all' && !(Number.isSafeInteger(keepLast) && keepLast >= 1)) {
-        throw invalid(found.file, "keepLast must be a whole number from 1 on, or 'all'");
-      }
-      settings.keepLast = keepLast;
     }
   }
   if (env.WAYMARK_REGISTER) {
@@ -60,6 +50,34 @@ function preloadSettings({ env, mainScript, workingDir }) {
 }
 
 /**
+ * `keepLast` in `waymark.config.json`; undefined if it is not set.
+ * @param {Around} around
+ * @returns {number | 'all' | undefined}
+ */
+function configuredKeepLast(around) {
+  const found = configFor(around);
+  const keepLast = found?.config.keepLast;
+  if (!found || keepLast === undefined) return undefined;
+  if (keepLast !== 'all' && !(Number.isSafeInteger(keepLast) && keepLast >= 1)) {
+    throw invalid(found.file, "keepLast must be a whole number from 1 on, or 'all'");
+  }
+  return keepLast;
+}
+
+/**
+ * The configuration, looked for from the main script's path upwards, then from the working
+ * directory upwards.
+ * @param {Around} around
+ */
+function configFor({ mainScript, workingDir }) {
+  const starts = [mainScript && path.dirname(mainScript), workingDir];
+  return starts
+    .filter((start) => start !== undefined)
+    .map(configAbove)
+    .find(Boolean);
+}
+
+/**
  * @param {string} start
  * @returns {{ file: string, config: Record<string, any> } | undefined}
  */
@@ -68,17 +86,22 @@ function configAbove(start) {
     const file = path.join(folder, CONFIG_FILE);
     let text;
     try {
-      text = fs.readFileSync(file, 'utf8');
+      // Asked first: there is hardly ever one, and an exception per folder would be dear.
+      if (fs.statSync(file, { throwIfNoEntry: false })) text = fs.readFileSync(file, 'utf8');
     } catch (error) {
       const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
       if (code !== 'ENOENT' && code !== 'ENOTDIR') throw invalid(file, message);
     }
     if (text !== undefined) {
+      let config;
       try {
-        return { file, config: JSON.parse(text) };
+        config = JSON.parse(text);
       } catch (error) {
         throw invalid(file, /** @type {Error} */ (error).message);
       }
+      if (typeof config !== 'object' || config === null)
+        throw invalid(file, 'it is no JSON object');
+      return { file, config };
     }
     if (folder === path.dirname(folder)) return undefined;
   }
@@ -92,4 +115,4 @@ function invalid(file, reason) {
   return new WaymarkError('ERR_CONFIG_INVALID', `${file} is not usable: ${reason}`, { path: file });
 }
 
-module.exports = { preloadSettings };
+module.exports = { preloadSettings, configuredKeepLast };

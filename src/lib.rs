@@ -22,6 +22,7 @@
 //! | `<run>/checkpoints/.waymark/lock` | [`store::lock`] |
 //! | `<run>/checkpoints/.waymark/restore.journal`, `restore.undo` | [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
+//! | `<run>/checkpoints/.waymark/seen` | [`store::manifests`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |

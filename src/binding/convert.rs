@@ -173,11 +173,11 @@ impl From<create::Created> for CreateOutcome {
             parent_checkpoint_id: created.parent.map(|id| id.to_string()),
             timestamp: created.timestamp,
             path: path(&created.path),
-            size: number(created.manifest.len() as u64),
+            size: number(created.size),
             checksum: created.checksum,
             dropped: created.dropped,
             warnings: created.warnings,
-            manifest: created.manifest.into(),
+            manifest: created.manifest.map(Into::into),
         }
     }
 }

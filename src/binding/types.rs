@@ -83,8 +83,8 @@ pub struct CreateOutcome {
     pub dropped: Vec<String>,
     /// What went wrong after the checkpoint was safe.
     pub warnings: Vec<String>,
-    /// The manifest's bytes (JSON, UTF-8).
-    pub manifest: Buffer,
+    /// The manifest's bytes (JSON, UTF-8); absent for a large one, which lies at `path`.
+    pub manifest: Option<Buffer>,
 }
 
 /// Which checkpoint to restore: an id, a step, or (neither) the newest good one.

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// The longest run id, in bytes: the runner's own limit and that of most file systems.
@@ -18,8 +20,23 @@ pub const CHECKPOINT_ID_MAX: usize = 250;
 pub struct RunId(String);
 
 /// The id of a checkpoint: the name of its manifest without `.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct CheckpointId(String);
+
+impl TryFrom<String> for CheckpointId {
+    type Error = Error;
+
+    fn try_from(id: String) -> Result<Self> {
+        Self::parse(&id)
+    }
+}
+
+impl From<CheckpointId> for String {
+    fn from(id: CheckpointId) -> Self {
+        id.0
+    }
+}
 
 impl RunId {
     /// Parses a run id.

@@ -27,6 +27,17 @@ pub struct Validation {
     pub failed: u64,
 }
 
+/// What a registry holds, without the entries themselves.
+#[derive(Debug, Clone, Default)]
+pub struct Survey<'a> {
+    /// The names of all artifacts, in order.
+    pub names: Vec<Value<'a>>,
+    /// The counts by validation status.
+    pub validation: Validation,
+    /// The ids of the checkpoints that are entered.
+    pub checkpoint_ids: Vec<String>,
+}
+
 /// A checkpoint's own entry.
 #[derive(Debug, Clone)]
 pub struct CheckpointEntry {
@@ -60,54 +71,36 @@ impl<'a> Registry<'a> {
         self.root
     }
 
-    fn artifacts(self) -> Vec<(Option<Value<'a>>, Value<'a>)> {
-        match self.root.get("artifacts") {
-            Some(list) if list.kind() == Kind::Array => list
-                .items()
-                .map(|entry| (entry.get("name"), entry))
-                .collect(),
-            Some(map) => map
-                .entries()
-                .map(|(name, entry)| (Some(name), entry))
-                .collect(),
-            None => Vec::new(),
-        }
-    }
-
-    /// The names of all artifacts, in order.
+    /// Reads what a checkpoint needs to know, in one pass.
     #[must_use]
-    pub fn names(self) -> Vec<Tree<'a>> {
-        self.artifacts()
+    pub fn survey(self) -> Survey<'a> {
+        let mut survey = Survey::default();
+        let artifacts = self.root.get("artifacts");
+        let of_list = artifacts.filter(|list| list.kind() == Kind::Array);
+        let listed = of_list
             .into_iter()
-            .filter_map(|(name, _)| name.map(Tree::Value))
-            .collect()
-    }
-
-    /// The counts by validation status.
-    #[must_use]
-    pub fn validation(self) -> Validation {
-        let mut counts = Validation::default();
-        for (_, entry) in self.artifacts() {
-            counts.total += 1;
+            .flat_map(Value::items)
+            .map(|it| (it.get("name"), it));
+        let mapped = artifacts
+            .into_iter()
+            .flat_map(Value::entries)
+            .map(|(name, it)| (Some(name), it));
+        for (name, entry) in listed.chain(mapped) {
+            survey.validation.total += 1;
             let status = entry
                 .get("metadata")
                 .and_then(|data| data.get("validation_status"));
             match status {
-                Some(status) if status.is("pass") => counts.validated += 1,
-                Some(status) if status.is("fail") => counts.failed += 1,
+                Some(status) if status.is("pass") => survey.validation.validated += 1,
+                Some(status) if status.is("fail") => survey.validation.failed += 1,
                 _ => {}
             }
+            survey
+                .checkpoint_ids
+                .extend(checkpoint_of(name, entry).map(Cow::into_owned));
+            survey.names.extend(name);
         }
-        counts
-    }
-
-    /// The ids of the checkpoints that are entered.
-    #[must_use]
-    pub fn checkpoint_ids(self) -> Vec<String> {
-        self.artifacts()
-            .into_iter()
-            .filter_map(|(name, entry)| checkpoint_of(name, entry).map(Cow::into_owned))
-            .collect()
+        survey
     }
 
     /// The registry without the entries of checkpoints for which `gone` holds, with the given
@@ -154,6 +147,95 @@ impl<'a> Registry<'a> {
     }
 }
 
+impl<'a> Registry<'a> {
+    /// The text of [`Registry::edited`], as the runner lays it out. A registry that is laid out so
+    /// already, as runners write it, is copied but for the entries that change.
+    #[must_use]
+    pub fn edited_text(
+        self,
+        gone: &dyn Fn(&str) -> bool,
+        added: &'a [CheckpointEntry],
+        updated_at: &'a str,
+    ) -> Vec<u8> {
+        self.spliced(gone, added, updated_at)
+            .unwrap_or_else(|| self.edited(gone, added, Some(updated_at)).to_pretty())
+    }
+
+    /// `None` where a copy would not do: nothing is known but keys and values here, and their places
+    /// follow from the layout.
+    fn spliced(
+        self,
+        gone: &dyn Fn(&str) -> bool,
+        added: &'a [CheckpointEntry],
+        updated_at: &'a str,
+    ) -> Option<Vec<u8>> {
+        // Between an artifact and the next one, and behind the last.
+        const BETWEEN: &[u8] = b",\n    ";
+        const BEHIND: &[u8] = b"\n  }";
+        let text = self.root.json().verbatim()?;
+        let members: Vec<(Value<'a>, Value<'a>)> = self.root.entries().collect();
+        let named = |name| members.iter().position(|(key, _)| key.is(name));
+        let artifacts = named("artifacts")?;
+        let updated = members[named("updated_at")?].1.source_range()?;
+        let map = members[artifacts].1;
+        let entries: Vec<(Value<'a>, Value<'a>)> = map.entries().collect();
+        if entries.is_empty() || named("artifacts_list").is_some() {
+            return None;
+        }
+        // The map ends before the next member of the root, or with the root.
+        let end = match members.get(artifacts + 1) {
+            Some((key, _)) => key.source_range()?.start.checked_sub(b",\n  ".len())?,
+            None => text.len().checked_sub(b"\n}".len())?,
+        };
+        let end = end.checked_sub(BEHIND.len())?;
+        if updated.start < end {
+            return None;
+        }
+        let mut out = Vec::with_capacity(text.len() + 4096);
+        let first = entries[0].0.source_range()?.start;
+        out.extend_from_slice(&text[..first]);
+        // The entries that stay are copied in runs, each with what stands behind it.
+        let mut from = first;
+        let new: Vec<String> = added.iter().map(CheckpointEntry::name).collect();
+        if entries
+            .iter()
+            .any(|(name, _)| new.iter().any(|new| name.is(new)))
+        {
+            return None;
+        }
+        for (at, (name, entry)) in entries.iter().enumerate() {
+            if !is_gone(Some(*name), *entry, gone) {
+                continue;
+            }
+            out.extend_from_slice(&text[from..name.source_range()?.start]);
+            from = match entries.get(at + 1) {
+                Some((next, _)) => next.source_range()?.start,
+                None => end,
+            };
+        }
+        out.extend_from_slice(&text[from..end]);
+        // Unless the last one went, nothing stands between it and what is added.
+        let ends_open = out.ends_with(BETWEEN) || out.len() == first;
+        for (at, entry) in added.iter().enumerate() {
+            if at > 0 || !ends_open {
+                out.extend_from_slice(BETWEEN);
+            }
+            let member = Tree::object([(entry.name(), entry.to_json())]);
+            let mut printed = Vec::new();
+            member.write_pretty(&mut printed, 1);
+            // Without the braces around it and their layout.
+            out.extend_from_slice(&printed[b"{\n    ".len()..printed.len() - BEHIND.len()]);
+        }
+        if added.is_empty() && ends_open {
+            return None;
+        }
+        out.extend_from_slice(&text[end..updated.start]);
+        Tree::from(updated_at).write_compact(&mut out);
+        out.extend_from_slice(&text[updated.end..]);
+        Some(out)
+    }
+}
+
 /// A registry for a run that has none.
 #[must_use]
 pub fn empty(run_id: &RunId, workflow_id: Option<Value<'_>>, now: &str) -> Vec<u8> {
@@ -169,20 +251,17 @@ pub fn empty(run_id: &RunId, workflow_id: Option<Value<'_>>, now: &str) -> Vec<u
 
 /// The checkpoint that an entry stands for, if it is a checkpoint's own entry.
 fn checkpoint_of<'a>(name: Option<Value<'a>>, entry: Value<'a>) -> Option<Cow<'a, str>> {
-    let of_manager = entry.get("agent").is_some_and(|agent| agent.is(AGENT));
-    let of_type = entry
-        .get("metadata")
-        .and_then(|data| data.get("type"))
-        .is_some_and(|kind| kind.is("checkpoint"));
-    if !of_manager && !of_type {
-        return None;
-    }
-    match name?.as_str()? {
-        Cow::Borrowed(name) => name.strip_suffix(".json").map(Cow::Borrowed),
-        Cow::Owned(name) => name
-            .strip_suffix(".json")
-            .map(|id| Cow::Owned(id.to_owned())),
-    }
+    // The name first: most artifacts end otherwise, and need no further look.
+    let id = match name?.as_str()? {
+        Cow::Borrowed(name) => Cow::Borrowed(name.strip_suffix(".json")?),
+        Cow::Owned(name) => Cow::Owned(name.strip_suffix(".json")?.to_owned()),
+    };
+    let of_manager = || entry.get("agent").is_some_and(|agent| agent.is(AGENT));
+    let of_type = || {
+        let kind = entry.get("metadata").and_then(|data| data.get("type"));
+        kind.is_some_and(|kind| kind.is("checkpoint"))
+    };
+    (of_manager() || of_type()).then_some(id)
 }
 
 fn is_gone(name: Option<Value<'_>>, entry: Value<'_>, gone: &dyn Fn(&str) -> bool) -> bool {
@@ -357,19 +436,80 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_with_changes_is_what_printing_anew_gives() {
+        let own = |id: &str| format!("\"{id}.json\":{{\"agent\":\"checkpoint-manager\",\"x\":[]}}");
+        let (mut copied, mut all) = (0, 0);
+        for names in [
+            &["a"][..],
+            &["a", "c1"],
+            &["c1", "a"],
+            &["c1"],
+            &["c1", "c2"],
+            &["a", "c1", "b", "c2", "c3", "d"],
+            &["c1", "c2", "a", "c3"],
+            &[],
+        ] {
+            let entries: Vec<String> = names
+                .iter()
+                .map(|name| match name.strip_prefix('c') {
+                    Some(_) => own(name),
+                    None => format!("\"{name}\":{{\"q\":{{}}}}"),
+                })
+                .collect();
+            let entries = entries.join(",");
+            for text in [
+                format!(
+                    "{{\"x\":[1,{{}}],\"artifacts\":{{{entries}}},\"updated_at\":\"O\",\"y\":2}}"
+                ),
+                format!("{{\"artifacts\":{{{entries}}},\"updated_at\":\"O\"}}"),
+                format!("{{\"updated_at\":\"O\",\"artifacts\":{{{entries}}}}}"),
+                format!("{{\"artifacts\":{{{entries}}},\"z\":[],\"updated_at\":\"O\"}}"),
+            ] {
+                let json = Json::parse(text.as_bytes(), 99).expect("valid");
+                let laid_out = Tree::Value(json.root()).to_pretty();
+                for source in [text.as_bytes(), &laid_out] {
+                    let json = Json::parse(source, 99).expect("valid");
+                    let registry = Registry::new(json.root()).expect("registry");
+                    for gone in [
+                        &[][..],
+                        &["c1"],
+                        &["c2"],
+                        &["c3"],
+                        &["c1", "c2"],
+                        &["c1", "c2", "c3"],
+                    ] {
+                        for added in [vec![], vec![entry("n1")], vec![entry("n1"), entry("c2")]] {
+                            let gone = |id: &str| gone.contains(&id);
+                            let anew = registry.edited(&gone, &added, Some("U")).to_pretty();
+                            let text = registry.edited_text(&gone, &added, "U");
+                            assert_eq!(
+                                String::from_utf8_lossy(&text),
+                                String::from_utf8_lossy(&anew)
+                            );
+                            all += 1;
+                            copied += usize::from(registry.spliced(&gone, &added, "U").is_some());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(copied * 4 > all, "{copied} of {all} were copied");
+    }
+
+    #[test]
     fn statuses_are_counted() {
         let text = r#"{"artifacts":{"a":{"metadata":{"validation_status":"pass"}},"b":{"metadata":{"validation_status":"fail"}},"c":{},"d":null}}"#;
         let json = Json::parse(text.as_bytes(), 99).expect("valid");
         let registry = Registry::new(json.root()).expect("registry");
         assert_eq!(
-            registry.validation(),
+            registry.survey().validation,
             Validation {
                 total: 4,
                 validated: 1,
                 failed: 1
             }
         );
-        assert_eq!(registry.names().len(), 4);
+        assert_eq!(registry.survey().names.len(), 4);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Steps: numbers as they were given (0, 1, 1.5 …), or names.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::model::ids::{component_problem, shorten};
 use crate::model::json::{Kind, Tree, Value};
@@ -10,7 +12,8 @@ pub const STEP_MAX: f64 = 9_007_199_254_740_991.0;
 pub const STEP_NAME_MAX: usize = 200;
 
 /// A unit of work in a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Step {
     /// A numbered step; finite, not negative, at most [`STEP_MAX`], never -0.
     Number(f64),

@@ -364,7 +364,7 @@ fn write_report(disk: &dyn Disk, path: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(folder).context("create", folder)?;
     let staged = path.with_extension(format!("md.tmp.{}", std::process::id()));
     remove(disk, &staged)?;
-    Staged::write(disk, staged, &[text.as_bytes()])?.publish_over(path)
+    Staged::write(disk, staged, text.as_bytes())?.publish_over(path)
 }
 
 #[cfg(test)]

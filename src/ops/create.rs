@@ -11,7 +11,7 @@ use std::thread;
 use crate::error::{Error, Result};
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, JsonError, MAX_DEPTH};
-use crate::model::manifest::{Check, Content, Draft, MANIFEST_MAX, RunFile, is_run_file};
+use crate::model::manifest::{Content, MANIFEST_MAX, Members, RunFile, is_run_file};
 use crate::model::registry::{self, CheckpointEntry, Registry};
 use crate::model::retention::{Retention, Verdict};
 use crate::model::run_record;
@@ -21,8 +21,8 @@ use crate::ops::Context;
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
 use crate::store::disk::EntryKind;
-use crate::store::manifests::{self, Scan};
-use crate::store::publish::{Staged, remove};
+use crate::store::manifests::{self, Good, Scan};
+use crate::store::publish::{Staged, Staging, remove};
 
 /// The largest step state unless the caller sets another limit, in bytes (64 MiB).
 pub const STATE_MAX: u64 = 64 << 20;
@@ -30,6 +30,8 @@ pub const STATE_MAX: u64 = 64 << 20;
 const RUN_FILE_MAX: u64 = 64 << 20;
 /// From this size of a manifest on, a second thread is worth its start (bytes).
 const PARALLEL_FROM: usize = 256 << 10;
+/// After so many bytes the system is asked to begin writing them back.
+const WRITE_BACK: usize = 1 << 20;
 
 /// What a checkpoint is taken of.
 #[derive(Debug, Clone)]
@@ -63,8 +65,10 @@ pub struct Created {
     pub dropped: Vec<String>,
     /// What went wrong after the checkpoint was safe, in words.
     pub warnings: Vec<String>,
-    /// The manifest's bytes.
-    pub manifest: Vec<u8>,
+    /// The manifest's size in bytes.
+    pub size: u64,
+    /// The manifest's bytes; `None` for a large one, which is not kept in memory.
+    pub manifest: Option<Vec<u8>>,
 }
 
 /// Takes a checkpoint.
@@ -80,9 +84,10 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         .unwrap_or_else(|| registry::empty(run.run_id(), record.root().get("workflow_id"), &now));
     let registry_json = parse_registry(context, &registry_bytes)?;
     let registry = registry_of(context, &registry_json)?;
+    let survey = registry.survey();
     let run_files = read_run_files(context)?;
 
-    let scan = manifests::scan(context.disk, run, Check::Seal, context.cancel)?;
+    let mut scan = manifests::scan_seen(context.disk, run, context.cancel)?;
     let restored = Restored::read(context);
     let sequence = 1 + last_sequence(&scan, restored.as_ref());
     let parent = parent_of(restored.as_ref(), &scan);
@@ -95,38 +100,33 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         created_ms: context.now_ms,
         run_record: record.root(),
         registry,
+        survey: &survey,
         step_state: state.root(),
         run_files: &run_files,
         sequence,
         parent: parent.as_ref(),
     };
-    let draft = manifest.draft();
-    if draft.file_size() > MANIFEST_MAX {
-        return Err(Error::FileTooLarge {
-            path: run.manifest(&checkpoint_id),
-            limit: MANIFEST_MAX,
-        });
-    }
+    let members = manifest.members();
 
     let dropped = to_drop(request, &scan);
-    let plan = Plan::new(registry, &scan, &dropped);
-    let mut entries = plan.missing.clone();
-    entries.push(CheckpointEntry {
-        checkpoint_id: checkpoint_id.clone(),
-        step: request.step.clone(),
-        created_at: now.clone(),
-        path: run.manifest(&checkpoint_id).to_string_lossy().into_owned(),
-        size: draft.file_size(),
-    });
+    let plan = Plan::new(&survey, &scan, &dropped);
     let gone = |id: &str| plan.is_gone(id) && id != checkpoint_id.as_str();
-    let stage_registry = || {
-        let bytes = registry.edited(&gone, &entries, Some(&now)).to_pretty();
-        Staged::write(context.disk, run.staged("registry"), &[&bytes])
+    let print_registry = |size: u64| {
+        let mut entries = plan.missing.clone();
+        entries.push(CheckpointEntry {
+            checkpoint_id: checkpoint_id.clone(),
+            step: request.step.clone(),
+            created_at: now.clone(),
+            path: run.manifest(&checkpoint_id).to_string_lossy().into_owned(),
+            size,
+        });
+        registry.edited_text(&gone, &entries, &now)
     };
-
-    let (staged, new_registry, checksum) = stage(context, &draft, stage_registry)?;
+    let large = registry_bytes.len() + request.state.len() >= PARALLEL_FROM;
+    let staged = stage(context, &members, large, print_registry)?;
     context.cancel.check()?;
-    publish(context, staged, new_registry, &checkpoint_id)?;
+    publish(context, staged.manifest, staged.registry, &checkpoint_id)?;
+    let (size, checksum) = (staged.size, staged.checksum);
 
     let mut warnings = Vec::new();
     let mut gone = Vec::new();
@@ -140,9 +140,17 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
             Err(error) => warnings.push(error.full_message()),
         }
     }
-    let tail = draft.tail(&checksum);
-    let mut bytes = draft.into_body();
-    bytes.extend_from_slice(&tail);
+    let header = manifest.header(checksum.clone());
+    scan.good
+        .retain(|good| !gone.contains(&good.header.checkpoint_id.to_string()));
+    scan.good.push(Good {
+        header,
+        path: run.manifest(&checkpoint_id),
+        size,
+        stamp: None,
+    });
+    manifests::note_seen(context.disk, run, &scan.good);
+
     Ok(Created {
         path: run.manifest(&checkpoint_id),
         checkpoint_id,
@@ -152,34 +160,80 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         checksum,
         dropped: gone,
         warnings,
-        manifest: bytes,
+        size,
+        manifest: staged.bytes,
     })
 }
 
-/// Stages the manifest and the registry. Of large ones the checksum is computed while the bytes
-/// are already on their way to the disk, and the registry is written by a second thread.
+/// A manifest and a registry that are synced and wait for their names.
+struct Pair<'a> {
+    manifest: Staged<'a>,
+    registry: Staged<'a>,
+    size: u64,
+    checksum: String,
+    /// The manifest's bytes, of a small one.
+    bytes: Option<Vec<u8>>,
+}
+
+/// Stages the manifest and the registry. Both are on their way to the disk before the first is
+/// synced, so that the file system can commit them together. A large manifest is never whole in
+/// memory: it is printed, sealed and written block by block while a second thread computes its
+/// checksum.
 fn stage<'a>(
     context: &Context<'a>,
-    draft: &Draft<'_>,
-    stage_registry: impl FnOnce() -> Result<Staged<'a>> + Send,
-) -> Result<(Staged<'a>, Staged<'a>, String)> {
+    members: &Members<'_>,
+    large: bool,
+    print_registry: impl FnOnce(u64) -> Vec<u8>,
+) -> Result<Pair<'a>> {
     let path = context.run.staged("manifest");
-    if draft.body().len() < PARALLEL_FROM {
-        let checksum = draft.checksum();
-        let tail = draft.tail(&checksum);
-        let staged = Staged::write(context.disk, path, &[draft.body(), &tail])?;
-        return Ok((staged, stage_registry()?, checksum));
-    }
     thread::scope(|scope| {
-        let registry = scope.spawn(stage_registry);
-        let checksum = scope.spawn(|| draft.checksum());
-        let mut sum = String::new();
-        let staged = Staged::write_with(context.disk, path, draft.body(), || {
-            sum = joined(checksum)?;
-            Ok(draft.tail(&sum))
+        let summing = large.then(|| scope.spawn(|| members.checksum()));
+        let mut bytes = (!large).then(Vec::new);
+        let mut manifest = Staging::begin(context.disk, path.clone())?;
+        let mut written = Ok(());
+        let mut unsent = 0;
+        let printed = members.print(|block| {
+            if written.is_ok() {
+                written = manifest.write(block);
+                unsent += block.len();
+                if unsent >= WRITE_BACK {
+                    manifest.write_back();
+                    unsent = 0;
+                }
+            }
+            if let Some(bytes) = &mut bytes {
+                bytes.extend_from_slice(block);
+            }
         });
-        let registry = joined(registry)?;
-        Ok((staged?, registry?, sum))
+        written?;
+        let size = printed.file_size();
+        if size > MANIFEST_MAX {
+            return Err(Error::FileTooLarge {
+                path,
+                limit: MANIFEST_MAX,
+            });
+        }
+        let checksum = match summing {
+            Some(thread) => joined(thread)?,
+            None => members.checksum(),
+        };
+        let tail = printed.tail(&checksum);
+        manifest.write(&tail)?;
+        if let Some(bytes) = &mut bytes {
+            bytes.extend_from_slice(&tail);
+        }
+        manifest.write_back();
+        let mut registry = Staging::begin(context.disk, context.run.staged("registry"))?;
+        registry.write(&print_registry(size))?;
+        registry.write_back();
+        let (manifest, registry) = (manifest.finish()?, registry.finish()?);
+        Ok(Pair {
+            manifest,
+            registry,
+            size,
+            checksum,
+            bytes,
+        })
     })
 }
 

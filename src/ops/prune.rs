@@ -45,7 +45,7 @@ pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Resu
     if let Some(bytes) = read_registry(context)? {
         let json = parse_registry(context, &bytes)?;
         let registry = registry_of(context, &json)?;
-        let plan = Plan::new(registry, &scan, &dropped);
+        let plan = Plan::new(&registry.survey(), &scan, &dropped);
         if plan.dangling || !plan.missing.is_empty() {
             // What the registry will name may only be visible yet, left so by a killed create.
             let checkpoints = context.run.checkpoints();
@@ -57,7 +57,7 @@ pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Resu
             let bytes = registry
                 .edited(&|id| plan.is_gone(id), &plan.missing, Some(&now))
                 .to_pretty();
-            Staged::write(context.disk, context.run.staged("registry"), &[&bytes])?
+            Staged::write(context.disk, context.run.staged("registry"), &bytes)?
                 .publish_over(&context.run.registry())?;
         } else if !dropped.is_empty() {
             // The registry forgot them already, but perhaps not durably: a prune was killed here.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::registry::{CheckpointEntry, Registry};
+use crate::model::registry::{CheckpointEntry, Survey};
 use crate::store::manifests::{Good, Scan};
 
 /// The entry of a checkpoint that lies on the disk.
@@ -28,7 +28,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Compares the registry with what a scan found, less what is about to be dropped. A damaged
     /// checkpoint keeps its entry but gets no new one.
-    pub(super) fn new(registry: Registry<'_>, scan: &Scan, dropped: &HashSet<&str>) -> Self {
+    pub(super) fn new(survey: &Survey<'_>, scan: &Scan, dropped: &HashSet<&str>) -> Self {
         let good = scan
             .good
             .iter()
@@ -39,18 +39,18 @@ impl Plan {
             .filter(|id| !dropped.contains(id))
             .map(str::to_owned)
             .collect();
-        let entered: HashSet<String> = registry.checkpoint_ids().into_iter().collect();
+        let entered: HashSet<&String> = survey.checkpoint_ids.iter().collect();
         let missing = scan
             .good
             .iter()
             .rev()
             .filter(|good| {
                 let id = good.header.checkpoint_id.as_str();
-                existing.contains(id) && !entered.contains(id)
+                existing.contains(id) && !entered.iter().any(|entered| *entered == id)
             })
             .map(entry_of)
             .collect();
-        let dangling = entered.iter().any(|id| !existing.contains(id));
+        let dangling = entered.iter().any(|id| !existing.contains(id.as_str()));
         Self {
             existing,
             missing,

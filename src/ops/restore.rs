@@ -211,12 +211,13 @@ fn changes(
             .any(|good| good.header.checkpoint_id.as_str() == id)
             || scan.damaged.iter().any(|damaged| damaged.name == id)
     };
-    let gone_entries = registry
-        .checkpoint_ids()
+    let survey = registry.survey();
+    let gone_entries = survey
+        .checkpoint_ids
         .iter()
         .filter(|id| !exists(id))
         .count();
-    let artifacts = registry.validation().total - gone_entries as u64;
+    let artifacts = survey.validation.total - gone_entries as u64;
     let registry = registry.edited(&|id| !exists(id), &[], None);
 
     let newest = scan

@@ -24,6 +24,19 @@ pub enum EntryKind {
     Other,
 }
 
+/// Tells whether a file is still the one that was seen before, as far as its metadata can: every
+/// way to change it through the file system changes its stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// The file's number on its file system; 0 where there is none.
+    pub inode: u64,
+    /// When its content changed last, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// When its content, its name or its rights changed last, in nanoseconds since 1970; on Windows
+    /// when it was made.
+    pub changed_ns: i64,
+}
+
 /// What `lstat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
@@ -33,6 +46,8 @@ pub struct Metadata {
     pub len: u64,
     /// When its content changed last, in milliseconds since 1970.
     pub modified_ms: i64,
+    /// Its identity and times, to compare with what was seen before.
+    pub stamp: Stamp,
 }
 
 /// One entry of a folder.
@@ -48,6 +63,9 @@ pub struct Entry {
 pub trait NewFile: Send {
     /// Appends bytes.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Asks the system to begin writing back what was appended, without waiting for it. Several
+    /// files that are on their way already are committed by the file system at once.
+    fn write_back(&mut self) {}
     /// Makes the content durable and ends the writing.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }

@@ -119,7 +119,7 @@ pub fn replace_all(
         paths: Vec::new(),
     };
     for (at, (target, content)) in changes.iter().enumerate() {
-        let file = Staged::write(disk, run.staged(&format!("{token}-{at}")), &[content])?;
+        let file = Staged::write(disk, run.staged(&format!("{token}-{at}")), content)?;
         let target_path = target.path(run);
         let backup = run.staged(&format!("{token}-{at}-old"));
         let backup = match disk.metadata(&target_path) {
@@ -152,7 +152,7 @@ pub fn replace_all(
     // staged file means that it was renamed already.
     disk.sync_dir(&run.private())
         .context("sync", &run.private())?;
-    let mut file = Staged::write(disk, run.staged(&format!("{token}-journal")), &[&text])?;
+    let mut file = Staged::write(disk, run.staged(&format!("{token}-journal")), &text)?;
     match file.publish_new(&run.journal()) {
         Ok(true) => {}
         Ok(false) => {

@@ -109,6 +109,12 @@ impl RunDir {
         self.private().join("restored")
     }
 
+    /// What was found good before; see [`crate::store::manifests`].
+    #[must_use]
+    pub fn seen(&self) -> PathBuf {
+        self.private().join("seen")
+    }
+
     /// A name for bytes that are not visible yet.
     #[must_use]
     pub fn staged(&self, name: &str) -> PathBuf {

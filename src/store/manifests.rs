@@ -3,20 +3,29 @@
 //! *Invariants*: a file in `checkpoints/` whose name ends in `.json` is either a good checkpoint or
 //! a damaged one with a reason, never an error for the others. Nothing is deleted here.
 //!
-//! *Crash story*: reads only.
+//! A create has to know its siblings but not their content. What it found good is noted in `seen`,
+//! with each file's stamp, and is not read again while the stamp stays the same. As in git, a file
+//! whose stamp is not older than the note is read all the same: it may have been changed within the
+//! tick of the clock in which it was noted.
+//!
+//! *Crash story*: the note is not synced and may be lost, old or torn; it carries a checksum, and
+//! without it everything is read.
 //!
 //! *Limits*: without the run's lock a scan may miss what is published or dropped meanwhile; what
 //! it gives was there whole.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::damage::Damage;
 use crate::model::ids::CheckpointId;
 use crate::model::manifest::{Check, Header, MANIFEST_MAX, inspect, sort_newest_first};
-use crate::store::disk::{Disk, EntryKind};
+use crate::store::disk::{Disk, EntryKind, Metadata, Stamp};
 use crate::store::layout::RunDir;
 
 /// A checkpoint that is whole.
@@ -28,6 +37,8 @@ pub struct Good {
     pub path: PathBuf,
     /// The manifest's size in bytes.
     pub size: u64,
+    /// The file's stamp before it was read; `None` for one that was just written.
+    pub stamp: Option<Stamp>,
 }
 
 /// A file that is no restorable checkpoint of this run.
@@ -52,11 +63,122 @@ pub struct Scan {
     pub damaged: Vec<Damaged>,
 }
 
+/// A note of what was found good, as it lies on the disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Seen {
+    /// BLAKE3 over the entries' JSON.
+    sum: String,
+    entries: Vec<SeenEntry>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct SeenEntry {
+    size: u64,
+    stamp: Stamp,
+    header: Header,
+}
+
+fn sum_of(entries: &[SeenEntry]) -> String {
+    let text = serde_json::to_vec(entries).unwrap_or_default();
+    blake3::hash(&text).to_hex().to_string()
+}
+
+/// What is known from before, by file name without its ending, and when that was noted.
+#[derive(Debug, Default)]
+struct Known {
+    entries: HashMap<String, SeenEntry>,
+    noted_ns: i64,
+}
+
+impl Known {
+    fn read(disk: &dyn Disk, run: &RunDir) -> Self {
+        let path = run.seen();
+        // Whatever is wrong with the note, reading the manifests themselves is the answer.
+        let note = disk
+            .metadata(&path)
+            .and_then(|found| Ok((found, disk.read(&path, 16 << 20)?)));
+        let Ok((found, bytes)) = note else {
+            return Self::default();
+        };
+        match serde_json::from_slice::<Seen>(&bytes) {
+            Ok(seen) if sum_of(&seen.entries) == seen.sum => Self {
+                entries: seen
+                    .entries
+                    .into_iter()
+                    .map(|entry| (entry.header.checkpoint_id.as_str().to_owned(), entry))
+                    .collect(),
+                noted_ns: found.stamp.modified_ns,
+            },
+            _ => Self::default(),
+        }
+    }
+
+    fn header(&self, name: &str, found: &Metadata) -> Option<&Header> {
+        let entry = self.entries.get(name)?;
+        let same = found.kind == EntryKind::File
+            && found.len == entry.size
+            && found.stamp == entry.stamp
+            && found.stamp.changed_ns < self.noted_ns;
+        same.then_some(&entry.header)
+    }
+}
+
+/// Below this size of all manifests together (bytes), reading them costs less than noting them.
+const NOTE_FROM: u64 = 1 << 20;
+
+/// Notes which checkpoints were found good, for the next [`scan_seen`]. The caller holds the run's
+/// lock, and has just read, or written, what was not noted before.
+pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
+    if good.iter().map(|good| good.size).sum::<u64>() < NOTE_FROM {
+        return;
+    }
+    let entries: Vec<SeenEntry> = good
+        .iter()
+        .filter_map(|good| {
+            let found = disk.metadata(&good.path).ok()?;
+            // What another tool replaced meanwhile is not what was read.
+            let unchanged = good.stamp.is_none_or(|stamp| stamp == found.stamp);
+            (unchanged && found.len == good.size).then(|| SeenEntry {
+                size: good.size,
+                stamp: found.stamp,
+                header: good.header.clone(),
+            })
+        })
+        .collect();
+    let seen = Seen {
+        sum: sum_of(&entries),
+        entries,
+    };
+    let bytes = serde_json::to_vec(&seen).unwrap_or_default();
+    // Only ever a help: nothing fails for the lack of it. Made anew, not renamed over the old one,
+    // which would make some file systems flush it.
+    let _ = disk.remove_file(&run.seen());
+    let _ = disk
+        .create(&run.seen())
+        .and_then(|mut file| file.write_all(&bytes));
+}
+
 /// The end of a manifest's file name.
 const SUFFIX: &str = ".json";
 
 /// Reads and checks every manifest of a run; empty if the run has none.
 pub fn scan(disk: &dyn Disk, run: &RunDir, check: Check, cancel: &Cancel) -> Result<Scan> {
+    scan_known(disk, run, check, &Known::default(), cancel)
+}
+
+/// Like [`scan`], but does not read what was found good before and did not change since. Damage that
+/// the file system itself does not know of stays unnoticed here.
+pub fn scan_seen(disk: &dyn Disk, run: &RunDir, cancel: &Cancel) -> Result<Scan> {
+    scan_known(disk, run, Check::Seal, &Known::read(disk, run), cancel)
+}
+
+fn scan_known(
+    disk: &dyn Disk,
+    run: &RunDir,
+    check: Check,
+    known: &Known,
+    cancel: &Cancel,
+) -> Result<Scan> {
     let folder = run.checkpoints();
     let entries = match disk.list(&folder) {
         Ok(entries) => entries,
@@ -67,7 +189,8 @@ pub fn scan(disk: &dyn Disk, run: &RunDir, check: Check, cancel: &Cancel) -> Res
     for entry in entries {
         cancel.check()?;
         let path = folder.join(&entry.name);
-        let modified_ms = || disk.metadata(&path).map_or(0, |found| found.modified_ms);
+        let found = disk.metadata(&path).ok();
+        let modified_ms = || found.map_or(0, |found| found.modified_ms);
         let Some(name) = entry.name.to_str() else {
             let name = entry.name.to_string_lossy();
             if let Some(stem) = name.strip_suffix(SUFFIX) {
@@ -83,6 +206,17 @@ pub fn scan(disk: &dyn Disk, run: &RunDir, check: Check, cancel: &Cancel) -> Res
         let Some(stem) = name.strip_suffix(SUFFIX) else {
             continue;
         };
+        let header = found.as_ref().and_then(|found| known.header(stem, found));
+        let stamp = found.map(|found| found.stamp);
+        if let (Some(header), Some(found)) = (header, found) {
+            scan.good.push(Good {
+                header: header.clone(),
+                path,
+                size: found.len,
+                stamp,
+            });
+            continue;
+        }
         let found = if entry.kind == EntryKind::File {
             match read(disk, &path) {
                 None => continue,
@@ -94,7 +228,12 @@ pub fn scan(disk: &dyn Disk, run: &RunDir, check: Check, cancel: &Cancel) -> Res
             Err(Damage::NotRegular)
         };
         match found {
-            Ok((header, size)) => scan.good.push(Good { header, path, size }),
+            Ok((header, size)) => scan.good.push(Good {
+                header,
+                path,
+                size,
+                stamp,
+            }),
             Err(damage) => scan.damaged.push(Damaged {
                 name: stem.to_owned(),
                 modified_ms: modified_ms(),

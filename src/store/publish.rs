@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext, Result};
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, NewFile};
 
 /// Synced bytes without their final name. Removed when dropped unpublished.
 pub struct Staged<'a> {
@@ -22,39 +22,51 @@ pub struct Staged<'a> {
     published: bool,
 }
 
-impl<'a> Staged<'a> {
-    /// Writes and syncs a new file at `path`.
-    pub fn write(disk: &'a dyn Disk, path: PathBuf, parts: &[&[u8]]) -> Result<Self> {
-        let mut file = disk.create(&path).context("create", &path)?;
-        let staged = Self {
-            disk,
-            path,
-            published: false,
-        };
-        for part in parts {
-            file.write_all(part).context("write", &staged.path)?;
-        }
-        file.finish().context("sync", &staged.path)?;
-        Ok(staged)
+/// A staged file that is still being written. Removed when dropped.
+pub struct Staging<'a> {
+    file: Box<dyn NewFile>,
+    staged: Staged<'a>,
+}
+
+impl<'a> Staging<'a> {
+    /// Begins a new file at `path`.
+    pub fn begin(disk: &'a dyn Disk, path: PathBuf) -> Result<Self> {
+        let file = disk.create(&path).context("create", &path)?;
+        Ok(Self {
+            file,
+            staged: Staged {
+                disk,
+                path,
+                published: false,
+            },
+        })
     }
 
-    /// Writes `first`, then what `rest` gives, which may be computed while `first` is written.
-    pub fn write_with(
-        disk: &'a dyn Disk,
-        path: PathBuf,
-        first: &[u8],
-        rest: impl FnOnce() -> Result<Vec<u8>>,
-    ) -> Result<Self> {
-        let mut file = disk.create(&path).context("create", &path)?;
-        let staged = Self {
-            disk,
-            path,
-            published: false,
-        };
-        file.write_all(first).context("write", &staged.path)?;
-        file.write_all(&rest()?).context("write", &staged.path)?;
-        file.finish().context("sync", &staged.path)?;
-        Ok(staged)
+    /// Appends bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .context("write", &self.staged.path)
+    }
+
+    /// Begins to bring the bytes to the disk, without waiting for it.
+    pub fn write_back(&mut self) {
+        self.file.write_back();
+    }
+
+    /// Makes the bytes durable.
+    pub fn finish(self) -> Result<Staged<'a>> {
+        self.file.finish().context("sync", &self.staged.path)?;
+        Ok(self.staged)
+    }
+}
+
+impl<'a> Staged<'a> {
+    /// Writes and syncs a new file at `path`.
+    pub fn write(disk: &'a dyn Disk, path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        let mut staging = Staging::begin(disk, path)?;
+        staging.write(bytes)?;
+        staging.finish()
     }
 
     /// Where the bytes lie until they are published.

@@ -258,7 +258,7 @@ fn the_checkpoint_of_another_run_is_not_restored() {
     let name = format!("{}.json", foreign.checkpoint_id);
     world
         .disk
-        .plant_file(&world.manifest(&name), &foreign.manifest);
+        .plant_file(&world.manifest(&name), &foreign.manifest.unwrap());
     assert_damaged(&world, 1, "other_run");
     let before = world.sight();
     let error = world

@@ -97,10 +97,11 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
         5,
         "no other is entered"
     );
-    let left: Vec<_> = fs::read_dir(run.private())
+    let mut left: Vec<_> = fs::read_dir(run.private())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
+    left.sort();
     assert_eq!(left, ["lock"], "nothing is left over");
 }
 

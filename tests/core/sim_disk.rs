@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use waymark::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile};
+use waymark::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
 
 type Ino = u64;
 const ROOT: Ino = 1;
@@ -101,6 +101,9 @@ type Alive = Arc<dyn Fn(u32) -> Option<bool> + Send + Sync>;
 #[derive(Clone)]
 struct State {
     nodes: HashMap<Ino, (Node, i64)>,
+    /// When each file changed last, by a clock that never stands still.
+    changed: HashMap<Ino, i64>,
+    ticks: i64,
     next: Ino,
     pending: Vec<Change>,
     locks: HashSet<Ino>,
@@ -188,7 +191,22 @@ impl State {
     fn make(&mut self, node: Node) -> Ino {
         self.next += 1;
         self.nodes.insert(self.next, (node, self.now_ms));
+        self.touch(self.next);
         self.next
+    }
+
+    fn touch(&mut self, ino: Ino) {
+        self.ticks += 1;
+        self.changed.insert(ino, self.ticks);
+    }
+
+    fn stamp(&self, ino: Ino) -> Stamp {
+        let changed = self.changed.get(&ino).copied().unwrap_or(0);
+        Stamp {
+            inode: ino,
+            modified_ns: changed,
+            changed_ns: changed,
+        }
     }
 
     /// Applies one change to what is visible, and remembers that it is not durable.
@@ -279,6 +297,8 @@ impl SimDisk {
         };
         Self(Arc::new(Mutex::new(State {
             nodes: HashMap::from([(ROOT, (root, 0))]),
+            changed: HashMap::new(),
+            ticks: 0,
             next: ROOT,
             pending: Vec::new(),
             locks: HashSet::new(),
@@ -523,6 +543,7 @@ impl NewFile for SimFile {
             bytes.len() / 2
         };
         let now_ms = state.now_ms;
+        state.touch(self.ino);
         let (node, modified_ms) = state.nodes.get_mut(&self.ino).unwrap();
         *modified_ms = now_ms;
         if let Node::File { content, .. } = node {
@@ -605,7 +626,8 @@ fn renamed(state: &mut State, from: &Path, to: &Path) -> io::Result<()> {
 impl Disk for SimDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let state = self.state();
-        let (node, modified_ms) = &state.nodes[&state.find(path)?];
+        let ino = state.find(path)?;
+        let (node, modified_ms) = &state.nodes[&ino];
         let (kind, len) = match node {
             Node::File { content, .. } => (EntryKind::File, content.len() as u64),
             Node::Directory { .. } => (EntryKind::Directory, 0),
@@ -616,6 +638,7 @@ impl Disk for SimDisk {
             kind,
             len,
             modified_ms: *modified_ms,
+            stamp: state.stamp(ino),
         })
     }
 

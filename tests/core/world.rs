@@ -228,7 +228,7 @@ impl World {
         };
         let json = Json::parse(&bytes, MAX_DEPTH).expect("the registry is JSON");
         let registry = Registry::new(json.root()).expect("the registry is one");
-        registry.checkpoint_ids().into_iter().collect()
+        registry.survey().checkpoint_ids.into_iter().collect()
     }
 
     /// Asserts that all is as it should be between two operations.

@@ -12,12 +12,14 @@
 //! *Limits*: texts under 4 GiB; nesting bounded by the caller. Source of the rules: ECMA-262,
 //! `JSON.parse`, `SerializeJSONProperty`, `QuoteJSONString`, `OrdinaryOwnPropertyKeys`.
 
+mod out;
 mod parser;
 mod quote;
 mod tree;
 
 use std::borrow::Cow;
 
+pub use out::{Blocks, Out};
 use parser::Parser;
 use quote::unquote;
 pub use tree::{Key, Tree};
@@ -93,6 +95,8 @@ pub struct Json<'a> {
     /// For objects whose source order is not canonical: the key nodes in canonical order, each
     /// with the value node that won.
     orders: Vec<Vec<(u32, u32)>>,
+    /// The text is, byte for byte, what printing it with two spaces gives.
+    verbatim: bool,
 }
 
 /// What a value is.
@@ -129,11 +133,13 @@ impl<'a> Json<'a> {
         }
         let mut parser = Parser::new(text);
         parser.document(max_depth)?;
+        let verbatim = parser.laid_out && parser.extra.is_empty() && parser.orders.is_empty();
         Ok(Self {
             text,
             nodes: parser.nodes,
             extra: parser.extra,
             orders: parser.orders,
+            verbatim,
         })
     }
 
@@ -141,6 +147,18 @@ impl<'a> Json<'a> {
     #[must_use]
     pub fn root(&'a self) -> Value<'a> {
         Value { json: self, at: 0 }
+    }
+
+    /// The length of the source in bytes.
+    #[must_use]
+    pub fn source_len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The source, if it is byte for byte what `JSON.stringify(value, null, 2)` prints.
+    #[must_use]
+    pub fn verbatim(&self) -> Option<&'a [u8]> {
+        self.verbatim.then_some(self.text)
     }
 
     fn slice(&self, text: Text) -> &[u8] {
@@ -161,6 +179,15 @@ impl<'a> Json<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Room for this value's print, if it is a whole text.
+    fn size_hint(self) -> usize {
+        if self.at == 0 {
+            self.json.source_len()
+        } else {
+            0
+        }
+    }
+
     /// What this value is.
     #[must_use]
     pub fn kind(self) -> Kind {
@@ -234,6 +261,24 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Where a string or a number stands in the source, if it stands there as it is printed.
+    #[must_use]
+    pub fn source_range(self) -> Option<std::ops::Range<usize>> {
+        match self.json.nodes[self.at as usize] {
+            Node::String(text) | Node::Number(text) if !text.rewritten => {
+                let start = text.start as usize;
+                Some(start..start + text.len as usize)
+            }
+            _ => None,
+        }
+    }
+
+    /// The text this value is part of.
+    #[must_use]
+    pub fn json(self) -> &'a Json<'a> {
+        self.json
+    }
+
     /// True for the string `name`.
     #[must_use]
     pub fn is(self, name: &str) -> bool {
@@ -264,19 +309,21 @@ impl<'a> Value<'a> {
     }
 
     /// Appends the value as `JSON.stringify(value)` prints it.
-    pub fn write_compact(self, out: &mut Vec<u8>) {
+    pub fn write_compact(self, out: &mut impl Out) {
         self.write(out, None);
     }
 
     /// Appends the value as `JSON.stringify(value, null, 2)` prints it at nesting `level`.
-    pub fn write_pretty(self, out: &mut Vec<u8>, level: usize) {
+    pub fn write_pretty(self, out: &mut impl Out, level: usize) {
         self.write(out, Some(level));
     }
 
-    fn write(self, out: &mut Vec<u8>, mut level: Option<usize>) {
-        enum Frame<'a> {
-            Array { left: u32, at: u32, first: bool },
-            Object { entries: Entries<'a>, first: bool },
+    fn write(self, out: &mut impl Out, mut level: Option<usize>) {
+        if self.at == 0
+            && self.json.verbatim
+            && let Some(level) = level
+        {
+            return indented(self.json.text, level, out);
         }
         let json = self.json;
         let mut stack: Vec<Frame<'a>> = Vec::new();
@@ -284,16 +331,14 @@ impl<'a> Value<'a> {
         loop {
             if let Some(at) = current.take() {
                 match json.nodes[at as usize] {
-                    Node::Null => out.extend_from_slice(b"null"),
-                    Node::Bool(true) => out.extend_from_slice(b"true"),
-                    Node::Bool(false) => out.extend_from_slice(b"false"),
-                    Node::Number(text) | Node::String(text) => {
-                        out.extend_from_slice(json.slice(text));
-                    }
-                    Node::Array { len: 0, .. } => out.extend_from_slice(b"[]"),
-                    Node::Object { len: 0, .. } => out.extend_from_slice(b"{}"),
+                    Node::Null => out.put(b"null"),
+                    Node::Bool(true) => out.put(b"true"),
+                    Node::Bool(false) => out.put(b"false"),
+                    Node::Number(text) | Node::String(text) => out.put(json.slice(text)),
+                    Node::Array { len: 0, .. } => out.put(b"[]"),
+                    Node::Object { len: 0, .. } => out.put(b"{}"),
                     Node::Array { len, .. } => {
-                        out.push(b'[');
+                        out.put(b"[");
                         level = level.map(|level| level + 1);
                         stack.push(Frame::Array {
                             left: len,
@@ -302,7 +347,7 @@ impl<'a> Value<'a> {
                         });
                     }
                     Node::Object { .. } => {
-                        out.push(b'{');
+                        out.put(b"{");
                         level = level.map(|level| level + 1);
                         let entries = Value { json, at }.entries();
                         stack.push(Frame::Object {
@@ -315,26 +360,26 @@ impl<'a> Value<'a> {
             let Some(frame) = stack.last_mut() else {
                 return;
             };
-            let (next, close) = match frame {
-                Frame::Array { left: 0, .. } => (None, b']'),
+            let (next, close): (_, &[u8]) = match frame {
+                Frame::Array { left: 0, .. } => (None, b"]"),
                 Frame::Array { left, at, first } => {
                     separator(out, *first, level);
                     *first = false;
                     *left -= 1;
                     let item = *at;
                     *at = json.next(item);
-                    (Some(item), b']')
+                    (Some(item), b"]")
                 }
                 Frame::Object { entries, first } => match entries.next() {
-                    None => (None, b'}'),
+                    None => (None, b"}"),
                     Some((key, value)) => {
                         separator(out, *first, level);
                         *first = false;
                         if let Node::String(text) = json.nodes[key.at as usize] {
-                            out.extend_from_slice(json.slice(text));
+                            out.put(json.slice(text));
                         }
-                        out.extend_from_slice(if level.is_some() { b": " } else { b":" });
-                        (Some(value.at), b'}')
+                        out.put(if level.is_some() { b": " } else { b":" });
+                        (Some(value.at), b"}")
                     }
                 },
             };
@@ -343,30 +388,56 @@ impl<'a> Value<'a> {
                 stack.pop();
                 level = level.map(|level| level - 1);
                 newline(out, level);
-                out.push(close);
+                out.put(close);
             }
         }
     }
 }
 
-fn separator(out: &mut Vec<u8>, first: bool, level: Option<usize>) {
+/// A container that is being printed.
+enum Frame<'a> {
+    Array { left: u32, at: u32, first: bool },
+    Object { entries: Entries<'a>, first: bool },
+}
+
+/// A line feed and spaces.
+const LINE: [u8; 65] = {
+    let mut line = [b' '; 65];
+    line[0] = b'\n';
+    line
+};
+
+fn separator(out: &mut impl Out, first: bool, level: Option<usize>) {
     if !first {
-        out.push(b',');
+        out.byte(b',');
     }
     newline(out, level);
 }
 
-fn newline(out: &mut Vec<u8>, level: Option<usize>) {
-    const SPACES: [u8; 64] = [b' '; 64];
-    if let Some(level) = level {
-        out.push(b'\n');
-        let mut left = level * 2;
-        while left > 0 {
-            let take = left.min(SPACES.len());
-            out.extend_from_slice(&SPACES[..take]);
-            left -= take;
-        }
+fn newline(out: &mut impl Out, level: Option<usize>) {
+    let Some(level) = level else { return };
+    // The line feed and, nearly always, all of the spaces at once.
+    let mut left = level * 2;
+    let take = left.min(LINE.len() - 1);
+    out.put(&LINE[..=take]);
+    left -= take;
+    while left > 0 {
+        let take = left.min(LINE.len() - 1);
+        out.put(&LINE[1..=take]);
+        left -= take;
     }
+}
+
+/// Appends a text that is laid out already, every line but the first moved to the right. A JSON
+/// string holds no raw line feed, so that every line feed is layout.
+fn indented(text: &[u8], level: usize, out: &mut impl Out) {
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'\n', text) {
+        out.put(&text[from..at]);
+        newline(out, Some(level));
+        from = at + 1;
+    }
+    out.put(&text[from..]);
 }
 
 /// The members of an object, in JavaScript's order.
@@ -491,6 +562,53 @@ mod tests {
             pretty(r#"{"a":[],"b":{},"c":[1,{"d":null}]}"#),
             "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": [\n    1,\n    {\n      \"d\": null\n    }\n  ]\n}"
         );
+    }
+
+    #[test]
+    fn laid_out_texts_are_known_as_such() {
+        let laid_out = |text: &str| {
+            let json = Json::parse(text.as_bytes(), 99).expect("valid");
+            let verbatim = json.verbatim().is_some();
+            let mut out = Vec::new();
+            Tree::Array(vec![Tree::Value(json.root())]).write_pretty(&mut out, 0);
+            let mut walked = Vec::new();
+            Tree::Array(vec![Tree::object([("a", Tree::Value(json.root()))])])
+                .write_compact(&mut walked);
+            assert_eq!(verbatim, pretty(text) == text, "{text:?}");
+            // Printing by lines and printing by values are the same.
+            let json = Json::parse(&out, 99).expect("valid");
+            assert_eq!(json.verbatim(), Some(&out[..]), "{text:?}");
+        };
+        for text in [
+            "{}",
+            "[]",
+            "1",
+            "\"a\"",
+            "{\n  \"a\": 1\n}",
+            "{\n  \"a\": [\n    {},\n    []\n  ],\n  \"b\": null\n}",
+            "{\n  \"a\": 1\n}\n",
+            " {}",
+            "{ }",
+            "[ ]",
+            "{\"a\":1}",
+            "{\n \"a\": 1\n}",
+            "{\n  \"a\" : 1\n}",
+            "{\n  \"a\":  1\n}",
+            "{\n  \"a\": 1 \n}",
+            "{\n  \"a\": 1\n }",
+            "{\n\t\t\"a\": 1\n}",
+            "{\n  \"a\": 1,\n  \"b\": 2\n}",
+            "{\n  \"a\": 1 ,\n  \"b\": 2\n}",
+            "{\n  \"a\": 1, \n  \"b\": 2\n}",
+            "{\n  \"a\": 1.0\n}",
+            "{\n  \"a\": -1\n}",
+            "{\n  \"\\u0061\": 1\n}",
+            "{\n  \"b\": 1,\n  \"1\": 1\n}",
+            "{\n  \"b\": 1,\n  \"b\": 1\n}",
+            "[\n  1e400\n]",
+        ] {
+            laid_out(text);
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(super) struct Parser<'a> {
     pub(super) nodes: Vec<Node>,
     pub(super) extra: Vec<u8>,
     pub(super) orders: Vec<Vec<(u32, u32)>>,
+    /// All white space so far is what printing with two spaces gives.
+    pub(super) laid_out: bool,
     /// Key hashes of the objects that are open, innermost last: finds duplicates cheaply.
     hashes: Vec<u64>,
 }
@@ -33,6 +35,7 @@ impl<'a> Parser<'a> {
             nodes: Vec::with_capacity(text.len() / 16 + 4),
             extra: Vec::new(),
             orders: Vec::new(),
+            laid_out: true,
             hashes: Vec::new(),
         }
     }
@@ -41,7 +44,7 @@ impl<'a> Parser<'a> {
 impl Parser<'_> {
     pub(super) fn document(&mut self, max_depth: usize) -> Result<()> {
         let mut stack: Vec<Open> = Vec::new();
-        self.space();
+        self.no_space();
         if self.at == self.text.len() {
             return Err(JsonError::Empty);
         }
@@ -70,11 +73,14 @@ impl Parser<'_> {
                     } else {
                         Node::Array { len: 0, next: 0 }
                     });
+                    let before = self.at;
                     self.space();
                     if self.peek()? == if object { b'}' } else { b']' } {
+                        self.laid_out &= self.at == before;
                         self.at += 1;
                         self.close(&mut stack);
                     } else {
+                        self.laid_out &= self.is_new_line(before, stack.len());
                         if object {
                             self.key(&mut stack)?;
                         }
@@ -82,7 +88,7 @@ impl Parser<'_> {
                     }
                 }
                 b'"' => {
-                    let (text, _) = self.string()?;
+                    let text = self.string()?;
                     self.nodes.push(Node::String(text));
                 }
                 b'-' | b'0'..=b'9' => {
@@ -97,7 +103,7 @@ impl Parser<'_> {
             // One value ended here: what follows belongs to the innermost open container.
             loop {
                 let Some(open) = stack.last_mut() else {
-                    self.space();
+                    self.no_space();
                     return if self.at == self.text.len() {
                         Ok(())
                     } else {
@@ -106,11 +112,15 @@ impl Parser<'_> {
                 };
                 open.len += 1;
                 let object = open.object;
+                let before = self.at;
                 self.space();
                 match self.peek()? {
                     b',' => {
+                        self.laid_out &= self.at == before;
                         self.at += 1;
+                        let before = self.at;
                         self.space();
+                        self.laid_out &= self.is_new_line(before, stack.len());
                         if object {
                             self.key(&mut stack)?;
                         }
@@ -120,6 +130,7 @@ impl Parser<'_> {
                     b']' if !object => {}
                     _ => return Err(JsonError::Unexpected(self.at)),
                 }
+                self.laid_out &= self.is_new_line(before, stack.len() - 1);
                 self.at += 1;
                 self.close(&mut stack);
             }
@@ -138,9 +149,28 @@ impl Parser<'_> {
             .ok_or(JsonError::Truncated(self.at))
     }
 
+    /// Skips white space where a laid out text has none.
+    fn no_space(&mut self) {
+        let before = self.at;
+        self.space();
+        self.laid_out &= self.at == before;
+    }
+
+    /// True if the white space since `before` is a line feed and two spaces per level.
+    fn is_new_line(&self, before: usize, level: usize) -> bool {
+        let space = &self.text[before..self.at];
+        space.len() == 1 + 2 * level
+            && space[0] == b'\n'
+            && space[1..].iter().all(|&byte| byte == b' ')
+    }
+
     fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
+        while let Some(byte @ (b' ' | b'\n' | b'\r' | b'\t')) = self.text.get(self.at) {
             self.at += 1;
+            // Indentation, mostly.
+            while *byte == b'\n' && self.text[self.at..].starts_with(b"        ") {
+                self.at += 8;
+            }
         }
     }
 
@@ -162,26 +192,26 @@ impl Parser<'_> {
         if self.peek()? != b'"' {
             return Err(JsonError::Unexpected(self.at));
         }
-        let (text, hash) = self.string()?;
-        let inner = {
-            let from = if text.rewritten {
-                &self.extra[..]
-            } else {
-                self.text
-            };
-            &from[text.start as usize + 1..(text.start + text.len) as usize - 1]
+        let text = self.string()?;
+        let from = if text.rewritten {
+            &self.extra[..]
+        } else {
+            self.text
         };
+        let inner = &from[text.start as usize + 1..(text.start + text.len) as usize - 1];
+        self.hashes.push(hash(inner));
         if let Some(open) = stack.last_mut() {
             open.indexed |= array_index(inner).is_some();
         }
-        self.hashes.push(hash);
         self.nodes.push(Node::String(text));
-        self.space();
+        self.no_space();
         if self.peek()? != b':' {
             return Err(JsonError::Unexpected(self.at));
         }
         self.at += 1;
+        let before = self.at;
         self.space();
+        self.laid_out &= self.text[before..self.at] == *b" ";
         Ok(())
     }
 
@@ -249,59 +279,68 @@ impl Parser<'_> {
         };
         // Stable: named keys keep their order behind the indices.
         members.sort_by_key(|&(key, _)| index_of(key).map_or((1, 0), |index| (0, index)));
+        if members.len() == len as usize && members.is_sorted() {
+            return PLAIN;
+        }
         self.orders.push(members);
         u32::try_from(self.orders.len() - 1).unwrap_or(PLAIN)
     }
 
-    /// Reads a string; gives its canonical text (with quotes) and a hash of it.
-    fn string(&mut self) -> Result<(Text, u64)> {
-        let start = self.at;
+    /// Reads a string; gives its canonical text, with quotes.
+    fn string(&mut self) -> Result<Text> {
+        let whole = self.at;
         self.at += 1;
-        loop {
-            let Some(&byte) = self.text.get(self.at) else {
-                return Err(JsonError::Truncated(self.at));
-            };
-            match byte {
-                b'"' => {
-                    self.at += 1;
-                    return Ok((
-                        Self::text_of(start, self.at),
-                        hash(&self.text[start..self.at]),
-                    ));
-                }
-                b'\\' => break,
-                0..=0x1f => return Err(JsonError::Unexpected(self.at)),
-                _ => self.at += 1,
-            }
+        if self.plain()? == b'"' {
+            self.at += 1;
+            return Ok(Self::text_of(whole, self.at));
         }
         // An escape: decode and print again as JSON.stringify would.
         let from = self.extra.len();
-        self.extra.extend_from_slice(&self.text[start..self.at]);
+        self.extra.extend_from_slice(&self.text[whole..self.at]);
         loop {
-            let Some(&byte) = self.text.get(self.at) else {
-                return Err(JsonError::Truncated(self.at));
-            };
-            match byte {
-                b'"' => {
-                    self.at += 1;
-                    self.extra.push(b'"');
-                    let text = Text {
-                        start: u32::try_from(from).map_err(|_| JsonError::TooLong)?,
-                        len: u32::try_from(self.extra.len() - from)
-                            .map_err(|_| JsonError::TooLong)?,
-                        rewritten: true,
-                    };
-                    return Ok((text, hash(&self.extra[from..])));
+            self.at += 1;
+            self.escape()?;
+            let start = self.at;
+            let end = self.plain()?;
+            self.extra.extend_from_slice(&self.text[start..self.at]);
+            if end == b'"' {
+                self.at += 1;
+                self.extra.push(b'"');
+                if self.extra[from..] == self.text[whole..self.at] {
+                    self.extra.truncate(from);
+                    return Ok(Self::text_of(whole, self.at));
                 }
-                b'\\' => {
-                    self.at += 1;
-                    self.escape()?;
-                }
+                return Ok(Text {
+                    start: u32::try_from(from).map_err(|_| JsonError::TooLong)?,
+                    len: u32::try_from(self.extra.len() - from).map_err(|_| JsonError::TooLong)?,
+                    rewritten: true,
+                });
+            }
+        }
+    }
+
+    /// Moves to the next quote or backslash inside a string, and gives it.
+    fn plain(&mut self) -> Result<u8> {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        // Bit tricks of "Hacker's Delight", 6-1: a high bit where a byte is zero, or below n. They
+        // may also mark bytes above a marked one, so a word with a mark is looked at byte by byte.
+        let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+        let has_less = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
+        while let Some(chunk) = self.text[self.at..].first_chunk::<8>() {
+            let word = u64::from_le_bytes(*chunk);
+            let quote = has_zero(word ^ (ONES * u64::from(b'"')));
+            let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
+            if quote | backslash | has_less(word, 0x20) != 0 {
+                break;
+            }
+            self.at += 8;
+        }
+        loop {
+            match self.peek()? {
+                end @ (b'"' | b'\\') => return Ok(end),
                 0..=0x1f => return Err(JsonError::Unexpected(self.at)),
-                _ => {
-                    self.extra.push(byte);
-                    self.at += 1;
-                }
+                _ => self.at += 1,
             }
         }
     }
@@ -394,10 +433,14 @@ impl Parser<'_> {
         let value: f64 = source.parse().map_err(|_| JsonError::Unexpected(start))?;
         // 1e400 parses to Infinity, and JSON.stringify(Infinity) is null.
         if !value.is_finite() {
+            self.laid_out = false;
             return Ok(Node::Null);
         }
         let mut buffer = ryu_js::Buffer::new();
         let printed = buffer.format_finite(value).as_bytes();
+        if printed == source.as_bytes() {
+            return Ok(Node::Number(Self::text_of(start, self.at)));
+        }
         let from = self.extra.len();
         self.extra.extend_from_slice(printed);
         Ok(Node::Number(Text {

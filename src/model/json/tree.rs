@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::quote::quote;
-use super::{Value, newline, separator};
+use super::{Out, Value, newline, separator};
 
 /// A JSON value made of new parts and of values from parsed texts.
 #[derive(Debug, Clone)]
@@ -95,57 +95,70 @@ impl<'a> Tree<'a> {
     }
 
     /// Appends the tree as `JSON.stringify(value)` prints it.
-    pub fn write_compact(&self, out: &mut Vec<u8>) {
+    pub fn write_compact(&self, out: &mut impl Out) {
         self.write(out, None);
     }
 
     /// Appends the tree as `JSON.stringify(value, null, 2)` prints it at nesting `level`.
-    pub fn write_pretty(&self, out: &mut Vec<u8>, level: usize) {
+    pub fn write_pretty(&self, out: &mut impl Out, level: usize) {
         self.write(out, Some(level));
+    }
+
+    /// Appends an object as `JSON.stringify(value, null, 2)` prints it, but for its closing `\n}`.
+    pub fn write_pretty_open(&self, out: &mut impl Out) {
+        let Self::Object(members) = self else { return };
+        out.byte(b'{');
+        write_members(members, out, Some(1));
     }
 
     /// The tree as a file of the runner: two-space indent, no final newline.
     #[must_use]
     pub fn to_pretty(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.size_hint());
         self.write_pretty(&mut out, 0);
         out
     }
 
+    /// About how long the print will be, so that it need not be moved while it grows.
+    fn size_hint(&self) -> usize {
+        match self {
+            Self::Value(value) => value.size_hint() * 3 / 2 + 64,
+            Self::String(text) => text.len() + 64,
+            Self::Array(items) => items.iter().map(Self::size_hint).sum(),
+            Self::Object(members) => members.iter().map(|(_, value)| value.size_hint()).sum(),
+            Self::Null | Self::Bool(_) | Self::Number(_) => 32,
+        }
+    }
+
     // Recursion is bounded by the code that builds trees (a handful of levels).
-    fn write(&self, out: &mut Vec<u8>, level: Option<usize>) {
+    fn write(&self, out: &mut impl Out, level: Option<usize>) {
         let inner = level.map(|level| level + 1);
         match self {
             Self::Value(value) => value.write(out, level),
-            Self::Null => out.extend_from_slice(b"null"),
-            Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+            Self::Null => out.put(b"null"),
+            Self::Bool(value) => out.put(if *value { b"true" } else { b"false" }),
             Self::Number(value) => {
                 // Adding zero turns -0 into 0, as JSON.stringify does.
                 let mut buffer = ryu_js::Buffer::new();
-                out.extend_from_slice(buffer.format(*value + 0.0).as_bytes());
+                out.put(buffer.format(*value + 0.0).as_bytes());
             }
-            Self::String(text) => quote(text, out),
-            Self::Array(items) if items.is_empty() => out.extend_from_slice(b"[]"),
-            Self::Object(members) if members.is_empty() => out.extend_from_slice(b"{}"),
+            Self::String(text) => quoted(text, out),
+            Self::Array(items) if items.is_empty() => out.put(b"[]"),
+            Self::Object(members) if members.is_empty() => out.put(b"{}"),
             Self::Array(items) => {
-                out.push(b'[');
+                out.byte(b'[');
                 for (at, item) in items.iter().enumerate() {
                     separator(out, at == 0, inner);
                     item.write(out, inner);
                 }
                 newline(out, level);
-                out.push(b']');
+                out.byte(b']');
             }
             Self::Object(members) => {
-                out.push(b'{');
-                for (at, (key, value)) in members.iter().enumerate() {
-                    separator(out, at == 0, inner);
-                    key.write(out);
-                    out.extend_from_slice(if inner.is_some() { b": " } else { b":" });
-                    value.write(out, inner);
-                }
+                out.byte(b'{');
+                write_members(members, out, inner);
                 newline(out, level);
-                out.push(b'}');
+                out.byte(b'}');
             }
         }
     }
@@ -161,10 +174,25 @@ impl Key<'_> {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut impl Out) {
         match self {
-            Self::Name(name) => quote(name, out),
+            Self::Name(name) => quoted(name, out),
             Self::Value(value) => value.write(out, None),
         }
     }
+}
+
+fn write_members(members: &[(Key<'_>, Tree<'_>)], out: &mut impl Out, level: Option<usize>) {
+    for (at, (key, value)) in members.iter().enumerate() {
+        separator(out, at == 0, level);
+        key.write(out);
+        out.put(if level.is_some() { b": " } else { b":" });
+        value.write(out, level);
+    }
+}
+
+fn quoted(text: &str, out: &mut impl Out) {
+    let mut bytes = Vec::with_capacity(text.len() + 2);
+    quote(text, &mut bytes);
+    out.put(&bytes);
 }

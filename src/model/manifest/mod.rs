@@ -14,11 +14,13 @@
 
 mod reading;
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 
 use crate::model::ids::{CheckpointId, RunId};
-use crate::model::json::{Tree, Value};
-use crate::model::registry::Registry;
+use crate::model::json::{Blocks, Tree, Value};
+use crate::model::registry::{Registry, Survey};
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 
@@ -69,6 +71,8 @@ pub struct Content<'a> {
     pub run_record: Value<'a>,
     /// `artifact-registry.json`, before this checkpoint is entered.
     pub registry: Registry<'a>,
+    /// What the registry holds.
+    pub survey: &'a Survey<'a>,
     /// The caller's own state.
     pub step_state: Value<'a>,
     /// Other JSON files at the top of the run's folder.
@@ -79,19 +83,16 @@ pub struct Content<'a> {
     pub parent: Option<&'a CheckpointId>,
 }
 
-/// A manifest without its `metadata`.
+/// The members of a manifest before its `metadata`.
 #[derive(Debug)]
-pub struct Draft<'a> {
-    tree: Tree<'a>,
-    body: Vec<u8>,
-}
+pub struct Members<'a>(Tree<'a>);
 
 impl Content<'_> {
     /// Lays out the manifest.
     #[must_use]
-    pub fn draft(&self) -> Draft<'_> {
-        let validation = self.registry.validation();
-        let tree = Tree::object([
+    pub fn members(&self) -> Members<'_> {
+        let validation = self.survey.validation;
+        Members(Tree::object([
             ("checkpoint_id", Tree::from(self.checkpoint_id.as_str())),
             ("run_id", Tree::from(self.run_id.as_str())),
             (
@@ -105,7 +106,13 @@ impl Content<'_> {
             ("step_state", Tree::Value(self.step_state)),
             (
                 "artifacts_at_checkpoint",
-                Tree::Array(self.registry.names()),
+                Tree::Array(
+                    self.survey
+                        .names
+                        .iter()
+                        .map(|name| Tree::Value(*name))
+                        .collect(),
+                ),
             ),
             (
                 "validation_summary",
@@ -128,11 +135,24 @@ impl Content<'_> {
                     ),
                 ]),
             ),
-        ]);
-        let mut body = tree.to_pretty();
-        // Without its closing "\n}": metadata follows.
-        body.truncate(body.len() - 2);
-        Draft { tree, body }
+        ]))
+    }
+
+    /// The header that a reader will find.
+    #[must_use]
+    pub fn header(&self, checksum: String) -> Header {
+        Header {
+            checkpoint_id: self.checkpoint_id.clone(),
+            workflow_id: self
+                .workflow_id
+                .and_then(|id| id.as_str().map(Cow::into_owned)),
+            step: self.step.clone(),
+            timestamp: to_iso(self.created_ms),
+            created_ms: self.created_ms,
+            sequence: Some(self.sequence),
+            parent: self.parent.map(ToString::to_string),
+            checksum,
+        }
     }
 
     fn instructions(&self) -> Vec<Tree<'static>> {
@@ -162,38 +182,54 @@ fn run_files_tree(files: &[(String, RunFile)]) -> Tree<'_> {
     }))
 }
 
-impl Draft<'_> {
-    /// The bytes of the file before its `metadata`.
+impl Members<'_> {
+    /// Prints them as they lie on the disk, block by block.
     #[must_use]
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// The size of the whole file in bytes.
-    #[must_use]
-    pub fn file_size(&self) -> u64 {
-        let sum = "0".repeat(64);
-        (self.body.len() + tail(&sum, VERSION, &sum).len()) as u64
+    pub fn print(&self, mut take: impl FnMut(&[u8])) -> Printed {
+        let mut printed = Printed {
+            seal: blake3::Hasher::new(),
+            len: 0,
+        };
+        let mut out = Blocks::new(|block| {
+            printed.seal.update(block);
+            printed.len += block.len() as u64;
+            take(block);
+        });
+        self.0.write_pretty_open(&mut out);
+        out.finish();
+        printed
     }
 
     /// The checksum by the runner's rule.
     #[must_use]
     pub fn checksum(&self) -> String {
-        let mut compact = Vec::with_capacity(self.body.len());
-        self.tree.write_compact(&mut compact);
-        hex(&Sha256::digest(&compact))
+        let mut hasher = Sha256::new();
+        let mut out = Blocks::new(|block| hasher.update(block));
+        self.0.write_compact(&mut out);
+        out.finish();
+        hex(&hasher.finalize())
+    }
+}
+
+/// What is known of a printed manifest that still lacks its `metadata`.
+#[derive(Debug)]
+pub struct Printed {
+    seal: blake3::Hasher,
+    len: u64,
+}
+
+impl Printed {
+    /// The size of the whole file in bytes.
+    #[must_use]
+    pub fn file_size(&self) -> u64 {
+        let sum = "0".repeat(64);
+        self.len + tail(&sum, VERSION, &sum).len() as u64
     }
 
-    /// What follows the body: the `metadata`.
+    /// What follows: the `metadata`.
     #[must_use]
-    pub fn tail(&self, checksum: &str) -> Vec<u8> {
-        tail(checksum, VERSION, &seal(&self.body, checksum, VERSION))
-    }
-
-    /// The body alone, without the values it was made from.
-    #[must_use]
-    pub fn into_body(self) -> Vec<u8> {
-        self.body
+    pub fn tail(self, checksum: &str) -> Vec<u8> {
+        tail(checksum, VERSION, &sealed(self.seal, checksum, VERSION))
     }
 }
 
@@ -211,14 +247,17 @@ fn tail(checksum: &str, version: &str, seal: &str) -> Vec<u8> {
     out
 }
 
-fn seal(body: &[u8], checksum: &str, version: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(body)
-        .update(checksum.as_bytes())
+fn sealed(mut body: blake3::Hasher, checksum: &str, version: &str) -> String {
+    body.update(checksum.as_bytes())
         .update(b"\n")
         .update(version.as_bytes());
-    hasher.finalize().to_hex().to_string()
+    body.finalize().to_hex().to_string()
+}
+
+fn seal(body: &[u8], checksum: &str, version: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(body);
+    sealed(hasher, checksum, version)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -258,6 +297,7 @@ mod tests {
         let record = Json::parse(br#"{"run_id":"r","status":"x"}"#, 9).expect("valid");
         let registry = Json::parse(br#"{"artifacts":{"7":{}}}"#, 9).expect("valid");
         let state = Json::parse(step_state.as_bytes(), MAX_DEPTH).expect("valid");
+        let registry = Registry::new(registry.root()).expect("registry");
         let content = Content {
             checkpoint_id: &id,
             run_id: &run_id,
@@ -265,16 +305,20 @@ mod tests {
             step: &Step::Number(1.5),
             created_ms: 1,
             run_record: record.root(),
-            registry: Registry::new(registry.root()).expect("registry"),
+            registry,
+            survey: &registry.survey(),
             step_state: state.root(),
             run_files: &[("state.json".to_owned(), RunFile::Text("{}\n".to_owned()))],
             sequence: 3,
             parent: None,
         };
-        let draft = content.draft();
-        let tail = draft.tail(&draft.checksum());
-        assert_eq!(draft.file_size(), (draft.body().len() + tail.len()) as u64);
-        [draft.body(), &tail].concat()
+        let members = content.members();
+        let mut file = Vec::new();
+        let printed = members.print(|block| file.extend_from_slice(block));
+        let size = printed.file_size();
+        file.extend_from_slice(&printed.tail(&members.checksum()));
+        assert_eq!(size, file.len() as u64);
+        file
     }
 
     fn look(bytes: &[u8], check: Check) -> std::result::Result<Header, Damage> {

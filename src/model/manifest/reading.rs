@@ -1,8 +1,8 @@
 //! Reads manifests: checks them and gives access to their content.
 
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, METADATA, RUN_RECORD, RunFile, WAYMARK, hex, is_run_file, seal, tail};
+use super::{FORMAT, METADATA, Members, RUN_RECORD, RunFile, WAYMARK, is_run_file, seal, tail};
 use crate::model::damage::Damage;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Json, Kind, MAX_DEPTH, Tree, Value};
@@ -11,7 +11,7 @@ use crate::model::step::Step;
 use crate::model::time::from_iso;
 
 /// What is known of a checkpoint without its content.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The checkpoint's id.
     pub checkpoint_id: CheckpointId,
@@ -252,9 +252,7 @@ fn checked(root: Value<'_>) -> std::result::Result<RawHeader, Damage> {
             .filter(|(key, _)| !key.is("metadata"))
             .collect(),
     );
-    let mut compact = Vec::new();
-    rest.write_compact(&mut compact);
-    if hex(&Sha256::digest(&compact)) != stored {
+    if Members(rest).checksum() != stored {
         return Err(Damage::ChecksumMismatch);
     }
     if !root.get("run_record").is_some_and(Value::is_object) {

@@ -1,0 +1,126 @@
+// What the words of a command line mean: how a command describes itself, and how it reads its input.
+// What can't be understood is misuse: a UsageError, which main.mjs shows with the command's usage.
+
+import options from '../lib/options.js';
+
+/**
+ * @typedef {import('../index.js').CheckpointManager} Manager
+ * @typedef {import('../index.js').Step} Step
+ * @typedef {import('./output.mjs').Style} Style
+ *
+ * @typedef {object} OptionDefinition
+ * @property {string} flags as commander takes them: `--step <step>`
+ * @property {string} about one line of help
+ * @property {(text: string, before: any) => unknown} [parse]
+ * @property {boolean} [required]
+ * @property {string[]} [conflicts] names of options that can't be given with it
+ *
+ * @typedef {object} Definition
+ * @property {string} name the verb
+ * @property {string} usage what follows the verb
+ * @property {string} summary one line, for the list of commands
+ * @property {string} about what it does, for its own help
+ * @property {[name: string, about: string][]} arguments
+ * @property {OptionDefinition[]} options
+ * @property {[line: string, about: string][]} examples
+ * @property {[code: string, about: string][]} [exits] its exit codes; default: 0 and 1
+ *
+ * @typedef {object} Input
+ * @property {Manager} manager
+ * @property {(string | undefined)[]} args
+ * @property {Record<string, any>} options its own and the global ones
+ * @property {string[] | undefined} command the words after `--`; undefined without `--`
+ *
+ * @typedef {object} Result
+ * @property {unknown} data what `--json` prints
+ * @property {((style: Style) => string) | undefined} text what is printed for people; undefined: the
+ * data, as JSON
+ * @property {string[]} [notices] what is worth knowing beside the result; goes to stderr
+ * @property {number} [exitCode] default 0
+ * @property {{ words: string[], env: NodeJS.ProcessEnv }} [start] the command to start in the end;
+ * stdout is then its own, and the result goes to stderr
+ *
+ * @typedef {{ definition: Definition, run: (input: Input) => Result | Promise<Result> }} Command
+ */
+
+/** The command line can't be understood. */
+export class UsageError extends Error {
+  name = 'UsageError';
+  code = 'ERR_USAGE';
+}
+
+/** The old tools' way to name the run. @type {OptionDefinition} */
+export const RUN_ID_OPTION = {
+  flags: '--run-id <run>',
+  about: 'the run, as the old tools took it; prints the JSON that they printed',
+};
+
+/**
+ * The run of a command that takes it as its argument or, as the old tools did, by `--run-id`.
+ * @param {Input} input
+ * @returns {{ runId: string, oldForm: boolean }}
+ */
+export function runOf({ args: [run], options: { runId } }) {
+  if (run !== undefined && runId !== undefined) {
+    throw new UsageError('the run is given twice: as the argument <run> and by --run-id');
+  }
+  const found = run ?? runId;
+  if (found === undefined) throw new UsageError('the run is missing: give <run>');
+  return { runId: found, oldForm: run === undefined };
+}
+
+/**
+ * A value that has two spellings on the command line.
+ * @template T
+ * @param {[spelling: string, value: T | undefined][]} spellings
+ * @returns {T | undefined}
+ */
+export function oneOf(spellings) {
+  const given = spellings.filter(([, value]) => value !== undefined);
+  if (given.length > 1) {
+    throw new UsageError(`give only one of ${given.map(([spelling]) => spelling).join(' and ')}`);
+  }
+  return given[0]?.[1];
+}
+
+/**
+ * Text that spells a number is that number.
+ * @param {string} text
+ * @returns {Step}
+ */
+export function parseStep(text) {
+  return /** @type {Step} */ (options.stepFromText(text));
+}
+
+/**
+ * @param {string} text
+ * @returns {number | 'all'}
+ */
+export function parseKeepLast(text) {
+  if (text === 'all') return text;
+  const number = /^\d+$/.test(text) ? Number(text) : 0;
+  if (number >= 1 && Number.isSafeInteger(number)) return number;
+  throw new UsageError(`--keep-last must be a whole number from 1 on, or all, not "${text}"`);
+}
+
+/**
+ * @param {string} text
+ * @returns {number}
+ */
+export function parseDays(text) {
+  // Number('') is 0, which would take every run.
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new UsageError(`--max-age-days must be a number of days from 0 on, not "${text}"`);
+}
+
+/**
+ * An option that can be repeated, and takes several values with commas.
+ * @param {string} text
+ * @param {string[] | undefined} before
+ * @returns {string[]}
+ */
+export function parseNames(text, before = []) {
+  const names = text.split(',').map((name) => name.trim());
+  if (names.includes('')) throw new UsageError(`"${text}" names nothing; give failed,cancelled`);
+  return [...before, ...names];
+}

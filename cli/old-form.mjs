@@ -1,0 +1,44 @@
+// What the old tools printed when the run was given by --run-id: the results of the drop-in functions
+// (lib/checkpoint-manager.js), which a script may be reading.
+
+/**
+ * @typedef {import('../index.js').RestoreResult} RestoreResult
+ * @typedef {import('../index.js').CheckpointInfo} CheckpointInfo
+ * @typedef {import('../index.js').DamagedCheckpoint} DamagedCheckpoint
+ */
+
+/**
+ * @param {RestoreResult} restored
+ * @returns {import('../index.js').RestoredCheckpoint}
+ */
+export function restoredCheckpoint(restored) {
+  return {
+    checkpoint: restored.checkpoint,
+    restored_step: restored.step,
+    artifacts_restored: restored.artifactsRestored,
+    recovery_instructions: restored.recoveryInstructions,
+    skipped: restored.skipped,
+  };
+}
+
+/**
+ * @param {(CheckpointInfo | DamagedCheckpoint)[]} found
+ * @returns {import('../index.js').ListedCheckpoint[]}
+ */
+export function listedCheckpoints(found) {
+  return found.map((one) =>
+    'damage' in one
+      ? {
+          checkpoint_id: one.checkpointId,
+          path: one.path,
+          damage: one.damage,
+          message: one.message,
+        }
+      : {
+          checkpoint_id: one.checkpointId,
+          step: one.step,
+          timestamp: one.timestamp,
+          path: one.path,
+        },
+  );
+}
