@@ -1028,11 +1028,14 @@ describe('the command line', () => {
     expect(await rows(['list', 'demo', '--json'], { env: { WAYMARK_RUNS_DIR: at.runsDir } })).toBe(
       1,
     );
-    // As npm installs it: the project is above the link, wherever one works.
+    // As npm installs it. Where the command lies does not matter, only where one works: a command
+    // that is installed for all would else clean up what lies above it.
     const bin = path.join(at.root, 'node_modules', '.bin');
     fs.mkdirSync(bin, { recursive: true });
     fs.symlinkSync(main, path.join(bin, 'waymark'));
-    expect(await rows(['list', 'demo', '--json'], { script: path.join(bin, 'waymark') })).toBe(1);
+    const script = path.join(bin, 'waymark');
+    expect(await rows(['list', 'demo', '--json'], { script, cwd: at.dir })).toBe(1);
+    expect((await run(['list', 'demo', '--json'], { script, cwd })).code).toBe(1);
 
     const { code, stderr } = await run(['list', 'demo', '--root', cwd, '--json']);
     expect(code).toBe(1);

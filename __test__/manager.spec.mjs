@@ -105,6 +105,46 @@ describe('verbs, asynchronous and blocking alike', () => {
     expect(registered(at.dir)).toEqual(files(at.dir));
   });
 
+  test('large checkpoints: what is noted of them is not believed against the disk', () => {
+    const state = { text: 'x'.repeat(600_000) };
+    const ids = Array.from({ length: 3 }, (_, n) => manager.createSync(at.runId, n, state));
+    expect(fs.existsSync(path.join(at.checkpoints, '.waymark', 'seen'))).toBe(true);
+    expect(ids[2].checkpoint.step_state).toEqual(state);
+    const bytes = fs.readFileSync(ids[1].path);
+    bytes[bytes.length - 600] ^= 1;
+    fs.writeFileSync(ids[1].path, bytes);
+    // Of two that shall stay the damaged one is none.
+    const next = manager.createSync(at.runId, 3, state, { keepLast: 3 });
+    expect(next.dropped).toEqual([]);
+    expect(manager.listSync(at.runId).map((row) => row.step)).toEqual([3, 2, 0]);
+    fs.writeFileSync(path.join(at.checkpoints, '.waymark', 'seen'), '{"sum": "x", "entries": []}');
+    expect(manager.createSync(at.runId, 4, state, { keepLast: 3 }).dropped).toEqual([
+      ids[0].checkpointId,
+    ]);
+    fs.unlinkSync(ids[2].path);
+    expect(() => ids[2].checkpoint.run_record).not.toThrow();
+    const gone = manager.createSync(at.runId, 5, state);
+    fs.unlinkSync(gone.path);
+    expect(() => gone.checkpoint.run_record).toThrow(
+      expect.objectContaining({ code: 'ERR_CHECKPOINT_NOT_FOUND' }),
+    );
+    expect(gone.checkpoint.checkpoint_id).toBe(gone.checkpointId);
+  });
+
+  test('keepLast can be configured for a project', () => {
+    writeJson(path.join(at.root, 'waymark.config.json'), { keepLast: 2 });
+    const script = `
+      const { CheckpointManager } = require(${JSON.stringify(repo)});
+      const manager = new CheckpointManager();
+      for (let n = 0; n < 4; n += 1) manager.createSync('run-1', n);
+      process.stdout.write(String(manager.listSync('run-1').length));`;
+    const run = () =>
+      execFileSync(process.execPath, ['-e', script], { cwd: at.root, encoding: 'utf8' });
+    expect(run()).toBe('2');
+    writeJson(path.join(at.root, 'waymark.config.json'), { keepLast: 0 });
+    expect(run).toThrow(/ERR_CONFIG_INVALID/);
+  });
+
   test('any policy number, or all', async () => {
     for (let n = 0; n < 8; n += 1) await manager.create(at.runId, n, {}, { keepLast: 'all' });
     expect(files(at.dir)).toHaveLength(8);
@@ -391,7 +431,7 @@ describe('bad input', () => {
     expect(await failure(() => waymark.restoreFromCheckpoint.call(null, 'run-1', id))).not.toBe(
       'nothing',
     );
-    if (typeof id === 'string' && id !== '') {
+    if (typeof id === 'string') {
       expect(await failure(() => manager.restore(at.runId, { checkpointId: id }))).toBe(expected);
       expect(await failure(() => manager.verify(at.runId, { checkpointId: id }))).toBe(expected);
     }
@@ -536,6 +576,17 @@ describe('bad input', () => {
     fs.symlinkSync(path.join(outside, 'secret.json'), runFile());
     expect(await create()).toBe('ERR_RUN_RECORD_DAMAGED');
     expect(fs.readdirSync(outside)).toEqual(['secret.json']);
+  });
+
+  test('files that are too large to capture', async () => {
+    fs.writeFileSync(runFile('state.json'), '');
+    fs.truncateSync(runFile('state.json'), 65 * 1024 * 1024);
+    const made = await manager.create(at.runId, 1);
+    expect(made.checkpoint.run_files).toEqual({
+      'state.json': { skipped: 'too_large', size: 65 * 1024 * 1024 },
+    });
+    fs.truncateSync(runFile(), 65 * 1024 * 1024);
+    expect(await failure(() => manager.create(at.runId, 1))).toBe('ERR_FILE_TOO_LARGE');
   });
 
   test('a run of another id in run.json', async () => {

@@ -194,6 +194,8 @@ describe('a runner without resume flags', () => {
     const done = await step(['--resume']);
     expect(done).toMatchObject({ code: 0, stdout: '' });
     expect(done.stderr).toContain('nothing is left to do');
+    // It is through, and stays so.
+    expect(readJson(path.join(dir, 'run.json')).status).toBe('completed');
   });
 
   test('steps that are skipped or wait leave no checkpoint', async () => {

@@ -46,8 +46,7 @@ Environment:
   NO_COLOR          no colours on a terminal
 
 Where runs are looked for: --runs-dir, --root, WAYMARK_RUNS_DIR, waymark.config.json, then
-.claude/context/runtime/runs and .claude/context/runs in the folders above this script and above
-the working directory.
+.claude/context/runtime/runs and .claude/context/runs in the working directory and above it.
 
 Results go to standard output, everything else to standard error. With --json, each line on
 standard error is {"notice": "…"} or {"error": {"code", "message", …}}.
