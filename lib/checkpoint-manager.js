@@ -1,6 +1,7 @@
 // The drop-in: the functions of the runner's checkpoint manager, with its names, arguments and
 // results. Nothing here writes to stdout.
 
+const { listedCheckpoints, restoredCheckpoint } = require('./drop-in-shapes.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
 const { stepFromText } = require('./options.js');
@@ -32,13 +33,7 @@ async function restoreFromCheckpoint(runId, checkpointId) {
     runId,
     checkpointId === undefined || checkpointId === null ? {} : { checkpointId },
   );
-  return {
-    checkpoint: restored.checkpoint,
-    restored_step: restored.step,
-    artifacts_restored: restored.artifactsRestored,
-    recovery_instructions: restored.recoveryInstructions,
-    skipped: restored.skipped,
-  };
+  return restoredCheckpoint(restored);
 }
 
 /**
@@ -47,23 +42,7 @@ async function restoreFromCheckpoint(runId, checkpointId) {
  * @returns {Promise<import('../index.js').ListedCheckpoint[]>}
  */
 async function listCheckpoints(runId, options) {
-  /** @type {(import('../index.js').CheckpointInfo | import('../index.js').DamagedCheckpoint)[]} */
-  const found = await manager.list(runId, options);
-  return found.map((one) =>
-    'damage' in one
-      ? {
-          checkpoint_id: one.checkpointId,
-          path: one.path,
-          damage: one.damage,
-          message: one.message,
-        }
-      : {
-          checkpoint_id: one.checkpointId,
-          step: one.step,
-          timestamp: one.timestamp,
-          path: one.path,
-        },
-  );
+  return listedCheckpoints(await manager.list(runId, options));
 }
 
 exports.createCheckpoint = createCheckpoint;

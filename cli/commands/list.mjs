@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { listedCheckpoints } from '../../lib/drop-in-shapes.js';
 import { RUN_ID_OPTION, runOf } from '../input.mjs';
-import { listedCheckpoints } from '../old-form.mjs';
 import { age, size, table } from '../output.mjs';
 
 /** @type {import('../input.mjs').Definition} */

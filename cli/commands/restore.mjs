@@ -1,5 +1,5 @@
+import { restoredCheckpoint } from '../../lib/drop-in-shapes.js';
 import { oneOf, parseStep, RUN_ID_OPTION, runOf, UsageError } from '../input.mjs';
-import { restoredCheckpoint } from '../old-form.mjs';
 import { count, plain } from '../output.mjs';
 
 /** @type {import('../input.mjs').Definition} */

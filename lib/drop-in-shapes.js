@@ -1,5 +1,6 @@
-// What the old tools printed when the run was given by --run-id: the results of the drop-in functions
-// (lib/checkpoint-manager.js), which a script may be reading.
+'use strict';
+
+// The results of the drop-in functions, as the runner and the old tools know them.
 
 /**
  * @typedef {import('../index.js').RestoreResult} RestoreResult
@@ -11,7 +12,7 @@
  * @param {RestoreResult} restored
  * @returns {import('../index.js').RestoredCheckpoint}
  */
-export function restoredCheckpoint(restored) {
+function restoredCheckpoint(restored) {
   return {
     checkpoint: restored.checkpoint,
     restored_step: restored.step,
@@ -25,7 +26,7 @@ export function restoredCheckpoint(restored) {
  * @param {(CheckpointInfo | DamagedCheckpoint)[]} found
  * @returns {import('../index.js').ListedCheckpoint[]}
  */
-export function listedCheckpoints(found) {
+function listedCheckpoints(found) {
   return found.map((one) =>
     'damage' in one
       ? {
@@ -42,3 +43,5 @@ export function listedCheckpoints(found) {
         },
   );
 }
+
+module.exports = { restoredCheckpoint, listedCheckpoints };
