@@ -3,6 +3,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { isMainThread } = require('node:worker_threads');
 const { readFlags, withoutFlags } = require('./arguments.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
@@ -33,7 +34,8 @@ function attach() {
   const runId = flags.get('run-id');
   // Waymark's own commands take --run-id and --step too.
   const own = isOwnCommand(process.argv[1]);
-  if (typeof runId !== 'string' || own) return;
+  // A worker thread gets the main thread's arguments and flags, but is no step of its own.
+  if (typeof runId !== 'string' || own || !isMainThread) return;
   const wantsResume = flags.has('resume') || flags.has('resume-step');
   let strict = process.env.WAYMARK_STRICT !== undefined;
   try {

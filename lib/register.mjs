@@ -1,13 +1,13 @@
 // The preload: `node --import waymark/register <runner> …`.
 //
-// Kept tiny, because it is paid for by every process it is put before. Only a process that looks like
-// a runner's step goes further.
-
-import { createRequire } from 'node:module';
-import { isMainThread } from 'node:worker_threads';
+// It imports nothing, because it is paid for by every process it is put before. Only a process that
+// looks like a runner's step goes further.
 
 const words = process.argv.slice(2);
 const names = ['--step', '--resume', '--resume-step'];
-if (isMainThread && words.includes('--run-id') && names.some((name) => words.includes(name))) {
-  createRequire(import.meta.url)('./preload.js').attach();
+if (words.includes('--run-id') && names.some((name) => words.includes(name))) {
+  process
+    .getBuiltinModule('node:module')
+    .createRequire(import.meta.url)('./preload.js')
+    .attach();
 }

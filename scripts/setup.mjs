@@ -28,7 +28,10 @@ function filesBelow(folder) {
 
 const installed = 'node_modules/.package-lock.json';
 if (!existsSync(path.join(root, installed)) || time(installed) < time('package-lock.json')) {
-  run(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
+  // Not `npm ci`: it refuses a lock file that does not name the optional packages of every other
+  // platform, and registries that mirror only one platform's can't name them. Versions are the lock
+  // file's either way, and it is not written.
+  run(npm, ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund']);
 }
 
 const binary = readdirSync(root).find((name) => /^waymark\..*\.node$/.test(name));
