@@ -10,6 +10,7 @@ import {
   addRun,
   checksum,
   files,
+  oldCheckpoint,
   project,
   readJson,
   registered,
@@ -143,6 +144,57 @@ describe('verbs, asynchronous and blocking alike', () => {
     expect(run()).toBe('2');
     writeJson(path.join(at.root, 'waymark.config.json'), { keepLast: 0 });
     expect(run).toThrow(/ERR_CONFIG_INVALID/);
+  });
+
+  test('a run renamed by hand: nothing of the other run is believed', () => {
+    const state = { text: 'x'.repeat(600_000) };
+    for (let n = 0; n < 3; n += 1) manager.createSync(at.runId, n, state);
+    fs.renameSync(at.dir, path.join(at.runsDir, 'run-9'));
+    const dir = path.join(at.runsDir, 'run-9');
+    writeJson(path.join(dir, 'run.json'), { run_id: 'run-9', status: 'in_progress' });
+    const made = manager.createSync('run-9', 1, {}, { keepLast: 1 });
+    expect(made).toMatchObject({ sequence: 1, dropped: [] });
+    expect(made.parentCheckpointId).toBeUndefined();
+    expect(files(dir)).toHaveLength(4);
+  });
+
+  test('checkpoints of other tools from the future do not stay the newest', () => {
+    const old = oldCheckpoint(at.dir, at.runId, 7, Date.now() + 86_400_000);
+    const first = manager.createSync(at.runId, 1);
+    const second = manager.createSync(at.runId, 2);
+    expect(manager.listSync(at.runId).map((row) => row.checkpointId)).toEqual([
+      second.checkpointId,
+      first.checkpointId,
+      old,
+    ]);
+    expect(manager.restoreSync(at.runId).step).toBe(2);
+  });
+
+  test('results may be frozen', async () => {
+    const made = Object.freeze(await manager.create(at.runId, 1, { a: 1 }));
+    expect(Object.freeze(made.checkpoint).step_state).toEqual({ a: 1 });
+    expect(made.checkpoint).toBe(made.checkpoint);
+    expect(Object.freeze(await manager.restore(at.runId)).checkpoint.step).toBe(1);
+    const own = manager.createSync(at.runId, 2, { b: 1 }).checkpoint;
+    own.step_state = 'changed';
+    expect(own.step_state).toBe('changed');
+  });
+
+  test('a call means the place where it was made', async () => {
+    const elsewhere = project();
+    const before = process.cwd();
+    try {
+      process.chdir(path.dirname(at.runsDir));
+      const relative = new CheckpointManager({ runsDir: 'runs' });
+      const first = relative.create(at.runId, 1);
+      const second = relative.create(at.runId, 2);
+      process.chdir(path.dirname(elsewhere.runsDir));
+      await Promise.all([first, second]);
+    } finally {
+      process.chdir(before);
+    }
+    expect(files(at.dir)).toHaveLength(2);
+    expect(files(elsewhere.dir)).toEqual([]);
   });
 
   test('any policy number, or all', async () => {
@@ -741,6 +793,18 @@ describe('cleanup', () => {
     const elsewhere = path.join(temporary(), 'a', 'report.md');
     expect(manager.cleanupSync({ dryRun: true, reportPath: elsewhere }).reportPath).toBe(elsewhere);
     expect(fs.existsSync(elsewhere)).toBe(true);
+  });
+
+  test('a run that is resumed while others are cleaned up stays', async () => {
+    // Many files, so that judging and dropping are some time apart.
+    const dir = path.join(at.runsDir, 'old-failed', 'artifacts');
+    for (let n = 0; n < 3000; n += 1) fs.writeFileSync(path.join(dir, `${n}.md`), 'x');
+    const cleaning = manager.cleanup();
+    const outcomes = await Promise.allSettled([cleaning, manager.restore('old-failed')]);
+    const dropped = outcomes[0].status === 'fulfilled' && outcomes[0].value.cleaned.length === 1;
+    // One of the two came first; never both.
+    expect(outcomes[1].status).toBe(dropped ? 'rejected' : 'fulfilled');
+    expect(fs.existsSync(path.join(at.runsDir, 'old-failed'))).toBe(!dropped);
   });
 
   test('what a killed cleanup left behind goes with the next one', () => {

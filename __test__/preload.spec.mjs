@@ -302,6 +302,112 @@ describe('a runner that knows the flags itself', () => {
   });
 });
 
+describe('runners of other habits', () => {
+  const own = path.join('.claude', 'tools', 'own_runner.mjs');
+  const change = `
+    import fs from 'node:fs';
+    const file = ${JSON.stringify(path.join('.claude', 'context', 'runs', 'demo', 'run.json'))};
+    const record = JSON.parse(fs.readFileSync(file, 'utf8'));
+    fs.writeFileSync(file, JSON.stringify({ ...record, touched: process.hrtime.bigint().toString() }));
+  `;
+  /** @param {string} body */
+  const write = (body) => fs.writeFileSync(path.join(root, own), change + body);
+
+  test.each([
+    ["process.on('exit', () => { process.exitCode = 1; });", 1],
+    ["process.on('exit', () => process.exit(1)); process.exit(0);", 1],
+    ["process.on('exit', () => process.exit(3));", 3],
+    ["throw new Error('no');", 1],
+    ["await Promise.reject(new Error('no'));", 1],
+    ['process.exit(42);', 42],
+  ])('a step that ends badly, however late, leaves no checkpoint: %s', async (body, code) => {
+    await steps(0);
+    write(body);
+    expect((await step(['--step', '1'], {}, own)).code).toBe(code);
+    expect(checkpointSteps()).toEqual([0]);
+  });
+
+  test.each([
+    ["process.on('exit', () => process.exit(0)); process.exit(0);"],
+    ["process.exit('0');"],
+    ['process.exitCode = 0;'],
+    ['setTimeout(() => process.exit(), 1);'],
+  ])('one that ends well leaves one: %s', async (body) => {
+    await steps(0);
+    write(body);
+    expect((await step(['--step', '1'], {}, own)).code).toBe(0);
+    expect(checkpointSteps()).toEqual([0, 1]);
+  });
+
+  test('strict changes the exit code, however the runner exits', async () => {
+    await steps(0);
+    const folder = path.join(dir, 'checkpoints');
+    for (const body of ['', 'process.exit(0);', "process.on('exit', () => process.exit(0));"]) {
+      write(`
+        fs.rmSync(${JSON.stringify(folder)}, { recursive: true });
+        fs.writeFileSync(${JSON.stringify(folder)}, '');
+        ${body}`);
+      fs.rmSync(folder, { recursive: true, force: true });
+      fs.mkdirSync(folder);
+      expect((await step(['--step', '1'], { WAYMARK_STRICT: '1' }, own)).code).toBe(1);
+    }
+  });
+
+  test('a child process with the same flags is no step of its own', async () => {
+    await steps(0);
+    write(`
+      import { fork } from 'node:child_process';
+      import { once } from 'node:events';
+      if (process.env.CHILD) process.exit(0);
+      const child = fork(process.argv[1], process.argv.slice(2), {
+        env: { ...process.env, CHILD: '1' },
+        cwd: '/',
+      });
+      await once(child, 'exit');
+      process.exit(1);`);
+    // The child reads the same file, by its absolute path.
+    const text = fs.readFileSync(path.join(root, own), 'utf8');
+    fs.writeFileSync(path.join(root, own), text.replace('".claude', `"${root}/.claude`));
+    const failed = await step(['--step', '1'], {}, own);
+    expect(failed).toMatchObject({ code: 1, stderr: '' });
+    expect(checkpointSteps()).toEqual([0]);
+  });
+
+  test('a runner that knows no fractions takes its own: ours names the right step', async () => {
+    await steps(0, 1);
+    write(`
+      import { createCheckpoint } from ${JSON.stringify(path.join(repo, 'index.mjs'))};
+      await createCheckpoint('demo', 1);`);
+    expect((await step(['--step', '1.5'], {}, own)).code).toBe(0);
+    expect(checkpointSteps()).toEqual([0, 1, 1, 1.5]);
+    expect((await step(['--resume', '--dry-run'], {}, own)).stderr).toContain(
+      'going on with step 2',
+    );
+  });
+
+  test('a damaged journal does not block a resume', async () => {
+    await steps(0, 1);
+    fs.writeFileSync(path.join(dir, 'checkpoints', '.waymark', 'restore.journal'), '{');
+    const resumed = await step(['--resume']);
+    expect(resumed).toMatchObject({ code: 0, stdout: expect.stringContaining('step 1.5 done') });
+  });
+
+  test('what the environment settles, a broken configuration can not spoil', async () => {
+    await steps(0);
+    fs.writeFileSync(path.join(root, 'waymark.config.json'), '{');
+    write('console.log(JSON.stringify(process.argv.slice(2)));');
+    for (const words of [['--step', '1'], ['--resume']]) {
+      const left = await step(words, { WAYMARK_REGISTER: 'off', WAYMARK_STRICT: '' }, own);
+      expect(left).toMatchObject({ code: 0, stderr: '' });
+      expect(JSON.parse(left.stdout)).toEqual(expect.arrayContaining(words));
+    }
+    expect((await step(['--step', '1'], { WAYMARK_STRICT: '0' }, own)).code).toBe(0);
+    expect((await step(['--resume'], { WAYMARK_REGISTER: 'checkpoint' }, own)).code).toBe(0);
+    writeJson(path.join(root, 'waymark.config.json'), { register: null });
+    expect((await step(['--step', '1'], {}, own)).stderr).not.toContain('Cannot read');
+  });
+});
+
 test('other processes are not touched', async () => {
   /** @param {string[]} words */
   const seen = (words) =>
@@ -316,24 +422,51 @@ test('other processes are not touched', async () => {
   expect(await seen(['--import', preload])).toEqual(nothing);
 });
 
-test('a restore that was cut off is finished before the runner reads the run', async () => {
-  await steps(0, 1);
-  // The journal of a restore that was killed right after its decision, made by hand.
-  const own = path.join(dir, 'checkpoints', '.waymark');
-  const { blake3 } = await import('./support/blake3.mjs');
-  const content = JSON.stringify(
-    { ...readJson(path.join(dir, 'run.json')), marked: true },
-    null,
-    2,
-  );
-  fs.writeFileSync(path.join(own, 'staged-x-0'), content);
-  const entries = [
-    { target: 'run.json', staged: 'staged-x-0', hash: blake3(content), backup: null },
-  ];
-  const sum = blake3(JSON.stringify(entries));
-  writeJson(path.join(own, 'restore.journal'), { format: 1, sum, entries });
-  const done = await step(['--step', '1.5']);
-  expect(done.stderr).toContain('a restore of run demo had been cut off and was finished');
-  expect(done.code).toBe(0);
-  expect(readJson(path.join(dir, 'run.json')).marked).toBe(true);
+describe('a restore that was cut off', () => {
+  /** Leaves the journal of a restore that was killed right after its decision, made by hand. */
+  async function cutOff() {
+    await steps(0, 1);
+    const own = path.join(dir, 'checkpoints', '.waymark');
+    const { blake3 } = await import('./support/blake3.mjs');
+    const record = readJson(path.join(dir, 'run.json'));
+    const content = JSON.stringify({ ...record, marked: true }, null, 2);
+    fs.writeFileSync(path.join(own, 'staged-x-0'), content);
+    fs.linkSync(path.join(dir, 'run.json'), path.join(own, 'staged-x-0-old'));
+    const hash = blake3(content);
+    const entries = [{ target: 'run.json', staged: 'staged-x-0', hash, backup: 'staged-x-0-old' }];
+    const sum = blake3(JSON.stringify(entries));
+    writeJson(path.join(own, 'restore.journal'), { format: 1, sum, entries });
+  }
+
+  test('is finished before the runner reads the run', async () => {
+    await cutOff();
+    const done = await step(['--step', '1.5']);
+    expect(done.stderr).toContain('a restore of run demo had been cut off and was finished');
+    expect(done.code).toBe(0);
+    expect(readJson(path.join(dir, 'run.json')).marked).toBe(true);
+  });
+
+  test('does not overwrite what a runner wrote since', async () => {
+    await cutOff();
+    // A runner that was started without the preload.
+    const bare = await new Promise((resolve) => {
+      const words = [RUNNER, '--workflow', WORKFLOW, '--run-id', 'demo', '--step', '1.5'];
+      execFile(process.execPath, words, { cwd: root }, (error) => resolve(error));
+    });
+    expect(bare).toBe(null);
+    const record = readJson(path.join(dir, 'run.json'));
+    expect(record.current_step).toBe(1.5);
+    const made = manager().createSync('demo', 1.5);
+    expect(readJson(path.join(dir, 'run.json'))).toEqual(record);
+    expect(made.checkpoint.run_record).toEqual(record);
+  });
+
+  test("leaves no lock behind that the runner's client would wait for", async () => {
+    await steps(0, 1);
+    const child = spawn(process.execPath, ['-e', '']);
+    await once(child, 'exit');
+    writeJson(path.join(dir, 'run.json.lock'), { pid: child.pid, timestamp: '' });
+    manager().recoverSync('demo');
+    expect(fs.existsSync(path.join(dir, 'run.json.lock'))).toBe(false);
+  });
 });

@@ -42,23 +42,9 @@ function lazyCheckpoint(manifest, known) {
     Object.defineProperty(object, name, {
       enumerable: true,
       configurable: true,
-      get: () => {
-        const value = all()[name];
-        Object.defineProperty(object, name, {
-          value,
-          enumerable: true,
-          configurable: true,
-          writable: true,
-        });
-        return value;
-      },
+      get: () => all()[name],
       set: (value) => {
-        Object.defineProperty(object, name, {
-          value,
-          enumerable: true,
-          configurable: true,
-          writable: true,
-        });
+        all()[name] = value;
       },
     });
   }
@@ -82,13 +68,15 @@ function parseCheckpoint(manifest) {
  * @returns {T & { readonly checkpoint: Checkpoint }}
  */
 function withLazyCheckpoint(object, compute) {
+  /** @type {Checkpoint | undefined} */
+  let computed;
   Object.defineProperty(object, 'checkpoint', {
     enumerable: true,
     configurable: true,
+    // Kept here and not in the object, which its owner may have frozen.
     get: () => {
-      const value = compute();
-      Object.defineProperty(object, 'checkpoint', { value, enumerable: true, configurable: true });
-      return value;
+      computed ??= compute();
+      return computed;
     },
   });
   return /** @type {T & { readonly checkpoint: Checkpoint }} */ (object);

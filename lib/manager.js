@@ -1,4 +1,5 @@
 const fs = require('node:fs');
+const path = require('node:path');
 const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
@@ -139,6 +140,15 @@ class CheckpointManager {
     return { mainScript: isOwnCommand(script) ? undefined : script, workingDir: process.cwd() };
   }
 
+  /** Where a configuration is looked for: above the runs that were named, else around the process. */
+  #configStarts() {
+    const { root, runsDir } = this.#options;
+    const named = root ?? runsDir ?? process.env.WAYMARK_RUNS_DIR;
+    if (named) return [path.resolve(named)];
+    const { mainScript, workingDir } = this.#around();
+    return mainScript ? [path.dirname(mainScript), workingDir] : [workingDir];
+  }
+
   /** @returns {Place} */
   #place() {
     return {
@@ -164,7 +174,10 @@ class CheckpointManager {
    */
   #keepLast(options) {
     return (
-      options.keepLast ?? this.#options.keepLast ?? configuredKeepLast(this.#around()) ?? KEEP_LAST
+      options.keepLast ??
+      this.#options.keepLast ??
+      configuredKeepLast(this.#configStarts()) ??
+      KEEP_LAST
     );
   }
 
@@ -198,9 +211,10 @@ class CheckpointManager {
     const id = checkRunId(runId);
     const request = { step: checkStep(step), ...this.#createRequest(checked) };
     const text = stateToJson(state);
+    const place = this.#place();
     const created = await run(
       checked.signal,
-      (token) => native().create(this.#place(), id, request, text, token),
+      (token) => native().create(place, id, request, text, token),
       this.#key(id),
     );
     return withCheckpoint(created, id, step);
@@ -229,9 +243,10 @@ class CheckpointManager {
   async restore(runId, options) {
     const { signal, ...request } = checkOptions(options, RESTORE, 'restore');
     const id = checkRunId(runId);
+    const place = this.#place();
     const restored = await run(
       signal,
-      (token) => native().restore(this.#place(), id, request, token),
+      (token) => native().restore(place, id, request, token),
       this.#key(id),
     );
     return withManifest(restored);
@@ -256,11 +271,8 @@ class CheckpointManager {
   async list(runId, options) {
     const { signal, includeDamaged } = checkOptions(options, LIST, 'list');
     const id = checkRunId(runId);
-    const listing = await run(
-      signal,
-      (token) => native().list(this.#place(), id, token),
-      undefined,
-    );
+    const place = this.#place();
+    const listing = await run(signal, (token) => native().list(place, id, token), undefined);
     return rows(listing, includeDamaged);
   }
 
@@ -283,11 +295,8 @@ class CheckpointManager {
   async show(runId, checkpointId, options) {
     const { signal } = checkOptions(options, SHOW, 'show');
     const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
-    const shown = await run(
-      signal,
-      (token) => native().show(this.#place(), run_, id, token),
-      undefined,
-    );
+    const place = this.#place();
+    const shown = await run(signal, (token) => native().show(place, run_, id, token), undefined);
     return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
   }
 
@@ -308,9 +317,10 @@ class CheckpointManager {
   async verify(runId, options) {
     const { signal, checkpointId } = checkOptions(options, VERIFY, 'verify');
     const id = checkRunId(runId);
+    const place = this.#place();
     const found = await run(
       signal,
-      (token) => native().verify(this.#place(), id, checkpointId, token),
+      (token) => native().verify(place, id, checkpointId, token),
       undefined,
     );
     return { ok: found.damaged.length === 0, ...found };
@@ -342,9 +352,10 @@ class CheckpointManager {
     const checked = checkOptions(options, PRUNE, 'prune');
     const id = checkRunId(runId);
     const keep = this.#pruneKeep(checked);
+    const place = this.#place();
     return run(
       checked.signal,
-      (token) => native().prune(this.#place(), id, keep, checked.dryRun ?? false, token),
+      (token) => native().prune(place, id, keep, checked.dryRun ?? false, token),
       this.#key(id),
     );
   }
@@ -368,7 +379,8 @@ class CheckpointManager {
   async cleanup(options) {
     const { signal, ...checked } = checkOptions(options, CLEANUP, 'cleanup');
     const request = cleanupRequest(checked);
-    return run(signal, (token) => native().cleanup(this.#place(), request, token), undefined);
+    const place = this.#place();
+    return run(signal, (token) => native().cleanup(place, request, token), undefined);
   }
 
   /** @param {import('../index.js').CleanupOptions} [options] */
@@ -436,13 +448,13 @@ function withCheckpoint(created, runId, step) {
  * @param {import('../native.js').CreateOutcome} created
  * @returns {Buffer}
  */
-function readBack({ path, checkpointId }) {
+function readBack({ path: file, checkpointId }) {
   try {
-    return fs.readFileSync(path);
+    return fs.readFileSync(file);
   } catch (cause) {
     throw new WaymarkError('ERR_CHECKPOINT_NOT_FOUND', `Checkpoint not found: ${checkpointId}`, {
       cause,
-      path,
+      path: file,
       checkpointId,
     });
   }

@@ -3,6 +3,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { pathToFileURL } = require('node:url');
 const { isMainThread } = require('node:worker_threads');
 const { readFlags, withoutFlags } = require('./arguments.js');
 const { WaymarkError } = require('./error.js');
@@ -10,7 +11,7 @@ const { CheckpointManager } = require('./manager.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
 const { resumeSync } = require('./resume.js');
-const { preloadSettings } = require('./settings.js');
+const { fromEnvironment, preloadSettings } = require('./settings.js');
 
 /**
  * Statuses of a run whose step is not done although its process ends well: it waits for somebody,
@@ -32,26 +33,29 @@ function attach() {
   const words = process.argv.slice(2);
   const flags = readFlags(words);
   const runId = flags.get('run-id');
-  // Waymark's own commands take --run-id and --step too.
-  const own = isOwnCommand(process.argv[1]);
-  // A worker thread gets the main thread's arguments and flags, but is no step of its own.
-  if (typeof runId !== 'string' || own || !isMainThread) return;
-  const wantsResume = flags.has('resume') || flags.has('resume-step');
-  let strict = process.env.WAYMARK_STRICT !== undefined;
+  // Waymark's own commands take --run-id and --step too. A worker thread gets the main thread's
+  // arguments and flags, and a child process may get them (fork, NODE_OPTIONS): neither is a step.
+  if (typeof runId !== 'string' || isOwnCommand(process.argv[1]) || !isMainThread) return;
+  if (process.env.WAYMARK_ATTACHED === runId) return;
+  let strict = false;
+  let wantsResume = false;
   try {
-    const settings = preloadSettings({
-      env: process.env,
-      mainScript: process.argv[1],
-      workingDir: process.cwd(),
-    });
+    const fromEnv = fromEnvironment(process.env);
+    strict = fromEnv.strict ?? false;
+    const asksResume = flags.has('resume') || flags.has('resume-step');
+    wantsResume = asksResume && fromEnv.resume !== false;
+    const script = process.argv[1];
+    const starts = script ? [path.dirname(script), process.cwd()] : [process.cwd()];
+    const settings = preloadSettings(process.env, starts);
     strict = settings.strict;
+    wantsResume = asksResume && settings.resume;
+    if (!settings.resume && !settings.checkpoint) return;
+    process.env.WAYMARK_ATTACHED = runId;
+    nameOurselves();
     const manager = new CheckpointManager();
     const dryRun = flags.has('dry-run');
-    if (wantsResume && settings.resume) {
-      resume(manager, runId, words, flags, dryRun);
-    } else if (settings.resume || settings.checkpoint) {
-      finishRestore(manager, runId);
-    }
+    if (wantsResume) resume(manager, runId, words, flags, dryRun);
+    else if (!dryRun) finishRestore(manager, runId);
     if (settings.checkpoint && !dryRun) watch(manager, runId, settings.strict);
   } catch (error) {
     // A resume that can't be made must not start the wrong step; anything else must not stop it.
@@ -60,6 +64,24 @@ function attach() {
       process.exit(1);
     }
     say(`no checkpoint will be taken of run ${runId}: ${describe(error)}`);
+  }
+}
+
+/**
+ * Children inherit `--import waymark/register`, and Node looks that name up from their working
+ * directory: with our address instead they start wherever they are.
+ */
+function nameOurselves() {
+  const address = pathToFileURL(path.join(__dirname, 'register.mjs')).href;
+  const name = 'waymark/register';
+  process.execArgv = process.execArgv.map((word) =>
+    word === name || word === `--import=${name}` ? word.replace(name, address) : word,
+  );
+  if (process.env.NODE_OPTIONS) {
+    process.env.NODE_OPTIONS = process.env.NODE_OPTIONS.replace(
+      /(--import[= ]"?)waymark\/register\b/g,
+      (_, before) => before + address,
+    );
   }
 }
 
@@ -122,7 +144,9 @@ function finishRestore(manager, runId) {
   }
   const own = path.join(runDir, 'checkpoints', '.waymark');
   const journals = ['restore.journal', 'restore.undo'].map((name) => path.join(own, name));
-  if (!journals.some((journal) => fs.existsSync(journal))) return;
+  // Its lock for run.json may have been left as well, and the runner would wait for that.
+  const left = [...journals, path.join(runDir, 'run.json.lock')];
+  if (!fs.existsSync(own) || !left.some((file) => fs.existsSync(file))) return;
   const recovered = manager.recoverSync(runId);
   if (recovered !== 'nothing')
     say(`a restore of run ${runId} had been cut off and was ${recovered}`);
@@ -136,9 +160,9 @@ function finishRestore(manager, runId) {
  */
 function watch(manager, runId, strict) {
   const before = traces(manager, runId);
-  const namesBefore = checkpointNames(manager, runId);
-  process.on('exit', (code) => {
-    if (code !== 0) return;
+  const namesBefore = new Set(checkpointNames(manager, runId));
+  atTheVeryEnd((code) => {
+    if (Number(code) !== 0) return;
     // Read now: the arguments are the runner's, after a resume was worked out.
     const flags = readFlags(process.argv.slice(2));
     const step = stepFromText(flags.get('step'));
@@ -155,8 +179,7 @@ function watch(manager, runId, strict) {
         say(`run ${runId} is ${status} after step ${step}: no checkpoint`);
         return;
       }
-      // A runner that takes its own checkpoints has done so by now.
-      if (checkpointNames(manager, runId) !== namesBefore) return;
+      if (tookItsOwn(manager, runId, namesBefore, step)) return;
       const created = manager.createSync(runId, step, stepState(flags, step));
       for (const warning of created.warnings) say(warning);
     } catch (error) {
@@ -164,6 +187,53 @@ function watch(manager, runId, strict) {
       if (strict) process.exitCode = 1;
     }
   });
+}
+
+/**
+ * Runs something behind all of the runner's own exit handlers, which may still change the exit code:
+ * behind the event itself, and, where a handler exits once more, right before that.
+ * @param {(code: number | string | null | undefined) => void} last
+ */
+function atTheVeryEnd(last) {
+  let done = false;
+  /** @param {number | string | null | undefined} code */
+  const once = (code) => {
+    if (done) return;
+    done = true;
+    last(code);
+  };
+  // `reallyExit` is Node's own, undocumented door; signal-exit and its users go through it as well.
+  const inner = /** @type {any} */ (process);
+  const { emit, reallyExit } = inner;
+  /** @param {[string, ...unknown[]]} args */
+  inner.emit = (...args) => {
+    const result = Reflect.apply(emit, process, args);
+    if (args[0] === 'exit') {
+      once(process.exitCode ?? /** @type {number | undefined} */ (args[1]));
+    }
+    return result;
+  };
+  /** @param {number} [code] */
+  inner.reallyExit = (code) => {
+    once(code);
+    return Reflect.apply(reallyExit, process, [process.exitCode || code]);
+  };
+}
+
+/**
+ * True if the runner took a checkpoint of this very step itself. One of another step is a parallel
+ * step's, or that of a runner that knows no fractions.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {Set<string>} namesBefore
+ * @param {number | string} step
+ */
+function tookItsOwn(manager, runId, namesBefore, step) {
+  const fresh = checkpointNames(manager, runId).filter((name) => !namesBefore.has(name));
+  if (fresh.length === 0) return false;
+  return manager
+    .listSync(runId)
+    .some((one) => one.step === step && fresh.includes(path.basename(one.path)));
 }
 
 /**
@@ -218,15 +288,15 @@ function statusOf(manager, runId) {
  * The names of the run's checkpoints: only to notice a new one.
  * @param {Manager} manager
  * @param {string} runId
- * @returns {string}
+ * @returns {string[]}
  */
 function checkpointNames(manager, runId) {
   try {
     const folder = path.join(manager.runsDir(runId), runId, 'checkpoints');
-    const names = fs.readdirSync(folder).filter((name) => name.endsWith('.json'));
-    return names.sort().join('\n');
+    return fs.readdirSync(folder).filter((name) => name.endsWith('.json'));
   } catch {
-    return '';
+    // No folder yet; what else is wrong with it, taking the checkpoint will say.
+    return [];
   }
 }
 

@@ -33,7 +33,7 @@ const { readSteps, stepAfter } = require('./workflow.js');
 function resumeSync(manager, runId, { workflow, step, checkpointId, dryRun = false }) {
   const steps = readSteps(workflow);
   // A restore that was killed is part of the run's state: finished before checkpoints are judged.
-  if (!dryRun) manager.recoverSync(runId);
+  if (!dryRun) recover(manager, runId);
   const chosen = choose(manager, runId, step, checkpointId);
   const next = stepAfter(workflow, steps, chosen.step)?.step;
   const point = {
@@ -45,6 +45,20 @@ function resumeSync(manager, runId, { workflow, step, checkpointId, dryRun = fal
   if (dryRun || next === undefined) return { ...point, restored: undefined };
   const restored = manager.restoreSync(runId, { checkpointId: chosen.checkpointId });
   return { ...point, restored };
+}
+
+/**
+ * @param {CheckpointManager} manager
+ * @param {string} runId
+ */
+function recover(manager, runId) {
+  try {
+    manager.recoverSync(runId);
+  } catch (error) {
+    // The restore that follows writes anew whatever the journal meant to write.
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    if (code !== 'ERR_JOURNAL_DAMAGED') throw error;
+  }
 }
 
 /**

@@ -10,29 +10,45 @@ const CONFIG_FILE = 'waymark.config.json';
  * @property {boolean} resume understands --resume and --resume-step
  * @property {boolean} checkpoint takes a checkpoint when a step ends well
  * @property {boolean} strict a failing checkpoint fails the step's process
- *
- * @typedef {{ mainScript: string | undefined, workingDir: string }} Around where to look from
  */
 
 /**
  * The preload's settings: from the environment, else from `waymark.config.json`, else the defaults.
- * @param {Around & { env: NodeJS.ProcessEnv }} around
+ * What the environment settles, no file can spoil.
+ * @param {NodeJS.ProcessEnv} env
+ * @param {string[]} starts the folders to look from
  * @returns {PreloadSettings}
  */
-function preloadSettings({ env, ...around }) {
-  const found = configFor(around);
+function preloadSettings(env, starts) {
+  const fromEnv = fromEnvironment(env);
+  if (fromEnv.resume === false && fromEnv.checkpoint === false) {
+    return { resume: false, checkpoint: false, strict: false };
+  }
   /** @type {PreloadSettings} */
   const settings = { resume: true, checkpoint: true, strict: false };
-  if (found) {
-    const { register = {} } = found.config;
-    for (const name of /** @type {const} */ (['resume', 'checkpoint', 'strict'])) {
-      if (register[name] === undefined) continue;
-      if (typeof register[name] !== 'boolean') {
-        throw invalid(found.file, `register.${name} must be true or false`);
-      }
-      settings[name] = register[name];
-    }
+  const found = configFor(starts);
+  const register = found?.config.register ?? {};
+  if (found && (typeof register !== 'object' || Array.isArray(register))) {
+    throw invalid(found.file, 'register must be an object');
   }
+  for (const name of /** @type {const} */ (['resume', 'checkpoint', 'strict'])) {
+    if (register[name] === undefined) continue;
+    if (found && typeof register[name] !== 'boolean') {
+      throw invalid(found.file, `register.${name} must be true or false`);
+    }
+    settings[name] = register[name];
+  }
+  return { ...settings, ...fromEnv };
+}
+
+/**
+ * What the environment says; it is all there is to go by where the file is broken.
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Partial<PreloadSettings>}
+ */
+function fromEnvironment(env) {
+  /** @type {Partial<PreloadSettings>} */
+  const settings = {};
   if (env.WAYMARK_REGISTER) {
     const parts = env.WAYMARK_REGISTER.split(',').map((part) => part.trim());
     const unknown = parts.find((part) => !['resume', 'checkpoint', 'off'].includes(part));
@@ -51,11 +67,11 @@ function preloadSettings({ env, ...around }) {
 
 /**
  * `keepLast` in `waymark.config.json`; undefined if it is not set.
- * @param {Around} around
+ * @param {string[]} starts the folders to look from
  * @returns {number | 'all' | undefined}
  */
-function configuredKeepLast(around) {
-  const found = configFor(around);
+function configuredKeepLast(starts) {
+  const found = configFor(starts);
   const keepLast = found?.config.keepLast;
   if (!found || keepLast === undefined) return undefined;
   if (keepLast !== 'all' && !(Number.isSafeInteger(keepLast) && keepLast >= 1)) {
@@ -65,16 +81,11 @@ function configuredKeepLast(around) {
 }
 
 /**
- * The configuration, looked for from the main script's path upwards, then from the working
- * directory upwards.
- * @param {Around} around
+ * The first configuration found in one of these folders or above it.
+ * @param {string[]} starts
  */
-function configFor({ mainScript, workingDir }) {
-  const starts = [mainScript && path.dirname(mainScript), workingDir];
-  return starts
-    .filter((start) => start !== undefined)
-    .map(configAbove)
-    .find(Boolean);
+function configFor(starts) {
+  return starts.map(configAbove).find(Boolean);
 }
 
 /**
@@ -90,7 +101,9 @@ function configAbove(start) {
       if (fs.statSync(file, { throwIfNoEntry: false })) text = fs.readFileSync(file, 'utf8');
     } catch (error) {
       const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw invalid(file, message);
+      // A path that can't be one is for the core to refuse.
+      const none = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE'];
+      if (!none.includes(code ?? '')) throw invalid(file, message);
     }
     if (text !== undefined) {
       let config;
@@ -115,4 +128,4 @@ function invalid(file, reason) {
   return new WaymarkError('ERR_CONFIG_INVALID', `${file} is not usable: ${reason}`, { path: file });
 }
 
-module.exports = { preloadSettings, configuredKeepLast };
+module.exports = { preloadSettings, fromEnvironment, configuredKeepLast };

@@ -124,8 +124,13 @@ pub fn cleanup(
             if entry.kind == EntryKind::Directory {
                 if name.starts_with(TRASH) {
                     // A cleanup was killed here.
-                    if !request.dry_run {
-                        remove_tree(&runs_dir.join(&entry.name))?;
+                    if !request.dry_run
+                        && let Err(error) = remove_tree(&runs_dir.join(&entry.name))
+                    {
+                        outcome.left.push(Left {
+                            run_id: name,
+                            reason: error.full_message(),
+                        });
                     }
                 } else {
                     names.push(name);
@@ -135,7 +140,17 @@ pub fn cleanup(
         names.sort();
     }
     for name in names {
-        cancel.check()?;
+        if let Err(error) = cancel.check() {
+            if outcome.cleaned.is_empty() {
+                return Err(error);
+            }
+            // What was dropped was dropped: that is told, not "nothing was changed".
+            outcome.left.push(Left {
+                run_id: name,
+                reason: "the cleanup was aborted".to_owned(),
+            });
+            break;
+        }
         let Ok(run_id) = RunId::parse(&name) else {
             outcome.left.push(Left {
                 run_id: name,
@@ -154,7 +169,7 @@ pub fn cleanup(
             Verdict::Drop { status, age_days } => {
                 let bytes = size_of(run.path());
                 if !request.dry_run
-                    && let Some(reason) = drop_run(disk, &run, now_ms)?
+                    && let Some(reason) = drop_run(disk, &run, request, now_ms)?
                 {
                     outcome.left.push(Left {
                         run_id: name,
@@ -256,8 +271,13 @@ fn judge(disk: &dyn Disk, run: &RunDir, request: &Request, now_ms: i64) -> Resul
 }
 
 /// Moves a run aside and removes it; tells why if it was left.
-fn drop_run(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Result<Option<String>> {
-    // Waymark's own lock, if the run ever had one: nobody creates a checkpoint meanwhile.
+fn drop_run(
+    disk: &dyn Disk,
+    run: &RunDir,
+    request: &Request,
+    now_ms: i64,
+) -> Result<Option<String>> {
+    // Waymark's own lock, if the run ever had one: nobody creates or restores a checkpoint meanwhile.
     let guard = if run.has_private(disk)? {
         match disk.try_lock(&run.lock(), &format!("{{\"pid\":{}}}", std::process::id())) {
             Ok(Some(guard)) => Some(guard),
@@ -267,9 +287,17 @@ fn drop_run(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Result<Option<String>
     } else {
         None
     };
-    let trash = run
-        .runs_dir()
-        .join(format!("{TRASH}{}-{now_ms}", std::process::id()));
+    // It may have been resumed since it was judged.
+    match judge(disk, run, request, now_ms)? {
+        Verdict::Drop { .. } => {}
+        Verdict::NotMeant => return Ok(Some("it went on meanwhile".to_owned())),
+        Verdict::Leave(reason) => return Ok(Some(reason)),
+    }
+    let trash = run.runs_dir().join(format!(
+        "{TRASH}{}-{}",
+        std::process::id(),
+        blake3::hash(run.run_id().as_str().as_bytes()).to_hex()
+    ));
     // Windows can't move a folder with an open file in it.
     #[cfg(windows)]
     let guard = drop(guard);
@@ -277,9 +305,14 @@ fn drop_run(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Result<Option<String>
         .context("remove", run.path())?;
     disk.sync_dir(run.runs_dir())
         .context("sync", run.runs_dir())?;
-    remove_tree(&trash)?;
     drop(guard);
-    Ok(None)
+    Ok(remove_tree(&trash).err().map(|error| {
+        format!(
+            "it was moved to {}, which can't be removed: {}",
+            trash.display(),
+            error.full_message()
+        )
+    }))
 }
 
 fn remove_tree(path: &Path) -> Result<()> {

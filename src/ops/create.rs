@@ -91,13 +91,23 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     let restored = Restored::read(context);
     let sequence = 1 + last_sequence(&scan, restored.as_ref());
     let parent = parent_of(restored.as_ref(), &scan);
-    let checkpoint_id = new_id(context, &request.step, &scan, sequence)?;
+    // Checkpoints of other tools are ordered by their time alone: behind one from the future (the
+    // clock was set back) this one would never be the newest.
+    let unsequenced = scan
+        .good
+        .iter()
+        .filter(|good| good.header.sequence.is_none());
+    let created_ms = unsequenced
+        .map(|good| good.header.created_ms.saturating_add(1))
+        .fold(context.now_ms, i64::max);
+    let now = to_iso(created_ms);
+    let checkpoint_id = new_id(context, &request.step, &scan, created_ms, sequence)?;
     let manifest = Content {
         checkpoint_id: &checkpoint_id,
         run_id: run.run_id(),
         workflow_id: run_record::workflow_id(record.root(), registry.value()),
         step: &request.step,
-        created_ms: context.now_ms,
+        created_ms,
         run_record: record.root(),
         registry,
         survey: &survey,
@@ -187,7 +197,13 @@ fn stage<'a>(
 ) -> Result<Pair<'a>> {
     let path = context.run.staged("manifest");
     thread::scope(|scope| {
-        let summing = large.then(|| scope.spawn(|| members.checksum()));
+        // Without a second thread (the process may have no more) it is computed afterwards.
+        let second = || {
+            thread::Builder::new()
+                .spawn_scoped(scope, || members.checksum())
+                .ok()
+        };
+        let summing = if large { second() } else { None };
         let mut bytes = (!large).then(Vec::new);
         let mut manifest = Staging::begin(context.disk, path.clone())?;
         let mut written = Ok(());
@@ -422,11 +438,17 @@ fn parent_of(restored: Option<&Restored>, scan: &Scan) -> Option<CheckpointId> {
 
 /// An id that no checkpoint of this run has or had: the millisecond tells them apart, and where it
 /// may not, the sequence does.
-fn new_id(context: &Context<'_>, step: &Step, scan: &Scan, sequence: u64) -> Result<CheckpointId> {
-    let plain = format!("checkpoint-step-{}-{}", step.slug(), context.now_ms);
+fn new_id(
+    context: &Context<'_>,
+    step: &Step,
+    scan: &Scan,
+    created_ms: i64,
+    sequence: u64,
+) -> Result<CheckpointId> {
+    let plain = format!("checkpoint-step-{}-{created_ms}", step.slug());
     let youngest = scan.good.iter().map(|good| good.header.created_ms).max();
     let mut candidates = (0_u64..).map(|again| match again {
-        0 if youngest.is_none_or(|ms| ms < context.now_ms) => plain.clone(),
+        0 if youngest.is_none_or(|ms| ms < created_ms) => plain.clone(),
         0 | 1 => format!("{plain}-{sequence}"),
         again => format!("{plain}-{sequence}-{again}"),
     });

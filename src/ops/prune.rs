@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::model::manifest::Check;
 use crate::model::retention::{Retention, Verdict};
 use crate::model::time::to_iso;
@@ -57,19 +57,33 @@ pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Resu
             let bytes = registry
                 .edited(&|id| plan.is_gone(id), &plan.missing, Some(&now))
                 .to_pretty();
-            Staged::write(context.disk, context.run.staged("registry"), &bytes)?
-                .publish_over(&context.run.registry())?;
+            let stage = || Staged::write(context.disk, context.run.staged("registry"), &bytes);
+            let staged = match stage() {
+                // A full disk is what one prunes for. Entries of checkpoints that are gone do less
+                // harm than that, and the next operation removes them if this one is killed here.
+                Err(Error::DiskFull { .. }) if !dropped.is_empty() => {
+                    remove_all(context, &scan, &dropped)?;
+                    stage()?
+                }
+                staged => staged?,
+            };
+            staged.publish_over(&context.run.registry())?;
         } else if !dropped.is_empty() {
             // The registry forgot them already, but perhaps not durably: a prune was killed here.
             sync_parent(context.disk, &context.run.registry())?;
         }
     }
+    remove_all(context, &scan, &dropped)?;
+    Ok(decisions)
+}
+
+fn remove_all(context: &Context<'_>, scan: &Scan, dropped: &HashSet<&str>) -> Result<()> {
     for good in &scan.good {
         if dropped.contains(good.header.checkpoint_id.as_str()) {
             remove(context.disk, &good.path)?;
         }
     }
-    Ok(decisions)
+    Ok(())
 }
 
 fn decide(scan: &Scan, retention: Retention) -> Vec<Decision> {

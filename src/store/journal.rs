@@ -11,7 +11,7 @@
 //!
 //! *Crash story*: no journal: staged files are leftovers, nothing happened. `restore.journal`: staged
 //! files that still lie there are renamed over their targets; those that are missing were renamed
-//! before. `restore.undo`: what was replaced is put back from its second name. Both can be repeated,
+//! before, and files that somebody replaced since are left out. `restore.undo`: what was replaced is put back from its second name. Both can be repeated,
 //! and a journal that reappears after power loss finds nothing left to do.
 //!
 //! *Limits*: the journal protects against crashes, not against a runner that writes the same files
@@ -29,7 +29,7 @@ use crate::model::manifest::is_run_file;
 use crate::store::disk::Disk;
 use crate::store::layout::{RunDir, STAGED};
 use crate::store::publish::{Staged, remove, sync_parent};
-use crate::store::runner_lock::RunnerLock;
+use crate::store::runner_lock::{self, RunnerLock};
 
 const FORMAT: u32 = 1;
 const JOURNAL_MAX: u64 = 16 << 20;
@@ -228,6 +228,7 @@ pub fn recover(disk: &dyn Disk, run: &RunDir, now_ms: i64, cancel: &Cancel) -> R
         None => read(disk, &run.journal())?,
     };
     let Some(entries) = pending else {
+        runner_lock::remove_dead(disk, run, now_ms)?;
         sweep(disk, run)?;
         return Ok(Recovered::Nothing);
     };
@@ -237,6 +238,7 @@ pub fn recover(disk: &dyn Disk, run: &RunDir, now_ms: i64, cancel: &Cancel) -> R
         .context("sync", &run.private())?;
     let undo_decided = exists(disk, &run.undo())?;
     let recovered = if !undo_decided && staged_are_whole(disk, run, &entries)? {
+        keep_newer(disk, run, &entries)?;
         finish(disk, run, &entries)?;
         Recovered::Finished
     } else {
@@ -317,6 +319,41 @@ fn staged_are_whole(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<
 fn target_of(run: &RunDir, entry: &Entry) -> PathBuf {
     // Checked when the journal was read or made.
     Target::parse(&entry.target).map_or_else(|| run.restored(), |target| target.path(run))
+}
+
+/// Takes those files out of a cut-off restore that somebody replaced since: a runner that was
+/// started in between has gone on from what it found, and what it wrote is newer.
+fn keep_newer(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
+        let (staged, target) = (run.private().join(&entry.staged), target_of(run, entry));
+        if !exists(disk, &staged)? {
+            continue;
+        }
+        let untouched = match &entry.backup {
+            None => !exists(disk, &target)?,
+            Some(backup) => is_same(disk, &target, &run.private().join(backup))?,
+        };
+        if !untouched {
+            remove(disk, &staged)?;
+        }
+    }
+    Ok(())
+}
+
+/// True if two names are one file, or hold the same.
+fn is_same(disk: &dyn Disk, left: &Path, right: &Path) -> Result<bool> {
+    let inode = |path: &Path| match disk.metadata(path) {
+        Ok(found) => Ok(Some(found.stamp.inode)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    };
+    match (inode(left)?, inode(right)?) {
+        (Some(left), Some(right)) if left == right && left != 0 => return Ok(true),
+        (Some(_), Some(_)) => {}
+        _ => return Ok(false),
+    }
+    let bytes = |path: &Path| disk.read(path, CONTENT_MAX).context("read", path);
+    Ok(bytes(left)? == bytes(right)?)
 }
 
 fn finish(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {

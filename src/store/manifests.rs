@@ -66,6 +66,8 @@ pub struct Scan {
 /// A note of what was found good, as it lies on the disk.
 #[derive(Debug, Serialize, Deserialize)]
 struct Seen {
+    /// The run: its folder may be copied or renamed, stamps and all.
+    run_id: String,
     /// BLAKE3 over the entries' JSON.
     sum: String,
     entries: Vec<SeenEntry>,
@@ -101,14 +103,18 @@ impl Known {
             return Self::default();
         };
         match serde_json::from_slice::<Seen>(&bytes) {
-            Ok(seen) if sum_of(&seen.entries) == seen.sum => Self {
-                entries: seen
-                    .entries
-                    .into_iter()
-                    .map(|entry| (entry.header.checkpoint_id.as_str().to_owned(), entry))
-                    .collect(),
-                noted_ns: found.stamp.modified_ns,
-            },
+            Ok(seen)
+                if seen.run_id == run.run_id().as_str() && sum_of(&seen.entries) == seen.sum =>
+            {
+                Self {
+                    entries: seen
+                        .entries
+                        .into_iter()
+                        .map(|entry| (entry.header.checkpoint_id.as_str().to_owned(), entry))
+                        .collect(),
+                    noted_ns: found.stamp.modified_ns,
+                }
+            }
             _ => Self::default(),
         }
     }
@@ -146,6 +152,7 @@ pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
         })
         .collect();
     let seen = Seen {
+        run_id: run.run_id().to_string(),
         sum: sum_of(&entries),
         entries,
     };

@@ -111,6 +111,16 @@ impl<'a> RunnerLock<'a> {
     }
 }
 
+/// Removes the lock of a dead process: a killed restore of ours may have left it, and the runner
+/// itself would wait for it. The caller holds the run's own lock.
+pub fn remove_dead(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Result<()> {
+    let path = run.runner_lock();
+    match judge(disk, &path, now_ms)? {
+        Holder::Gone => take_aside(disk, run, &path),
+        Holder::Free | Holder::Live => Ok(()),
+    }
+}
+
 /// Removes a lock that was judged to be nobody's, unless it is another one by now.
 fn take_aside(disk: &dyn Disk, run: &RunDir, path: &std::path::Path) -> Result<()> {
     let judged = disk.read(path, 4096).unwrap_or_default();
