@@ -1,6 +1,7 @@
-// Runs the benchmarks: all, or those named. `--json <file>` also writes the results as JSON.
+// Runs the benchmarks: all, or those named. `--json <file>` also writes the results as JSON, and
+// `--readme` puts them into the README.
 //
-//   node bench/main.mjs [create] [event_loop] [list] [startup] [--json <file>]
+//   node bench/main.mjs [create] [event_loop] [list] [startup] [--json <file>] [--readme]
 //
 // Judged are ratios between things measured in turn in the same run, never times.
 
@@ -67,9 +68,25 @@ function table(results) {
     .join('\n');
 }
 
+/**
+ * Replaces what stands between the README's two marks.
+ * @param {string} about @param {(Row | Gap)[]} results
+ */
+function intoReadme(about, results) {
+  const file = new URL('../README.md', import.meta.url);
+  const rows = results.map((result) => `| ${cells(result).join(' | ')} |`);
+  const lines = ['| | p50 | p90 | figure | bound | |', '|---|---|---|---|---|---|', ...rows];
+  const text = fs.readFileSync(file, 'utf8');
+  const shown = `<!-- bench -->\n${lines.join('\n')}\n\n${about}.\n<!-- /bench -->`;
+  fs.writeFileSync(
+    file,
+    text.replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => shown),
+  );
+}
+
 async function main() {
   const { values, positionals } = parseArgs({
-    options: { json: { type: 'string' } },
+    options: { json: { type: 'string' }, readme: { type: 'boolean' } },
     allowPositionals: true,
   });
   const chosen = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
@@ -91,10 +108,10 @@ async function main() {
     load: os.loadavg()[0],
     date: new Date().toISOString(),
   };
-  console.log(
+  const about =
     `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, Node ${machine.node}, ` +
-      `${machine.fileSystem}, load ${machine.load.toFixed(1)}, ${machine.date}\n`,
-  );
+    `${machine.fileSystem}, load ${machine.load.toFixed(1)}, ${machine.date}`;
+  console.log(`${about}\n`);
   /** @type {(Row | Gap)[]} */
   const results = [];
   // Also when interrupted: 10,000 runs are a lot to leave behind.
@@ -109,6 +126,7 @@ async function main() {
     console.error(`${name}: ${((performance.now() - from) / 1000).toFixed(0)} s`);
   }
   console.log(table(results));
+  if (values.readme) intoReadme(about, results);
   if (values.json) {
     const judged = results.map((one) =>
       'missing' in one ? one : { ...one, verdict: verdict(one) },
