@@ -86,6 +86,9 @@ pub trait Disk: Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a new file; `AlreadyExists` if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
+    /// Writes over a file's bytes in place, making it if it is missing: quick, but neither atomic nor
+    /// durable. Only for notes that check themselves and may be lost.
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Moves a file, replacing what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Moves a file to a new name; `AlreadyExists` if the name is taken.

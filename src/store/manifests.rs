@@ -129,15 +129,12 @@ impl Known {
     }
 }
 
-/// Below this size of all manifests together (bytes), reading them costs less than noting them.
-const NOTE_FROM: u64 = 1 << 20;
+/// The note is a multiple of this long, in bytes.
+const NOTE_BLOCK: usize = 4 << 10;
 
 /// Notes which checkpoints were found good, for the next [`scan_seen`]. The caller holds the run's
 /// lock, and has just read, or written, what was not noted before.
 pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
-    if good.iter().map(|good| good.size).sum::<u64>() < NOTE_FROM {
-        return;
-    }
     let entries: Vec<SeenEntry> = good
         .iter()
         .filter_map(|good| {
@@ -156,13 +153,11 @@ pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
         sum: sum_of(&entries),
         entries,
     };
-    let bytes = serde_json::to_vec(&seen).unwrap_or_default();
-    // Only ever a help: nothing fails for the lack of it. Made anew, not renamed over the old one,
-    // which would make some file systems flush it.
-    let _ = disk.remove_file(&run.seen());
-    let _ = disk
-        .create(&run.seen())
-        .and_then(|mut file| file.write_all(&bytes));
+    let mut bytes = serde_json::to_vec(&seen).unwrap_or_default();
+    // Of one length mostly, so that it is written over without being cut.
+    bytes.resize(bytes.len().next_multiple_of(NOTE_BLOCK), b' ');
+    // Only ever a help: nothing fails for the lack of it.
+    let _ = disk.overwrite(&run.seen(), &bytes);
 }
 
 /// The end of a manifest's file name.

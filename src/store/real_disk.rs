@@ -162,6 +162,22 @@ impl Disk for RealDisk {
         Ok(Box::new(RealFile(file)))
     }
 
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let mut file = careful(&mut options).open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        file.write_all(bytes)?;
+        if found.len() > bytes.len() as u64 {
+            file.set_len(bytes.len() as u64)
+        } else {
+            Ok(())
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         #[allow(clippy::disallowed_methods, reason = "this is the Disk trait")]
         fs::rename(from, to)

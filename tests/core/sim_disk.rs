@@ -711,6 +711,28 @@ impl Disk for SimDisk {
         }))
     }
 
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.call("overwrite", path, None, |state| {
+            let found = state.find(path).ok();
+            let ino = if let Some(ino) = found {
+                ino
+            } else {
+                let (dir, name) = state.free_name(path)?;
+                let ino = state.make(Node::File {
+                    content: Vec::new(),
+                    durable: None,
+                });
+                state.change(dir, vec![(dir, name.to_owned(), Some(ino))]);
+                ino
+            };
+            state.touch(ino);
+            if let Some((Node::File { content, .. }, _)) = state.nodes.get_mut(&ino) {
+                *content = bytes.to_vec();
+            }
+            Ok(())
+        })
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call("rename", from, Some(to), |state| renamed(state, from, to))
     }
