@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::quote::{escape_unit, quote_char};
-use super::{JsonError, Node, PLAIN, Result, Text};
+use super::{JsonError, LINE, Node, PLAIN, Result, Text};
 
 pub(super) struct Parser<'a> {
     text: &'a [u8],
@@ -13,16 +13,16 @@ pub(super) struct Parser<'a> {
     pub(super) orders: Vec<Vec<(u32, u32)>>,
     /// All white space so far is what printing with two spaces gives.
     pub(super) laid_out: bool,
-    /// Key hashes of the objects that are open, innermost last: finds duplicates cheaply.
-    hashes: Vec<u64>,
+    /// Key marks of the objects that are open, innermost last: finds duplicates cheaply.
+    marks: Vec<u64>,
 }
 
 struct Open {
     node: u32,
     len: u32,
     object: bool,
-    /// Where this object's key hashes begin.
-    hashes: usize,
+    /// Where this object's marks begin.
+    marks: usize,
     /// A key that looks like an array index was seen.
     indexed: bool,
 }
@@ -36,7 +36,7 @@ impl<'a> Parser<'a> {
             extra: Vec::new(),
             orders: Vec::new(),
             laid_out: true,
-            hashes: Vec::new(),
+            marks: Vec::new(),
         }
     }
 }
@@ -61,7 +61,7 @@ impl Parser<'_> {
                         node: self.index(),
                         len: 0,
                         object,
-                        hashes: self.hashes.len(),
+                        marks: self.marks.len(),
                         indexed: false,
                     });
                     self.nodes.push(if object {
@@ -159,9 +159,11 @@ impl Parser<'_> {
     /// True if the white space since `before` is a line feed and two spaces per level.
     fn is_new_line(&self, before: usize, level: usize) -> bool {
         let space = &self.text[before..self.at];
-        space.len() == 1 + 2 * level
-            && space[0] == b'\n'
-            && space[1..].iter().all(|&byte| byte == b' ')
+        let indent = level * 2;
+        if indent < LINE.len() {
+            return *space == LINE[..=indent];
+        }
+        space.len() == 1 + indent && space[0] == b'\n' && space[1..].iter().all(|&b| b == b' ')
     }
 
     fn space(&mut self) {
@@ -199,7 +201,7 @@ impl Parser<'_> {
             self.text
         };
         let inner = &from[text.start as usize + 1..(text.start + text.len) as usize - 1];
-        self.hashes.push(hash(inner));
+        self.marks.push(mark(inner));
         if let Some(open) = stack.last_mut() {
             open.indexed |= array_index(inner).is_some();
         }
@@ -219,12 +221,12 @@ impl Parser<'_> {
         let Some(open) = stack.pop() else { return };
         let next = self.index();
         self.nodes[open.node as usize] = if open.object {
-            let order = if open.indexed || has_duplicates(&mut self.hashes[open.hashes..]) {
+            let order = if open.indexed || has_duplicates(&mut self.marks[open.marks..]) {
                 self.reorder(open.node, open.len)
             } else {
                 PLAIN
             };
-            self.hashes.truncate(open.hashes);
+            self.marks.truncate(open.marks);
             Node::Object {
                 len: open.len,
                 next,
@@ -474,32 +476,30 @@ impl Parser<'_> {
     }
 }
 
-/// FNV-1a over eight bytes at a time: only has to make different keys differ usually; equal hashes
-/// lead to the exact comparison in `reorder`.
-fn hash(bytes: &[u8]) -> u64 {
-    let mut state = 0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        state = (state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        state ^= state >> 29;
+/// A mark that usually differs for different keys: their ends and their length. Equal marks lead to
+/// the exact comparison in `reorder`.
+fn mark(key: &[u8]) -> u64 {
+    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (first, last) = (key.first_chunk::<8>(), key.last_chunk::<8>());
+    if first.is_none() {
+        let mut short = [0; 8];
+        short[..key.len()].copy_from_slice(key);
+        return u64::from_le_bytes(short) ^ (key.len() as u64) << 56;
     }
-    for byte in chunks.remainder() {
-        state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    state
+    word(first)
+        ^ word(last).rotate_left(29)
+        ^ (key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn has_duplicates(hashes: &mut [u64]) -> bool {
-    if hashes.len() <= 16 {
-        return hashes
+fn has_duplicates(marks: &mut [u64]) -> bool {
+    if marks.len() <= 32 {
+        return marks
             .iter()
             .enumerate()
-            .any(|(at, hash)| hashes[..at].contains(hash));
+            .any(|(at, mark)| marks[..at].contains(mark));
     }
-    hashes.sort_unstable();
-    hashes.windows(2).any(|pair| pair[0] == pair[1])
+    marks.sort_unstable();
+    marks.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// The array index that a key spells, if it does: 0 to 2^32 - 2 without leading zeros.
