@@ -228,7 +228,7 @@ pub fn recover(disk: &dyn Disk, run: &RunDir, now_ms: i64, cancel: &Cancel) -> R
         None => read(disk, &run.journal())?,
     };
     let Some(entries) = pending else {
-        runner_lock::remove_dead(disk, run, now_ms)?;
+        runner_lock::remove_dead(disk, run)?;
         sweep(disk, run)?;
         return Ok(Recovered::Nothing);
     };

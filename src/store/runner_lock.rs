@@ -112,12 +112,16 @@ impl<'a> RunnerLock<'a> {
 }
 
 /// Removes the lock of a dead process: a killed restore of ours may have left it, and the runner
-/// itself would wait for it. The caller holds the run's own lock.
-pub fn remove_dead(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Result<()> {
+/// itself would wait for it. A live one's stays, however old. The caller holds the run's own lock.
+pub fn remove_dead(disk: &dyn Disk, run: &RunDir) -> Result<()> {
     let path = run.runner_lock();
-    match judge(disk, &path, now_ms)? {
-        Holder::Gone => take_aside(disk, run, &path),
-        Holder::Free | Holder::Live => Ok(()),
+    // None is there, mostly; and what can't be read is none that we know.
+    let Ok(bytes) = disk.read(&path, 4096) else {
+        return Ok(());
+    };
+    match pid_of(&bytes).and_then(|pid| disk.process_alive(pid)) {
+        Some(false) => take_aside(disk, run, &path),
+        _ => Ok(()),
     }
 }
 
