@@ -80,7 +80,7 @@ function intoReadme(about, results) {
   const shown = `<!-- bench -->\n${lines.join('\n')}\n\n${about}.\n<!-- /bench -->`;
   fs.writeFileSync(
     file,
-    text.replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => shown),
+    text.replace(/<!-- bench -->[\s\S]*<!-- \/bench -->/, () => shown),
   );
 }
 
