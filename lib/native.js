@@ -1,6 +1,7 @@
 // The addon, loaded when it is first needed: a process that only starts with the preload and is no
 // runner never pays for it.
 
+const { version } = require('../package.json');
 const { WaymarkError } = require('./error.js');
 
 /** @type {typeof import('../native.js') | undefined} */
@@ -19,10 +20,11 @@ function packageFor({ platform, arch, musl }) {
 
 /** @returns {boolean} true where Node itself runs on musl */
 function isMusl() {
+  if (process.platform !== 'linux') return false;
   const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (
     process.report?.getReport() ?? {}
   );
-  return process.platform === 'linux' && !report.header?.glibcVersionRuntime;
+  return !report.header?.glibcVersionRuntime;
 }
 
 /** @returns {typeof import('../native.js')} */
@@ -35,7 +37,7 @@ function native() {
       throw new WaymarkError(
         'ERR_BINARY_MISSING',
         `no binary of Waymark fits ${process.platform} ${process.arch}: the package ${name} is missing or does not load; ` +
-          `install it (npm install ${name}), without --omit=optional, or build it here (npm run build in Waymark's source) and set NAPI_RS_NATIVE_LIBRARY_PATH`,
+          `install it (npm install ${name}@${version}), without --omit=optional, if there is one for this machine, or build it here (npm run build in Waymark's source) and set NAPI_RS_NATIVE_LIBRARY_PATH`,
         { cause, path: name },
       );
     }

@@ -5,9 +5,6 @@ use crate::model::json::{Kind, Tree, Value};
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 
-/// Statuses of a run that never goes on by itself.
-pub const STATUS_FAILED: &str = "failed";
-
 /// Why a parsed `run.json` can't be captured, if so.
 #[must_use]
 pub fn problem(record: Value<'_>, run_id: &RunId) -> Option<String> {

@@ -23,8 +23,6 @@ use crate::store::layout::RunDir;
 use crate::store::publish::{Staged, remove};
 use crate::store::runner_lock::{self, Holder};
 
-/// The age from which failed runs go unless the caller sets another, in days.
-pub const MAX_AGE_DAYS: f64 = 7.0;
 /// The statuses that may be cleaned up: those of runs that have ended.
 pub const STATUSES: [&str; 6] = [
     "failed",

@@ -381,13 +381,14 @@ fn undo(disk: &dyn Disk, run: &RunDir, entries: &[Entry]) -> Result<()> {
     for entry in entries {
         let target = target_of(run, entry);
         let staged = run.private().join(&entry.staged);
-        // A second name, or a new file that is still at its target: only if not undone before.
+        // Only what still is as the journal made it: not undone before, not written since.
+        if !holds(disk, &target, entry) {
+            continue;
+        }
         let (from, to) = match &entry.backup {
             Some(backup) => (run.private().join(backup), target.clone()),
-            None if !exists(disk, &staged)? && holds(disk, &target, entry) => {
-                (target.clone(), staged)
-            }
-            None => continue,
+            None if exists(disk, &staged)? => continue,
+            None => (target.clone(), staged),
         };
         match disk.rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -138,12 +138,15 @@ pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
     let entries: Vec<SeenEntry> = good
         .iter()
         .filter_map(|good| {
-            let found = disk.metadata(&good.path).ok()?;
-            // What another tool replaced meanwhile is not what was read.
-            let unchanged = good.stamp.is_none_or(|stamp| stamp == found.stamp);
-            (unchanged && found.len == good.size).then(|| SeenEntry {
+            // What was read has the stamp from before it was read: if it was replaced meanwhile,
+            // the two differ the next time.
+            let stamp = match good.stamp {
+                Some(stamp) => stamp,
+                None => disk.metadata(&good.path).ok()?.stamp,
+            };
+            Some(SeenEntry {
                 size: good.size,
-                stamp: found.stamp,
+                stamp,
                 header: good.header.clone(),
             })
         })

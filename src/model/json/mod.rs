@@ -149,12 +149,6 @@ impl<'a> Json<'a> {
         Value { json: self, at: 0 }
     }
 
-    /// The length of the source in bytes.
-    #[must_use]
-    pub fn source_len(&self) -> usize {
-        self.text.len()
-    }
-
     /// The source, if it is byte for byte what `JSON.stringify(value, null, 2)` prints.
     #[must_use]
     pub fn verbatim(&self) -> Option<&'a [u8]> {
@@ -182,7 +176,7 @@ impl<'a> Value<'a> {
     /// Room for this value's print, if it is a whole text.
     fn size_hint(self) -> usize {
         if self.at == 0 {
-            self.json.source_len()
+            self.json.text.len()
         } else {
             0
         }
