@@ -461,6 +461,28 @@ describe('a restore that was cut off', () => {
     expect(made.checkpoint.run_record).toEqual(record);
   });
 
+  test('and is being undone puts the old file back, but not over what was written since', async () => {
+    await cutOff();
+    const own = path.join(dir, 'checkpoints', '.waymark');
+    const runFile = path.join(dir, 'run.json');
+    const old = fs.readFileSync(runFile, 'utf8');
+    // Applied, then decided to be undone, then cut off again.
+    fs.renameSync(path.join(own, 'staged-x-0'), runFile);
+    fs.renameSync(path.join(own, 'restore.journal'), path.join(own, 'restore.undo'));
+    const again = path.join(temporary(), 'copy');
+    fs.cpSync(dir, again, { recursive: true });
+    expect(manager().recoverSync('demo')).toBe('undone');
+    expect(fs.readFileSync(runFile, 'utf8')).toBe(old);
+
+    fs.rmSync(dir, { recursive: true });
+    fs.cpSync(again, dir, { recursive: true });
+    const newer = JSON.stringify({ ...JSON.parse(old), newer: true }, null, 2);
+    fs.writeFileSync(runFile, newer);
+    expect(manager().recoverSync('demo')).toBe('undone');
+    expect(fs.readFileSync(runFile, 'utf8')).toBe(newer);
+    expect(fs.readdirSync(own).filter((name) => /^(staged|restore)/.test(name))).toEqual([]);
+  });
+
   test("leaves no lock behind that the runner's client would wait for", async () => {
     await steps(0, 1);
     const child = spawn(process.execPath, ['-e', '']);
