@@ -4,11 +4,14 @@
 //! Everything below goes through [`disk::Disk`], so that tests can put a disk under it that loses,
 //! reorders and refuses.
 
+pub mod chunker;
 pub mod disk;
 pub mod journal;
 pub mod layout;
 pub mod lock;
 pub mod manifests;
+pub mod objects;
 pub mod publish;
 pub mod real_disk;
 pub mod runner_lock;
+pub mod workspace;

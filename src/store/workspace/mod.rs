@@ -1,0 +1,1 @@
+//! Captures folders of the user's into snapshots.
