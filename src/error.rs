@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::damage::Damage;
+use crate::model::object::ObjectId;
 
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -252,6 +253,58 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The store was written by a newer version, or is no store.
+    #[error("{path} says {found:?}, which this version does not know; update waymark, or set another store", path = path.display())]
+    StoreFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// Another process keeps the store for itself.
+    #[error("the store is busy: {path} has been held for more than {waited_ms} ms; try again, or end the process that holds it", path = path.display())]
+    StoreBusy {
+        /// The lock file.
+        path: PathBuf,
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The index can't be used.
+    #[error("the index {path} can't be used: {reason}", path = path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An object is not in the store.
+    #[error("object {id} is missing in the store at {path}; was the run moved without its store?", path = path.display())]
+    ObjectMissing {
+        /// The object.
+        id: ObjectId,
+        /// The store.
+        path: PathBuf,
+    },
+    /// An object can't be read back.
+    #[error("object {id} is damaged in {path}: {reason}; other checkpoints may be whole: waymark verify --data", path = path.display())]
+    ObjectDamaged {
+        /// The object.
+        id: ObjectId,
+        /// The pack.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The checkpoint does not fit into the store's budget.
+    #[error("the checkpoint needs {needed} more bytes in the store at {path}, {allowed} are left of its budget; raise maxBytes, drop checkpoints (waymark prune) or unpin some", path = path.display())]
+    StoreBudget {
+        /// The store.
+        path: PathBuf,
+        /// What it needs, in bytes.
+        needed: u64,
+        /// What is left, in bytes.
+        allowed: u64,
+    },
     /// The caller asked to stop.
     #[error("the operation was aborted; nothing was changed")]
     Aborted,
@@ -308,6 +361,12 @@ impl Error {
             Self::NoCheckpoint { .. } => "ERR_NO_CHECKPOINT",
             Self::NoGoodCheckpoint { .. } => "ERR_NO_GOOD_CHECKPOINT",
             Self::JournalDamaged { .. } => "ERR_JOURNAL_DAMAGED",
+            Self::StoreFormat { .. } => "ERR_STORE_FORMAT",
+            Self::StoreBusy { .. } => "ERR_STORE_BUSY",
+            Self::Index { .. } => "ERR_INDEX",
+            Self::ObjectMissing { .. } => "ERR_OBJECT_MISSING",
+            Self::ObjectDamaged { .. } => "ERR_OBJECT_DAMAGED",
+            Self::StoreBudget { .. } => "ERR_STORE_BUDGET",
             Self::Aborted => "ERR_ABORTED",
             Self::Internal { .. } => "ERR_INTERNAL",
         }
@@ -332,6 +391,12 @@ impl Error {
             | Self::RunBusy { path, .. }
             | Self::RunLocked { path, .. }
             | Self::CheckpointDamaged { path, .. }
+            | Self::StoreFormat { path, .. }
+            | Self::StoreBusy { path, .. }
+            | Self::StoreBudget { path, .. }
+            | Self::Index { path, .. }
+            | Self::ObjectMissing { path, .. }
+            | Self::ObjectDamaged { path, .. }
             | Self::JournalDamaged { path, .. } => Some(path),
             _ => None,
         }

@@ -71,7 +71,7 @@ pub trait NewFile: Send {
 }
 
 /// An exclusive lock; let go when dropped, or when the process dies.
-pub trait LockGuard: Send + fmt::Debug {}
+pub trait LockGuard: Send + Sync + fmt::Debug {}
 
 /// A file system.
 pub trait Disk: Send + Sync {
@@ -80,12 +80,18 @@ pub trait Disk: Send + Sync {
     /// Reads a regular file of at most `limit` bytes. Anything else is `InvalidInput`, a larger
     /// file is `FileTooLarge`.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+    /// Reads `len` bytes of a regular file from `offset` on; `UnexpectedEof` if it has fewer.
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
     /// Lists a folder, in no particular order.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Creates a folder; `AlreadyExists` if the name is taken.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a new file; `AlreadyExists` if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
+    /// Opens an existing regular file to write behind its end; gives its length too.
+    fn append(&self, path: &Path) -> io::Result<(Box<dyn NewFile>, u64)>;
+    /// Cuts a regular file to a length. Not durable by itself.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Writes over a file's bytes in place, making it if it is missing: quick, but neither atomic nor
     /// durable. Only for notes that check themselves and may be lost.
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
@@ -102,6 +108,11 @@ pub trait Disk: Send + Sync {
     /// Takes the exclusive lock of a file, creating it; `None` while somebody else has it. The
     /// guard's holder is written into the file for others to read.
     fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>>;
+    /// Takes a lock of a file that others may share, creating it; `None` while somebody has it for
+    /// himself.
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
+    /// Whether the paths of this disk can be given to libraries that open files themselves.
+    fn is_real(&self) -> bool;
     /// Whether a process of this host is alive; `None` where that can't be told.
     fn process_alive(&self, pid: u32) -> Option<bool>;
     /// Waits a little before trying again.

@@ -6,11 +6,13 @@
 
 pub mod chunker;
 pub mod disk;
+pub mod index;
 pub mod journal;
 pub mod layout;
 pub mod lock;
 pub mod manifests;
 pub mod objects;
+pub mod place;
 pub mod publish;
 pub mod real_disk;
 pub mod runner_lock;

@@ -98,6 +98,28 @@ fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
+/// Opens a regular file; anything else, a link too, is `InvalidInput`.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<(File, fs::Metadata)> {
+    #[cfg(not(unix))]
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let file = careful(options).open(path).map_err(|error| {
+        // ELOOP: the last component is a link.
+        #[cfg(unix)]
+        if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            return io::ErrorKind::InvalidInput.into();
+        }
+        error
+    })?;
+    let found = file.metadata()?;
+    if found.is_file() {
+        Ok((file, found))
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
 impl Disk for RealDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let found = fs::symlink_metadata(path)?;
@@ -111,24 +133,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        #[cfg(not(unix))]
-        if fs::symlink_metadata(path)?.is_symlink() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut file = careful(OpenOptions::new().read(true))
-            .open(path)
-            .map_err(|error| {
-                // ELOOP: the last component is a link.
-                #[cfg(unix)]
-                if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-                    return io::ErrorKind::InvalidInput.into();
-                }
-                error
-            })?;
-        let found = file.metadata()?;
-        if !found.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+        let (mut file, found) = open_regular(OpenOptions::new().read(true), path)?;
         if found.len() > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -139,6 +144,31 @@ impl Disk for RealDisk {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(bytes)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let (mut file, found) = open_regular(OpenOptions::new().read(true), path)?;
+        // Asked first: a length read from damaged bytes must not become an allocation.
+        if offset
+            .checked_add(len as u64)
+            .is_none_or(|end| end > found.len())
+        {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; len];
+        file.seek(io::SeekFrom::Start(offset))?;
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<(Box<dyn NewFile>, u64)> {
+        let (file, found) = open_regular(OpenOptions::new().append(true), path)?;
+        Ok((Box::new(RealFile(file)), found.len()))
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let (file, _) = open_regular(OpenOptions::new().write(true), path)?;
+        file.set_len(len)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -252,6 +282,21 @@ impl Disk for RealDisk {
             let _ = file.write_all(holder.as_bytes());
         }
         Ok(Some(Box::new(RealLock(file))))
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = careful(&mut options).open(path)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Box::new(RealLock(file)))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_real(&self) -> bool {
+        true
     }
 
     fn process_alive(&self, pid: u32) -> Option<bool> {

@@ -14,6 +14,7 @@ mod faults;
 mod history;
 mod layers;
 mod locks;
+mod objects;
 mod old_manager;
 mod sim_disk;
 mod sim_disk_contract;

@@ -107,6 +107,8 @@ struct State {
     next: Ino,
     pending: Vec<Change>,
     locks: HashSet<Ino>,
+    /// How many share a lock.
+    shares: HashMap<Ino, usize>,
     /// Locks of an earlier epoch were freed by `kill`.
     epoch: u64,
     faults: Vec<Fault>,
@@ -255,6 +257,22 @@ impl State {
         }
     }
 
+    /// The file of a lock, made if it is missing.
+    fn lock_file(&mut self, path: &Path) -> io::Result<Ino> {
+        match self.find(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (dir, name) = self.parent(path)?;
+                let ino = self.make(Node::File {
+                    content: Vec::new(),
+                    durable: None,
+                });
+                self.change(dir, vec![(dir, name.to_owned(), Some(ino))]);
+                Ok(ino)
+            }
+            found => found,
+        }
+    }
+
     /// Counts a call, and decides whether it fails.
     fn enter(&mut self, verb: &'static str, path: &Path, to: Option<&Path>) -> io::Result<()> {
         self.calls += 1;
@@ -302,6 +320,7 @@ impl SimDisk {
             next: ROOT,
             pending: Vec::new(),
             locks: HashSet::new(),
+            shares: HashMap::new(),
             epoch: 0,
             faults: Vec::new(),
             calls: 0,
@@ -324,6 +343,7 @@ impl SimDisk {
     pub(crate) fn fork(&self) -> Self {
         let mut state = self.state().clone();
         state.locks.clear();
+        state.shares.clear();
         state.faults.clear();
         state.trace.clear();
         state.calls = 0;
@@ -335,6 +355,7 @@ impl SimDisk {
     pub(crate) fn kill(&self) {
         let mut state = self.state();
         state.locks.clear();
+        state.shares.clear();
         state.epoch += 1;
         state.faults.clear();
         let own = std::process::id();
@@ -513,7 +534,10 @@ impl SimDisk {
 
 /// What power loss leaves of a content that was not synced.
 fn torn(content: &[u8], durable: Option<&[u8]>, rng: &mut Rng) -> Vec<u8> {
-    let cut = rng.below(content.len() + 1);
+    // What was synced stays where more was only written behind it, or some cut off its end.
+    let same = durable.filter(|old| content.starts_with(old) || old.starts_with(content));
+    let floor = same.map_or(0, |old| old.len().min(content.len()));
+    let cut = floor + rng.below(content.len() - floor + 1);
     match rng.below(4) {
         0 => durable.unwrap_or_default().to_vec(),
         1 => content[..cut].to_vec(),
@@ -568,6 +592,7 @@ struct SimLock {
     state: Arc<Mutex<State>>,
     ino: Ino,
     epoch: u64,
+    shared: bool,
 }
 
 impl std::fmt::Debug for SimLock {
@@ -581,8 +606,16 @@ impl LockGuard for SimLock {}
 impl Drop for SimLock {
     fn drop(&mut self) {
         let mut state = self.state.lock().unwrap();
-        if state.epoch == self.epoch {
+        if state.epoch != self.epoch {
+            return;
+        }
+        if !self.shared {
             state.locks.remove(&self.ino);
+        } else if let Some(shares) = state.shares.get_mut(&self.ino) {
+            *shares -= 1;
+            if *shares == 0 {
+                state.shares.remove(&self.ino);
+            }
         }
     }
 }
@@ -654,6 +687,45 @@ impl Disk for SimDisk {
             Node::File { content, .. } => Ok(content.clone()),
             _ => Err(error(io::ErrorKind::InvalidInput)),
         }
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let bytes = self.read(path, u64::MAX)?;
+        let from = usize::try_from(offset).unwrap();
+        let part = bytes.get(from..).and_then(|rest| rest.get(..len));
+        part.map(<[u8]>::to_vec)
+            .ok_or_else(|| error(io::ErrorKind::UnexpectedEof))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<(Box<dyn NewFile>, u64)> {
+        let state = self.state();
+        let ino = state.find(path)?;
+        let Node::File { content, .. } = &state.nodes[&ino].0 else {
+            return Err(error(io::ErrorKind::InvalidInput));
+        };
+        let len = content.len() as u64;
+        let file = SimFile {
+            state: Arc::clone(&self.0),
+            ino,
+            path: path.to_path_buf(),
+        };
+        Ok((Box::new(file), len))
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let result = state.enter("truncate", path, None).and_then(|()| {
+            let ino = state.find(path)?;
+            state.touch(ino);
+            match &mut state.nodes.get_mut(&ino).unwrap().0 {
+                Node::File { content, .. } => {
+                    content.truncate(usize::try_from(len).unwrap());
+                    Ok(())
+                }
+                _ => Err(error(io::ErrorKind::InvalidInput)),
+            }
+        });
+        state.outcome(result)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -779,20 +851,8 @@ impl Disk for SimDisk {
 
     fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>> {
         let mut state = self.state();
-        let ino = match state.find(path) {
-            Ok(ino) => ino,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let (dir, name) = state.parent(path)?;
-                let ino = state.make(Node::File {
-                    content: Vec::new(),
-                    durable: None,
-                });
-                state.change(dir, vec![(dir, name.to_owned(), Some(ino))]);
-                ino
-            }
-            Err(error) => return Err(error),
-        };
-        if !state.locks.insert(ino) {
+        let ino = state.lock_file(path)?;
+        if state.shares.contains_key(&ino) || !state.locks.insert(ino) {
             return Ok(None);
         }
         if let Some((Node::File { content, .. }, _)) = state.nodes.get_mut(&ino) {
@@ -802,7 +862,27 @@ impl Disk for SimDisk {
             state: Arc::clone(&self.0),
             ino,
             epoch: state.epoch,
+            shared: false,
         })))
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+        let mut state = self.state();
+        let ino = state.lock_file(path)?;
+        if state.locks.contains(&ino) {
+            return Ok(None);
+        }
+        *state.shares.entry(ino).or_default() += 1;
+        Ok(Some(Box::new(SimLock {
+            state: Arc::clone(&self.0),
+            ino,
+            epoch: state.epoch,
+            shared: true,
+        })))
+    }
+
+    fn is_real(&self) -> bool {
+        false
     }
 
     fn process_alive(&self, pid: u32) -> Option<bool> {

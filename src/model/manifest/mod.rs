@@ -13,6 +13,7 @@
 //! *Invariants*: fields are never reordered or renamed within a format; unknown fields are kept.
 
 mod reading;
+mod references;
 
 use std::borrow::Cow;
 
@@ -25,6 +26,7 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 
 pub use reading::{Check, Header, Opened, inspect, open, sort_newest_first};
+pub use references::references;
 
 /// The manifest format that this version writes.
 pub const FORMAT: u32 = 1;

@@ -3,8 +3,23 @@
 //! This folder promises that bytes come back as they were put, or not at all: whatever is read is
 //! held against its name.
 
-use crate::error::Result;
+mod reader;
+mod scan;
+mod writer;
+
+pub mod pack;
+
+use std::sync::{Mutex, MutexGuard};
+
+use crate::error::{Error, IoContext, Result};
+use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
+use crate::store::disk::{Disk, LockGuard};
+use crate::store::index::{Index, Indexed, Location};
+use crate::store::place::{PackId, StoreDir};
+
+pub use reader::Content;
+pub use writer::{Stored, Writer};
 
 /// Takes objects, from several threads at once.
 pub trait Sink: Sync {
@@ -18,4 +33,224 @@ pub trait Lane {
     fn put(&mut self, bytes: &[u8]) -> Result<ObjectId>;
     /// Hands everything that was put to the store.
     fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// How long an operation waits for the store, in milliseconds.
+pub const WAIT_MS: u64 = 60_000;
+
+/// An open store.
+pub struct Store<'a> {
+    disk: &'a dyn Disk,
+    place: &'a StoreDir,
+    index: Mutex<Index>,
+    recent: Mutex<reader::Recent>,
+    /// Tells generations and makers apart; the time in milliseconds since 1970.
+    now_ms: i64,
+}
+
+impl<'a> Store<'a> {
+    /// Opens a store that exists; `None` if there is none.
+    pub fn open(disk: &'a dyn Disk, place: &'a StoreDir, now_ms: i64) -> Result<Option<Self>> {
+        if !place.exists(disk)? {
+            return Ok(None);
+        }
+        let store = Self {
+            disk,
+            place,
+            index: Mutex::new(open_index(disk, place, now_ms)?),
+            recent: Mutex::default(),
+            now_ms,
+        };
+        store.catch_up()?;
+        Ok(Some(store))
+    }
+
+    /// Opens a store, making it first if there is none.
+    pub fn open_or_create(disk: &'a dyn Disk, place: &'a StoreDir, now_ms: i64) -> Result<Self> {
+        place.create(disk, &format!("{}-{now_ms}", std::process::id()))?;
+        Self::open(disk, place, now_ms)?.ok_or_else(|| Error::Internal {
+            message: "a store that was just made is gone".to_owned(),
+        })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn place(&self) -> &StoreDir {
+        self.place
+    }
+
+    /// The disk it lies on.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        self.disk
+    }
+
+    /// A panic in another thread can't leave the index half changed: `SQLite` rolls back.
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes whenever objects went away.
+    pub fn generation(&self) -> Result<i64> {
+        self.index().generation()
+    }
+
+    /// True if the store holds an object, as far as the index knows.
+    pub fn holds(&self, id: &ObjectId) -> Result<bool> {
+        Ok(self.find(id)?.is_some())
+    }
+
+    /// Where an object lies, as far as the index knows.
+    pub(crate) fn find(&self, id: &ObjectId) -> Result<Option<Location>> {
+        self.index().find(id)
+    }
+
+    /// The bytes of all packs.
+    pub fn pack_bytes(&self) -> Result<u64> {
+        let packs = self.place.packs(self.disk)?;
+        Ok(packs.iter().map(|(_, len)| len).sum())
+    }
+
+    /// Brings the index up to what the packs hold: what a killed writer left, packs that came or
+    /// went without the index. What another process is writing right now is left out.
+    pub fn catch_up(&self) -> Result<()> {
+        if self.shrank()? && self.shrank()? {
+            // Once might be a gc at work. Twice, the index is from another day than the packs.
+            return self.rebuild();
+        }
+        let known = self.index().packs()?;
+        for (id, len) in self.place.packs(self.disk)? {
+            if !known
+                .iter()
+                .any(|found| found.pack == id && found.len >= len)
+            {
+                self.index_tail(id, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the index knows more of a pack than there is.
+    fn shrank(&self) -> Result<bool> {
+        let known = self.index().packs()?;
+        let packs = self.place.packs(self.disk)?;
+        Ok(known.iter().any(|found| {
+            let len = packs.iter().find(|(id, _)| *id == found.pack);
+            len.is_none_or(|(_, len)| *len < found.len)
+        }))
+    }
+
+    /// Makes the index anew, from the packs alone.
+    pub fn rebuild(&self) -> Result<()> {
+        self.index().clear(self.now_ms)?;
+        for (id, _) in self.place.packs(self.disk)? {
+            self.index_tail(id, false)?;
+        }
+        Ok(())
+    }
+
+    /// Indexes what lies behind the indexed part of a pack, after making it durable: a later
+    /// checkpoint may lean on it. Does nothing while a writer is at work there.
+    fn index_tail(&self, id: PackId, locked: bool) -> Result<()> {
+        let path = self.place.pack(id);
+        let slot = self.place.slot(id.slot);
+        let _guard = if locked {
+            None
+        } else {
+            match self.disk.try_lock(&slot, "").context("lock", &slot)? {
+                Some(guard) => Some(guard),
+                None => return Ok(()),
+            }
+        };
+        // Read again under the lock: its last holder may have indexed it.
+        let before = self.index().pack(id)?;
+        let indexed = before.map_or(0, |found| found.len);
+        let len = match self.disk.append(&path) {
+            Ok((file, len)) if len > indexed => {
+                file.finish().context("sync", &path)?;
+                len
+            }
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let folder = self.place.objects();
+        self.disk.sync_dir(&folder).context("sync", &folder)?;
+        let mut rows = Vec::new();
+        let foreign = scan::blocks(self.disk, &path, indexed, len, &mut |offset, head| {
+            rows.extend(locations(id, offset, head));
+        })?;
+        let found = Indexed {
+            pack: id,
+            len,
+            sealed: foreign > 0 || before.is_some_and(|found| found.sealed),
+        };
+        self.index().record(&rows, &[found])
+    }
+
+    /// Waits for the right to write, which any number may share.
+    fn share(&self, cancel: &Cancel) -> Result<Box<dyn LockGuard>> {
+        let path = self.place.lock();
+        wait_for(self.disk, &path, cancel, || {
+            self.disk.try_lock_shared(&path)
+        })
+    }
+}
+
+/// Where the objects of a block lie.
+fn locations(
+    pack: PackId,
+    block: u64,
+    head: &pack::Head,
+) -> impl Iterator<Item = (ObjectId, Location)> {
+    let (block_len, depth) = (head.block_len(), head.depth);
+    let mut start = 0;
+    head.objects.iter().map(move |(id, len)| {
+        let at = Location {
+            pack,
+            block,
+            block_len,
+            start,
+            len: *len,
+            depth,
+        };
+        start += len;
+        (*id, at)
+    })
+}
+
+fn open_index(disk: &dyn Disk, place: &StoreDir, now_ms: i64) -> Result<Index> {
+    let (index, _) = if disk.is_real() {
+        Index::open(&place.index(), now_ms)?
+    } else {
+        Index::in_memory(now_ms)?
+    };
+    Ok(index)
+}
+
+/// Tries again and again, at most [`WAIT_MS`].
+pub(crate) fn wait_for(
+    disk: &dyn Disk,
+    path: &std::path::Path,
+    cancel: &Cancel,
+    mut take: impl FnMut() -> std::io::Result<Option<Box<dyn LockGuard>>>,
+) -> Result<Box<dyn LockGuard>> {
+    let mut waited_ms = 0;
+    loop {
+        cancel.check()?;
+        if let Some(guard) = take().context("lock", path)? {
+            return Ok(guard);
+        }
+        if waited_ms >= WAIT_MS {
+            return Err(Error::StoreBusy {
+                path: path.to_path_buf(),
+                waited_ms,
+            });
+        }
+        let pause = (1 + waited_ms / 8).min(20);
+        disk.pause(pause);
+        waited_ms += pause;
+    }
 }

@@ -1,0 +1,496 @@
+//! Stores objects: into blocks, and those behind the end of a pack.
+//!
+//! *Invariants*: one writer per slot, so nobody else writes its packs. What a writer stored is known to
+//! others only after [`Writer::sync`], through the index ([`Stored::record`]).
+//!
+//! *Crash story*: a writer that is dropped unsynced cuts its packs back to where it began; one that
+//! is killed leaves blocks without rows, which [`Store::catch_up`] indexes, and perhaps a torn one,
+//! behind which nothing is written any more.
+//!
+//! *Limits*: two writers that meet the same new object at the same time store it twice; gc drops one.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zstd::bulk::Compressor;
+
+use crate::error::{Error, IoContext, Result};
+use crate::model::cancel::Cancel;
+use crate::model::object::ObjectId;
+use crate::model::snapshot::{ChunkList, Piece};
+use crate::store::chunker::STATE;
+use crate::store::disk::{LockGuard, NewFile};
+use crate::store::index::{Indexed, Location};
+use crate::store::objects::pack::{self, DEPTH_MAX, Head, OBJECTS_MAX, PACK_HEADER, RAW_MAX};
+use crate::store::objects::{Content, Lane, Sink, Store, locations};
+use crate::store::place::PackId;
+
+/// A pack is not filled any more from this length on, in bytes.
+const PACK_MAX: u64 = 64 << 20;
+/// A block is compressed from this length on, in bytes: large enough that similar files
+/// help each other, small enough to be unpacked for one of them.
+const BLOCK_LEN: usize = 256 << 10;
+/// After so many bytes the system is asked to begin writing them back.
+const WRITE_BACK: u64 = 8 << 20;
+const SLOTS: u8 = 64;
+/// zstd's level for files: the fastest that is not worse than what peers do by default.
+const LEVEL_FILES: i32 = 1;
+/// zstd's level for state, which is small.
+const LEVEL_STATE: i32 = 3;
+
+/// Stores objects.
+pub struct Writer<'s> {
+    store: &'s Store<'s>,
+    guards: Option<Guards>,
+    slot: u8,
+    /// Objects that this writer stores, or is about to.
+    claimed: Mutex<HashSet<ObjectId>>,
+    /// True if the index knew nothing: there is nothing to look up.
+    nothing_before: bool,
+    filling: Mutex<Filling>,
+    /// How many bytes may be stored.
+    allowance: Option<u64>,
+}
+
+/// What a writer holds until its checkpoint is visible.
+#[derive(Debug)]
+#[allow(dead_code, reason = "held until dropped")]
+struct Guards {
+    /// Keeps gc from dropping what the checkpoint leans on.
+    share: Box<dyn LockGuard>,
+    /// Keeps other writers from the slot's packs.
+    slot: Box<dyn LockGuard>,
+}
+
+/// The packs being written.
+#[derive(Default)]
+struct Filling {
+    /// The pack that is open, and its length.
+    open: Option<Open>,
+    /// Packs that are full, but not synced.
+    full: Vec<Open>,
+    /// The packs that were touched, and their lengths before; `None` for new ones.
+    begun: Vec<(PackId, Option<u64>)>,
+    rows: Vec<(ObjectId, Location)>,
+    appended: u64,
+    unsent: u64,
+    /// After a failed write nothing more is written.
+    failed: bool,
+}
+
+struct Open {
+    pack: PackId,
+    file: Box<dyn NewFile>,
+    len: u64,
+}
+
+/// What a writer stored, durably. Others learn of it by [`Stored::record`].
+pub struct Stored<'s> {
+    store: &'s Store<'s>,
+    _guards: Option<Guards>,
+    rows: Vec<(ObjectId, Location)>,
+    packs: Vec<Indexed>,
+    /// How many bytes were appended to packs.
+    pub bytes: u64,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'s> Writer<'s> {
+    /// Begins to store. With an allowance, no more bytes than that are appended.
+    pub fn begin(store: &'s Store<'s>, allowance: Option<u64>, cancel: &Cancel) -> Result<Self> {
+        let share = store.share(cancel)?;
+        let (slot, guard) = Self::take_slot(store, cancel)?;
+        let nothing_before = store.index().packs()?.is_empty();
+        Ok(Self {
+            store,
+            guards: Some(Guards { share, slot: guard }),
+            slot,
+            claimed: Mutex::default(),
+            nothing_before,
+            filling: Mutex::default(),
+            allowance,
+        })
+    }
+
+    fn take_slot(store: &Store<'_>, cancel: &Cancel) -> Result<(u8, Box<dyn LockGuard>)> {
+        let disk = store.disk();
+        let mut taken = None;
+        let first = store.place().slot(0);
+        let guard = super::wait_for(disk, &first, cancel, || {
+            for slot in 0..SLOTS {
+                if let Some(guard) = disk.try_lock(&store.place().slot(slot), "")? {
+                    taken = Some(slot);
+                    return Ok(Some(guard));
+                }
+            }
+            Ok(None)
+        })?;
+        Ok((taken.unwrap_or(0), guard))
+    }
+
+    /// The store that is written.
+    #[must_use]
+    pub fn store(&self) -> &'s Store<'s> {
+        self.store
+    }
+
+    /// True if the object has to be stored; from then on it is this caller's to do.
+    fn claim(&self, id: &ObjectId) -> Result<bool> {
+        if held(&self.claimed).contains(id) {
+            return Ok(false);
+        }
+        if !self.nothing_before && self.store.find(id)?.is_some() {
+            return Ok(false);
+        }
+        Ok(held(&self.claimed).insert(*id))
+    }
+
+    /// Appends a block.
+    fn append(&self, block: &[u8]) -> Result<()> {
+        let mut filling = held(&self.filling);
+        if filling.failed {
+            return Err(Error::Internal {
+                message: "a writer was used after it failed".to_owned(),
+            });
+        }
+        let len = block.len() as u64;
+        if let Some(allowance) = self.allowance
+            && filling.appended + len > allowance
+        {
+            filling.failed = true;
+            return Err(Error::StoreBudget {
+                path: self.store.place().path().to_path_buf(),
+                needed: filling.appended + len,
+                allowed: allowance,
+            });
+        }
+        let result = self.append_to(&mut filling, block);
+        filling.failed = result.is_err();
+        result
+    }
+
+    fn append_to(&self, filling: &mut Filling, block: &[u8]) -> Result<()> {
+        if let Some(full) = filling.open.take_if(|open| open.len >= PACK_MAX) {
+            filling.full.push(full);
+        }
+        if filling.open.is_none() {
+            let last = filling.full.last().map(|open| open.pack);
+            let (open, before) = self.open_pack(last)?;
+            filling.begun.push((open.pack, before));
+            filling.open = Some(open);
+        }
+        let Some(open) = &mut filling.open else {
+            return Ok(());
+        };
+        let path = self.store.place().pack(open.pack);
+        open.file.write_all(block).context("write", &path)?;
+        let Some(head) = Head::read(block) else {
+            return Err(Error::Internal {
+                message: "a block was made that is none".to_owned(),
+            });
+        };
+        filling.rows.extend(locations(open.pack, open.len, &head));
+        let len = block.len() as u64;
+        open.len += len;
+        filling.appended += len;
+        filling.unsent += len;
+        if filling.unsent >= WRITE_BACK {
+            open.file.write_back();
+            filling.unsent = 0;
+        }
+        Ok(())
+    }
+
+    /// Opens the pack to be filled: the slot's last one, if it ends well and has room, else a new one.
+    fn open_pack(&self, before: Option<PackId>) -> Result<(Open, Option<u64>)> {
+        let (store, disk) = (self.store, self.store.disk());
+        let last = match before {
+            Some(last) => Some((last, PACK_MAX)),
+            None => store
+                .place()
+                .packs(disk)?
+                .into_iter()
+                .rfind(|(id, _)| id.slot == self.slot),
+        };
+        if let Some((pack, len)) = last
+            && len < PACK_MAX
+        {
+            store.index_tail(pack, true)?;
+            let known = store.index().pack(pack)?;
+            if known.is_none_or(|known| !known.sealed) {
+                let path = store.place().pack(pack);
+                let (file, len) = disk.append(&path).context("open", &path)?;
+                if len >= PACK_HEADER.len() as u64 {
+                    return Ok((Open { pack, file, len }, Some(len)));
+                }
+            }
+        }
+        let pack = PackId {
+            slot: self.slot,
+            number: last.map_or(1, |(last, _)| last.number + 1),
+        };
+        let path = store.place().pack(pack);
+        let mut file = disk.create(&path).context("create", &path)?;
+        let written = file.write_all(&PACK_HEADER);
+        if written.is_err() {
+            let _ = disk.remove_file(&path);
+        }
+        written.context("write", &path)?;
+        let len = PACK_HEADER.len() as u64;
+        Ok((Open { pack, file, len }, None))
+    }
+
+    /// Stores a state, by its difference from an earlier one where that helps.
+    pub fn put_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
+        let known = match earlier {
+            // Only ever a help: without it everything is stored.
+            Some(earlier) if earlier.is_list => self.store.list(&earlier.object).ok(),
+            Some(earlier) => Some(ChunkList {
+                pieces: vec![Piece {
+                    len: earlier.size,
+                    chunk: Some(earlier.object),
+                }],
+            }),
+            None => None,
+        };
+        let known = known.unwrap_or_default();
+        let has: HashSet<ObjectId> = known
+            .pieces
+            .iter()
+            .filter_map(|piece| piece.chunk)
+            .collect();
+        let mut lane = Filler::new(self, LEVEL_STATE);
+        let mut pieces = Vec::new();
+        let mut at = 0_u64;
+        let mut bases = known.pieces.iter();
+        let mut base_end = 0;
+        let mut base = None;
+        for chunk in STATE.split(state) {
+            while base_end <= at
+                && let Some(piece) = bases.next()
+            {
+                base_end += piece.len;
+                base = piece.chunk;
+            }
+            let id = ObjectId::of(chunk);
+            if !has.contains(&id) && self.claim(&id)? {
+                match base {
+                    Some(base) if base_end > at => self.put_delta(&mut lane, id, chunk, base)?,
+                    _ => lane.add(id, chunk)?,
+                }
+            }
+            pieces.push(Piece {
+                len: chunk.len() as u64,
+                chunk: Some(id),
+            });
+            at += chunk.len() as u64;
+        }
+        let size = state.len() as u64;
+        if let [
+            Piece {
+                chunk: Some(only), ..
+            },
+        ] = pieces[..]
+        {
+            lane.flush()?;
+            return Ok(Content {
+                object: only,
+                is_list: false,
+                size,
+                hash: Some(only),
+            });
+        }
+        let list = ChunkList { pieces }.encode();
+        let id = ObjectId::of(&list);
+        if self.claim(&id)? {
+            match earlier {
+                Some(earlier) if earlier.is_list => {
+                    self.put_delta(&mut lane, id, &list, earlier.object)?;
+                }
+                _ => lane.add(id, &list)?,
+            }
+        }
+        lane.flush()?;
+        Ok(Content {
+            object: id,
+            is_list: true,
+            size,
+            hash: None,
+        })
+    }
+
+    /// Stores an object that was claimed by its difference from a base, or as it is.
+    fn put_delta(
+        &self,
+        lane: &mut Filler<'_, 's>,
+        id: ObjectId,
+        bytes: &[u8],
+        base: ObjectId,
+    ) -> Result<()> {
+        let depth = self.store.find(&base)?.map(|at| at.depth);
+        if let Some(depth) = depth.filter(|depth| *depth < DEPTH_MAX)
+            && let Ok(base_bytes) = self.store.get(&base)
+        {
+            let made = pack::delta(id, bytes, (base, &base_bytes), depth + 1, LEVEL_STATE)
+                .map_err(|error| self.packing(error))?;
+            if let Some(block) = made {
+                return self.append(&block);
+            }
+        }
+        lane.add(id, bytes)
+    }
+
+    fn packing(&self, source: io::Error) -> Error {
+        Error::Io {
+            action: "compress for",
+            path: self.store.place().objects(),
+            source,
+        }
+    }
+
+    /// Makes everything durable that was stored.
+    pub fn sync(mut self) -> Result<Stored<'s>> {
+        let (packs, rows, bytes) = {
+            let mut filling = held(&self.filling);
+            if filling.failed {
+                return Err(Error::Internal {
+                    message: "a writer was used after it failed".to_owned(),
+                });
+            }
+            let store = self.store;
+            let (open, full) = (filling.open.take(), std::mem::take(&mut filling.full));
+            let mut packs = Vec::new();
+            for Open { pack, file, len } in full.into_iter().chain(open) {
+                let path = store.place().pack(pack);
+                file.finish().context("sync", &path)?;
+                packs.push(Indexed {
+                    pack,
+                    len,
+                    sealed: false,
+                });
+            }
+            if filling.begun.iter().any(|(_, before)| before.is_none()) {
+                let folder = store.place().objects();
+                store.disk().sync_dir(&folder).context("sync", &folder)?;
+            }
+            // Nothing is cut back any more.
+            filling.begun.clear();
+            (packs, std::mem::take(&mut filling.rows), filling.appended)
+        };
+        Ok(Stored {
+            store: self.store,
+            _guards: self.guards.take(),
+            rows,
+            packs,
+            bytes,
+        })
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let mut filling = held(&self.filling);
+        filling.open = None;
+        filling.full.clear();
+        for (pack, before) in filling.begun.drain(..) {
+            let path = self.store.place().pack(pack);
+            // What stays behind is an orphan and dropped by gc.
+            let _ = match before {
+                Some(len) => self.store.disk().truncate(&path, len),
+                None => self.store.disk().remove_file(&path),
+            };
+        }
+    }
+}
+
+impl Stored<'_> {
+    /// Tells others what was stored. Called once the checkpoint that needs it is visible; if it
+    /// fails, or is never called, the next one to open the store finds out by itself.
+    pub fn record(self) -> Result<()> {
+        if self.packs.is_empty() {
+            return Ok(());
+        }
+        self.store.index().record(&self.rows, &self.packs)
+    }
+}
+
+impl Sink for Writer<'_> {
+    fn lane(&self) -> Box<dyn Lane + '_> {
+        Box::new(Filler::new(self, LEVEL_FILES))
+    }
+}
+
+/// Collects objects into a block.
+struct Filler<'w, 's> {
+    writer: &'w Writer<'s>,
+    level: i32,
+    compressor: Option<Compressor<'static>>,
+    raw: Vec<u8>,
+    objects: Vec<(ObjectId, usize)>,
+}
+
+impl<'w, 's> Filler<'w, 's> {
+    fn new(writer: &'w Writer<'s>, level: i32) -> Self {
+        Self {
+            writer,
+            level,
+            compressor: None,
+            raw: Vec::new(),
+            objects: Vec::new(),
+        }
+    }
+
+    /// Adds an object that was claimed.
+    fn add(&mut self, id: ObjectId, bytes: &[u8]) -> Result<()> {
+        if bytes.len() > RAW_MAX {
+            return Err(Error::FileTooLarge {
+                path: self.writer.store.place().path().to_path_buf(),
+                limit: RAW_MAX as u64,
+            });
+        }
+        if self.raw.len() + bytes.len() > RAW_MAX {
+            self.flush()?;
+        }
+        self.raw.extend_from_slice(bytes);
+        self.objects.push((id, bytes.len()));
+        if self.raw.len() >= BLOCK_LEN || self.objects.len() >= OBJECTS_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.objects.is_empty() {
+            return Ok(());
+        }
+        let packing = |error| self.writer.packing(error);
+        if self.compressor.is_none() {
+            self.compressor = Some(Compressor::new(self.level).map_err(packing)?);
+        }
+        if let Some(compressor) = &mut self.compressor {
+            let block = pack::block(&self.objects, &self.raw, compressor).map_err(packing)?;
+            self.writer.append(&block)?;
+        }
+        self.raw.clear();
+        self.objects.clear();
+        Ok(())
+    }
+}
+
+impl Lane for Filler<'_, '_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<ObjectId> {
+        let id = ObjectId::of(bytes);
+        if self.writer.claim(&id)? {
+            self.add(id, bytes)?;
+        }
+        Ok(id)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.flush()
+    }
+}
