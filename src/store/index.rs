@@ -176,8 +176,8 @@ impl Index {
         }
     }
 
-    fn failed(&self, error: rusqlite::Error) -> Error {
-        match trouble(&self.path, &error) {
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        match trouble(&self.path, error) {
             Trouble::Failed(error) => error,
             Trouble::Unusable => Error::Index {
                 path: self.path.clone(),
@@ -194,7 +194,7 @@ impl Index {
                 [],
                 |row| row.get(0),
             )
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// Where an object lies.
@@ -222,7 +222,7 @@ impl Index {
         };
         find()
             .map(Option::flatten)
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// What is known of each pack, in order.
@@ -234,7 +234,7 @@ impl Index {
             let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             rows.collect()
         };
-        let rows = read().map_err(|error| self.failed(error))?;
+        let rows = read().map_err(|error| self.failed(&error))?;
         Ok(rows
             .into_iter()
             .filter_map(|(id, len, sealed)| {
@@ -263,7 +263,7 @@ impl Index {
             note_packs(&change, indexed)?;
             change.commit()
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(&error))
     }
 
     /// Forgets packs and everything that is still said to lie in them, and begins a new generation.
@@ -298,7 +298,7 @@ impl Index {
             )?;
             change.commit()
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(&error))
     }
 
     /// Forgets where these objects lie, because they can't be read there, and begins a new
@@ -319,7 +319,7 @@ impl Index {
             )?;
             change.commit()
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(&error))
     }
 
     /// Forgets everything, and begins a new generation.
@@ -335,7 +335,7 @@ impl Index {
             )?;
             change.commit()
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(&error))
     }
 
     /// Every object and where it lies, pack by pack.
@@ -368,7 +368,7 @@ impl Index {
             }
             Ok(())
         };
-        read().map_err(|error| self.failed(error))
+        read().map_err(|error| self.failed(&error))
     }
 
     /// A number that is kept in the index for as long as it lives.
@@ -378,7 +378,7 @@ impl Index {
                 row.get(0)
             })
             .optional()
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// Keeps a number.
@@ -389,7 +389,7 @@ impl Index {
                 params![name, value],
             )
             .map(|_| ())
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failed(&error))
     }
 }
 

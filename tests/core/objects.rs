@@ -57,7 +57,9 @@ fn put(disk: &dyn Disk, place: &StoreDir, all: &[Vec<u8>]) -> Result<Vec<ObjectI
 #[test]
 fn what_was_put_comes_back() {
     let (disk, place) = project();
-    let all: Vec<Vec<u8>> = (0..200).map(|n| text(n, n as usize * 37)).collect();
+    let all: Vec<Vec<u8>> = (0..200_u32)
+        .map(|n| text(n.into(), n as usize * 37))
+        .collect();
     let ids = put(&disk, &place, &all).unwrap();
     let bytes = place.packs(&disk).unwrap();
     // The same again is stored once.
