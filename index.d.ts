@@ -61,6 +61,15 @@ export interface Checkpoint {
   run_files?: {
     [name: string]: { text: string } | { base64: string } | { skipped: string; size: number };
   };
+  /**
+   * The members that lie in the store because they are large; in the manifest's file they are `null`,
+   * here they are whole. Absent in checkpoints of other tools.
+   */
+  state_objects?: {
+    [member: string]: { object: string; chunked: boolean; bytes: number };
+  };
+  /** The captured files, `null` if none were captured. Absent in checkpoints of other tools. */
+  snapshot?: Snapshot | null;
   /** Absent in checkpoints of other tools. */
   waymark?: { format: number; sequence: number; parent_checkpoint_id: string | null };
   metadata: {
@@ -156,12 +165,41 @@ export interface SignalOptions {
   signal?: AbortSignal;
 }
 
+/** The captured files of a checkpoint. */
+export interface Snapshot {
+  /** The captured folders: `run`, and `project` where files outside the run's folder were captured. */
+  roots: { name: string; path: string; tree: string }[];
+  /** How many files have their content stored. */
+  files: number;
+  /** Their sizes together, in bytes. */
+  bytes: number;
+  /** How many bytes the checkpoint added to the store. */
+  added_bytes: number;
+  /** How many files are recorded by hash and size only, because they hold secrets. */
+  withheld: number;
+  /** Whether something could not be captured. */
+  partial: boolean;
+  /** The first hundred of what could not be captured. */
+  problems: {
+    root: string;
+    path: string;
+    reason: 'not_regular' | 'unreadable' | 'too_large' | 'changing';
+    size: number;
+  }[];
+  /** How many there are in all. */
+  problems_total: number;
+  /** Artifacts of the registry that were not there. */
+  missing: string[];
+}
+
 /** Options of {@link CheckpointManager}. */
 export interface CheckpointManagerOptions {
   /** The folder that holds all runs. Default: found, see `docs/runner.md`. */
   runsDir?: string;
   /** The project's folder, below which the runs are looked for. Default: found. */
   root?: string;
+  /** The store's folder, for files and large state. Default: `.waymark` in the project. */
+  store?: string;
   /** How many checkpoints of a run stay. Default 5. */
   keepLast?: number | 'all';
   /** The largest step state, in bytes. Default 64 MiB. */

@@ -110,7 +110,10 @@ export interface CreateOutcome {
   dropped: Array<string>
   /** What went wrong after the checkpoint was safe. */
   warnings: Array<string>
-  /** The manifest's bytes (JSON, UTF-8); absent for a large one, which lies at `path`. */
+  /**
+   * The manifest's bytes (JSON, UTF-8); absent for a large one, and where state lies in the store:
+   * `showSync` gives it.
+   */
   manifest?: Buffer
 }
 
@@ -196,6 +199,8 @@ export interface Place {
   mainScript?: string
   /** The working directory. */
   workingDir?: string
+  /** The store's folder. */
+  store?: string
 }
 
 /** Drops all checkpoints of a run but the newest `keepLast`. */

@@ -17,6 +17,8 @@ const MEMBERS = /** @type {const} */ ([
   'validation_summary',
   'recovery_instructions',
   'run_files',
+  'state_objects',
+  'snapshot',
   'waymark',
   'metadata',
 ]);

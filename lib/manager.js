@@ -1,4 +1,3 @@
-const fs = require('node:fs');
 const path = require('node:path');
 const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
 const { WaymarkError } = require('./error.js');
@@ -46,6 +45,7 @@ const CLEANUP = /** @type {const} */ ({
 const MANAGER = /** @type {const} */ ({
   runsDir: 'string',
   root: 'string',
+  store: 'string',
   keepLast: 'keepLast',
   maxStateBytes: 'number',
 });
@@ -154,6 +154,7 @@ class CheckpointManager {
     return {
       runsDir: this.#options.runsDir,
       root: this.#options.root,
+      store: this.#options.store,
       environment: process.env.WAYMARK_RUNS_DIR || undefined,
       ...this.#around(),
     };
@@ -217,7 +218,7 @@ class CheckpointManager {
       (token) => native().create(place, id, request, text, token),
       this.#key(id),
     );
-    return withCheckpoint(created, id, step);
+    return withCheckpoint(created, id, step, place);
   }
 
   /**
@@ -232,8 +233,9 @@ class CheckpointManager {
     const request = { step: checkStep(step), ...this.#createRequest(checked) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
-    const created = unwrap(native().createSync(this.#place(), id, request, text), this.createSync);
-    return withCheckpoint(created, id, step);
+    const place = this.#place();
+    const created = unwrap(native().createSync(place, id, request, text), this.createSync);
+    return withCheckpoint(created, id, step, place);
   }
 
   /**
@@ -428,8 +430,9 @@ function cleanupRequest(options) {
  * @param {import('../native.js').CreateOutcome} created
  * @param {string} runId
  * @param {number | string} step
+ * @param {Place} place
  */
-function withCheckpoint(created, runId, step) {
+function withCheckpoint(created, runId, step, place) {
   const { manifest, ...result } = created;
   const known = {
     checkpoint_id: created.checkpointId,
@@ -438,26 +441,12 @@ function withCheckpoint(created, runId, step) {
     step: step === 0 ? 0 : step,
     timestamp: created.timestamp,
   };
+  // Large ones are not kept in memory; perhaps somebody looks at them.
+  const readBack = () =>
+    unwrap(native().showSync(place, runId, created.checkpointId), readBack).manifest;
   return withLazyCheckpoint({ ...result, runId, step: known.step }, () =>
-    lazyCheckpoint(() => manifest ?? readBack(created), known),
+    lazyCheckpoint(() => manifest ?? readBack(), known),
   );
-}
-
-/**
- * The bytes of a large manifest, which are not kept in memory.
- * @param {import('../native.js').CreateOutcome} created
- * @returns {Buffer}
- */
-function readBack({ path: file, checkpointId }) {
-  try {
-    return fs.readFileSync(file);
-  } catch (cause) {
-    throw new WaymarkError('ERR_CHECKPOINT_NOT_FOUND', `Checkpoint not found: ${checkpointId}`, {
-      cause,
-      path: file,
-      checkpointId,
-    });
-  }
 }
 
 /** @param {import('../native.js').RestoreOutcome} restored */

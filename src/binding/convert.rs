@@ -29,6 +29,7 @@ pub(super) fn hints(place: Place, run_id: Option<RunId>) -> Hints {
         main_script: place.main_script.map(PathBuf::from),
         working_dir: place.working_dir.map(PathBuf::from),
         run_id,
+        store: place.store.map(PathBuf::from),
     }
 }
 

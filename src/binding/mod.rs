@@ -68,11 +68,14 @@ fn on_run<T>(
     verb: impl FnOnce(&Context<'_>) -> Result<T>,
 ) -> Result<T> {
     let run_id = RunId::parse(run_id)?;
-    let runs_dir = ops::locate::locate(&hints(place, Some(run_id.clone())))?;
+    let hints = hints(place, Some(run_id.clone()));
+    let runs_dir = ops::locate::locate(&hints)?;
+    let project = ops::locate::project(&runs_dir, &hints)?;
     let run = RunDir::new(&runs_dir, run_id);
     verb(&Context {
         disk: &RealDisk,
         run: &run,
+        store: Some(&project.store),
         now_ms: clock(),
         cancel,
     })

@@ -49,6 +49,8 @@ pub struct Place {
     pub main_script: Option<String>,
     /// The working directory.
     pub working_dir: Option<String>,
+    /// The store's folder.
+    pub store: Option<String>,
 }
 
 /// What a checkpoint is taken of.
@@ -83,7 +85,8 @@ pub struct CreateOutcome {
     pub dropped: Vec<String>,
     /// What went wrong after the checkpoint was safe.
     pub warnings: Vec<String>,
-    /// The manifest's bytes (JSON, UTF-8); absent for a large one, which lies at `path`.
+    /// The manifest's bytes (JSON, UTF-8); absent for a large one, and where state lies in the store:
+    /// `showSync` gives it.
     pub manifest: Option<Buffer>,
 }
 

@@ -39,6 +39,12 @@ pub enum Damage {
     /// Larger than a manifest can be.
     #[error("the file has {0} bytes, more than a manifest can have")]
     TooLarge(u64),
+    /// The store lacks an object that the checkpoint needs.
+    #[error("its store lacks object {0}; was the run moved without its .waymark?")]
+    ObjectMissing(String),
+    /// An object that the checkpoint needs can't be read back.
+    #[error("the store can't give back object {0}")]
+    ObjectDamaged(String),
     /// Written by a newer Waymark.
     #[error("format {0} is newer than this version of Waymark understands; update waymark")]
     NewerFormat(String),
@@ -60,6 +66,8 @@ impl Damage {
             Self::NotRegular => "not_regular",
             Self::Unreadable(_) => "unreadable",
             Self::TooLarge(_) => "too_large",
+            Self::ObjectMissing(_) => "object_missing",
+            Self::ObjectDamaged(_) => "object_damaged",
             Self::NewerFormat(_) => "newer_format",
         }
     }

@@ -4,6 +4,7 @@
 //! checkpoint exists, and what may still be missing (its entry in the registry, the dropping of older
 //! ones) is made good by the next operation.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::thread;
@@ -11,7 +12,9 @@ use std::thread;
 use crate::error::{Error, Result};
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, JsonError, MAX_DEPTH};
-use crate::model::manifest::{Content, MANIFEST_MAX, Members, RunFile, is_run_file};
+use crate::model::manifest::{
+    Content, MANIFEST_MAX, Members, RunFile, is_run_file, run_files_tree,
+};
 use crate::model::registry::{self, CheckpointEntry, Registry};
 use crate::model::retention::{Retention, Verdict};
 use crate::model::run_record;
@@ -20,8 +23,10 @@ use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
+use crate::ops::state::{INLINE_MAX, Member, store_members};
 use crate::store::disk::EntryKind;
 use crate::store::manifests::{self, Good, Scan};
+use crate::store::objects::{Store, Stored, Writer};
 use crate::store::publish::{Staged, Staging, remove};
 
 /// The largest step state unless the caller sets another limit, in bytes (64 MiB).
@@ -67,7 +72,8 @@ pub struct Created {
     pub warnings: Vec<String>,
     /// The manifest's size in bytes.
     pub size: u64,
-    /// The manifest's bytes; `None` for a large one, which is not kept in memory.
+    /// The manifest's bytes; `None` for a large one, which is not kept in memory, and for one that
+    /// keeps state in the store.
     pub manifest: Option<Vec<u8>>,
 }
 
@@ -82,9 +88,6 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     let record = parse_run_record(context, &record_bytes)?;
     let registry_bytes = read_registry(context)?
         .unwrap_or_else(|| registry::empty(run.run_id(), record.root().get("workflow_id"), &now));
-    let registry_json = parse_registry(context, &registry_bytes)?;
-    let registry = registry_of(context, &registry_json)?;
-    let survey = registry.survey();
     let run_files = read_run_files(context)?;
 
     let mut scan = manifests::scan_seen(context.disk, run, context.cancel)?;
@@ -102,6 +105,34 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         .fold(context.now_ms, i64::max);
     let now = to_iso(created_ms);
     let checkpoint_id = new_id(context, &request.step, &scan, created_ms, sequence)?;
+    let large = large_members(&record_bytes, &registry_bytes, request.state, &run_files);
+    let store = match context.store {
+        Some(place) if !large.is_empty() => {
+            Some(Store::open_or_create(context.disk, place, context.now_ms)?)
+        }
+        _ => None,
+    };
+    let writer = store
+        .as_ref()
+        .map(|store| Writer::begin(store, None, context.cancel))
+        .transpose()?;
+    // The newest is the one that most resembles this one, whatever it descends from.
+    let earlier = scan
+        .good
+        .first()
+        .map_or(&[][..], |good| &good.header.state_objects);
+    let work = registry_bytes.len() + request.state.len();
+    let (registry_json, state_objects) = beside(
+        work >= PARALLEL_FROM && writer.is_some(),
+        || match &writer {
+            Some(writer) => store_members(writer, &large, earlier),
+            None => Ok(Vec::new()),
+        },
+        || parse_registry(context, &registry_bytes),
+    )?;
+    let registry = registry_of(context, &registry_json)?;
+    let survey = registry.survey();
+
     let manifest = Content {
         checkpoint_id: &checkpoint_id,
         run_id: run.run_id(),
@@ -113,6 +144,8 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         survey: &survey,
         step_state: state.root(),
         run_files: &run_files,
+        state_objects: &state_objects,
+        snapshot: None,
         sequence,
         parent: parent.as_ref(),
     };
@@ -132,13 +165,23 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         });
         registry.edited_text(&gone, &entries, &now)
     };
-    let large = registry_bytes.len() + request.state.len() >= PARALLEL_FROM;
-    let staged = stage(context, &members, large, print_registry)?;
+    let inline = state_objects.is_empty();
+    // Objects first: a manifest never names what is not durable.
+    let stored = writer.map(Writer::sync).transpose()?;
+    let staged = stage(
+        context,
+        &members,
+        inline && work >= PARALLEL_FROM,
+        print_registry,
+    )?;
     context.cancel.check()?;
     publish(context, staged.manifest, staged.registry, &checkpoint_id)?;
     let (size, checksum) = (staged.size, staged.checksum);
 
     let mut warnings = Vec::new();
+    if let Some(Err(error)) = stored.map(Stored::record) {
+        warnings.push(error.full_message());
+    }
     let mut gone = Vec::new();
     for good in scan
         .good
@@ -171,8 +214,80 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         dropped: gone,
         warnings,
         size,
-        manifest: staged.bytes,
+        manifest: staged.bytes.filter(|_| inline),
     })
+}
+
+/// Does two things, the first of them on a second thread if that is worth it.
+fn beside<A: Send, B>(
+    parallel: bool,
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(B, A)> {
+    if !parallel {
+        let first = first()?;
+        return Ok((second()?, first));
+    }
+    // The process may have no more threads; then this one does both, in turn.
+    let first = std::sync::Mutex::new(Some(first));
+    let take = || first.lock().ok().and_then(|mut first| first.take());
+    thread::scope(|scope| {
+        let handle = thread::Builder::new().spawn_scoped(scope, || take().map(|first| first()));
+        let second = second();
+        let first = match handle {
+            Ok(handle) => joined(handle)?,
+            Err(_) => take().map(|first| first()),
+        };
+        match first {
+            Some(first) => {
+                let first = first?;
+                Ok((second?, first))
+            }
+            None => Err(Error::Internal {
+                message: "a worker thread did not do its work".to_owned(),
+            }),
+        }
+    })
+}
+
+/// The members that go to the store, as JSON texts.
+fn large_members<'a>(
+    record: &'a [u8],
+    registry: &'a [u8],
+    state: &'a [u8],
+    run_files: &'a [(String, RunFile)],
+) -> Vec<Member<'a>> {
+    let mut members = Vec::new();
+    for (name, text) in [
+        ("run_record", record),
+        ("artifact_registry", registry),
+        ("step_state", state),
+    ] {
+        if text.len() > INLINE_MAX {
+            members.push(Member {
+                name,
+                text: Cow::Borrowed(text),
+            });
+        }
+    }
+    let size_of = |file: &RunFile| match file {
+        RunFile::Text(text) | RunFile::Base64(text) => text.len(),
+        RunFile::Skipped { .. } => 0,
+    };
+    if run_files
+        .iter()
+        .map(|(_, file)| size_of(file))
+        .sum::<usize>()
+        > INLINE_MAX
+    {
+        let mut text = Vec::new();
+        run_files_tree(run_files).write_compact(&mut text);
+        members.push(Member {
+            name: "run_files",
+            text: Cow::Owned(text),
+        });
+    }
+    members
 }
 
 /// A manifest and a registry that are synced and wait for their names.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::model::ids::RunId;
+use crate::store::place::StoreDir;
 
 /// The optional configuration file of a project.
 pub const CONFIG_FILE: &str = "waymark.config.json";
@@ -32,6 +33,54 @@ pub struct Hints {
     pub working_dir: Option<PathBuf>,
     /// The run that is meant, if one is.
     pub run_id: Option<RunId>,
+    /// The option `store`.
+    pub store: Option<PathBuf>,
+}
+
+/// The project that a folder of runs belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The project's folder: the one that holds `.claude` or the configuration, else the one that
+    /// holds the folder of runs.
+    pub root: PathBuf,
+    /// Where the store lies: as asked for, as configured (`store`), else `.waymark` in the project.
+    pub store: StoreDir,
+}
+
+/// Finds the project of a folder of runs.
+pub fn project(runs_dir: &Path, hints: &Hints) -> Result<Project> {
+    let claude = runs_dir
+        .ancestors()
+        .find(|path| path.file_name() == Some(std::ffi::OsStr::new(".claude")));
+    let configured = |root: &Path| read_config(&root.join(CONFIG_FILE));
+    let (root, config) = match claude.and_then(Path::parent) {
+        Some(root) => (root, configured(root)?),
+        None => {
+            let mut found = (runs_dir.parent().unwrap_or(runs_dir), None);
+            for folder in runs_dir.ancestors().skip(1) {
+                if let Some(config) = configured(folder)? {
+                    found = (folder, Some(config));
+                    break;
+                }
+            }
+            found
+        }
+    };
+    let store = match (&hints.store, config.and_then(|config| config.store)) {
+        (Some(store), _) => {
+            check_path(store)?;
+            absolute(store, hints)?
+        }
+        (None, Some(store)) => {
+            check_path(&store)?;
+            root.join(store)
+        }
+        (None, None) => root.join(".waymark"),
+    };
+    Ok(Project {
+        root: root.to_path_buf(),
+        store: StoreDir::new(store),
+    })
 }
 
 /// The settings in `waymark.config.json` that the core knows. Others belong to other layers.
@@ -39,6 +88,7 @@ pub struct Hints {
 struct Config {
     #[serde(rename = "runsDir")]
     runs_dir: Option<PathBuf>,
+    store: Option<PathBuf>,
 }
 
 /// Finds the folder of runs, as an absolute path.
@@ -119,10 +169,9 @@ fn absolute(path: &Path, hints: &Hints) -> Result<PathBuf> {
     std::path::absolute(&joined).map_err(|error| Error::io("find", &joined, error))
 }
 
-/// The folder that a configuration file in `folder` names.
-fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>> {
-    let path = folder.join(CONFIG_FILE);
-    let bytes = match fs::read(&path) {
+/// The configuration in a file; `None` if there is no such file.
+fn read_config(path: &Path) -> Result<Option<Config>> {
+    let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error)
             if matches!(
@@ -132,13 +181,19 @@ fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>>
         {
             return Ok(None);
         }
-        Err(error) => return Err(Error::io("read", &path, error)),
+        Err(error) => return Err(Error::io("read", path, error)),
     };
-    let config: Config = serde_json::from_slice(&bytes).map_err(|error| Error::Config {
-        path: path.clone(),
+    let config = serde_json::from_slice(&bytes).map_err(|error| Error::Config {
+        path: path.to_path_buf(),
         reason: error.to_string(),
     })?;
-    let Some(runs_dir) = config.runs_dir else {
+    Ok(Some(config))
+}
+
+/// The folder that a configuration file in `folder` names.
+fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>> {
+    let path = folder.join(CONFIG_FILE);
+    let Some(runs_dir) = read_config(&path)?.and_then(|config| config.runs_dir) else {
         return Ok(None);
     };
     check_path(&runs_dir)?;

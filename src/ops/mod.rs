@@ -9,6 +9,7 @@ use crate::store::disk::Disk;
 use crate::store::journal::{self, Recovered};
 use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
+use crate::store::place::StoreDir;
 
 pub mod cleanup;
 pub mod create;
@@ -18,6 +19,7 @@ pub mod prune;
 mod registration;
 pub mod restore;
 pub mod show;
+mod state;
 pub mod verify;
 
 /// What every verb needs: a run, the disk it lies on, the time, and whether to go on.
@@ -27,6 +29,8 @@ pub struct Context<'a> {
     pub disk: &'a dyn Disk,
     /// The run.
     pub run: &'a RunDir,
+    /// The project's store, for files and large state; without one all state lies in the manifest.
+    pub store: Option<&'a StoreDir>,
     /// The time, in milliseconds since 1970.
     pub now_ms: i64,
     /// Whether the caller still wants it.

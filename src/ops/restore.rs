@@ -11,9 +11,10 @@ use crate::error::{Error, IoContext, Result, Skipped};
 use crate::model::damage::Damage;
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, MAX_DEPTH, Value};
-use crate::model::manifest::{self, Check, Opened, RunFile};
+use crate::model::manifest::{self, Check, Header, Opened, RunFile, inspect};
 use crate::model::run_record::{self, new_updated_at};
 use crate::model::step::Step;
+use crate::ops::state::whole;
 use crate::ops::{Context, not_found};
 use crate::store::journal::{self, Recovered, Target};
 use crate::store::manifests::{self, Scan};
@@ -92,17 +93,7 @@ pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
             damage: damaged.damage.clone(),
         })
         .collect();
-    let (id, bytes) = choose(context, choice, &scan, &mut skipped)?;
-
-    let damaged = |damage: Damage| Error::CheckpointDamaged {
-        run_id: context.run.run_id().to_string(),
-        checkpoint_id: id.to_string(),
-        path: context.run.manifest(&id),
-        damage,
-    };
-    let json = Json::parse(&bytes, MAX_DEPTH).map_err(|error| damaged(error.into()))?;
-    let opened = manifest::open(&json, id.as_str(), context.run.run_id()).map_err(damaged)?;
-    let (changes, artifacts_restored) = changes(context, &opened, &scan).map_err(damaged)?;
+    let chosen = choose(context, choice, &scan, &mut skipped)?;
 
     context.cancel.check()?;
     let runner_lock =
@@ -117,10 +108,11 @@ pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
         .sync_dir(&checkpoints)
         .context("sync", &checkpoints)?;
     let token = format!("restore-{}-{}", context.now_ms, std::process::id());
-    journal::replace_all(context.disk, context.run, &token, &changes)?;
+    journal::replace_all(context.disk, context.run, &token, &chosen.changes)?;
     drop(runner_lock);
 
-    let files = changes
+    let files = chosen
+        .changes
         .iter()
         .filter_map(|(target, _)| match target {
             Target::RunRecord => Some("run.json".to_owned()),
@@ -129,51 +121,68 @@ pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
             Target::Restored => None,
         })
         .collect();
-    let recovery_instructions = opened.recovery_instructions();
-    let (step, timestamp) = (opened.header.step.clone(), opened.header.timestamp.clone());
-    drop(changes);
     Ok(Outcome {
-        checkpoint_id: id,
-        step,
-        timestamp,
-        artifacts_restored,
+        checkpoint_id: chosen.header.checkpoint_id,
+        step: chosen.header.step,
+        timestamp: chosen.header.timestamp,
+        artifacts_restored: chosen.artifacts,
         files,
-        recovery_instructions,
+        recovery_instructions: chosen.recovery_instructions,
         skipped,
         recovered,
-        manifest: bytes,
+        manifest: chosen.manifest,
     })
 }
 
-/// Finds the checkpoint and reads it.
+/// A checkpoint that was read and checked, and what restoring it changes.
+struct Chosen {
+    header: Header,
+    manifest: Vec<u8>,
+    changes: Changes,
+    artifacts: u64,
+    recovery_instructions: Vec<String>,
+}
+
+/// Finds the checkpoint: the one asked for, or the newest that is whole with all that it keeps in
+/// the store.
 fn choose(
     context: &Context<'_>,
     choice: &Choice,
     scan: &Scan,
     skipped: &mut Vec<Skipped>,
-) -> Result<(CheckpointId, Vec<u8>)> {
+) -> Result<Chosen> {
     let run_id = || context.run.run_id().to_string();
     if let Choice::Id(id) = choice {
         skipped.clear();
-        return Ok((
-            id.clone(),
-            manifests::bytes_of(context.disk, context.run, id)?,
-        ));
+        return read(context, id, scan)?.map_err(|damage| Error::CheckpointDamaged {
+            run_id: run_id(),
+            checkpoint_id: id.to_string(),
+            path: context.run.manifest(id),
+            damage,
+        });
     }
     let wanted = |step: &Step| match choice {
         Choice::Step(wanted) => step == wanted,
         _ => true,
     };
-    if let Some(good) = scan.good.iter().find(|good| wanted(&good.header.step)) {
-        let id = good.header.checkpoint_id.clone();
-        let bytes = manifests::bytes_of(context.disk, context.run, &id)?;
-        return Ok((id, bytes));
+    let fitting = scan.good.iter().filter(|good| wanted(&good.header.step));
+    let mut any = false;
+    for good in fitting {
+        any = true;
+        let id = &good.header.checkpoint_id;
+        match read(context, id, scan)? {
+            Ok(chosen) => return Ok(chosen),
+            Err(damage) => skipped.push(Skipped {
+                checkpoint_id: id.to_string(),
+                damage,
+            }),
+        }
     }
     match choice {
         _ if scan.good.is_empty() && scan.damaged.is_empty() => {
             Err(Error::NoCheckpoint { run_id: run_id() })
         }
-        Choice::Step(step) if !scan.good.is_empty() => {
+        Choice::Step(step) if !scan.good.is_empty() && !any => {
             let damaged = match scan.damaged.len() {
                 0 => String::new(),
                 count => format!(" ({count} damaged checkpoints were passed over)"),
@@ -185,6 +194,39 @@ fn choose(
             skipped: std::mem::take(skipped),
         }),
     }
+}
+
+/// Reads and checks a checkpoint with all that it keeps in the store.
+fn read(
+    context: &Context<'_>,
+    id: &CheckpointId,
+    scan: &Scan,
+) -> Result<std::result::Result<Chosen, Damage>> {
+    let bytes = manifests::bytes_of(context.disk, context.run, id)?;
+    let run_id = context.run.run_id();
+    let header = match inspect(&bytes, id.as_str(), run_id, Check::Checksum) {
+        Ok(header) => header,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    let manifest = match whole(context, &header, bytes)? {
+        Ok(manifest) => manifest,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    let chosen = (|| {
+        let json = Json::parse(&manifest, MAX_DEPTH)?;
+        let opened = manifest::opened(&json, header.clone());
+        let (changes, artifacts) = changes(context, &opened, scan)?;
+        Ok((changes, artifacts, opened.recovery_instructions()))
+    })();
+    Ok(
+        chosen.map(|(changes, artifacts, recovery_instructions)| Chosen {
+            header,
+            manifest,
+            changes,
+            artifacts,
+            recovery_instructions,
+        }),
+    )
 }
 
 type Changes = Vec<(Target, Vec<u8>)>;

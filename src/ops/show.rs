@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::model::ids::CheckpointId;
 use crate::model::manifest::{Check, Header, inspect};
 use crate::ops::Context;
+use crate::ops::state::whole;
 use crate::store::manifests::bytes_of;
 
 /// A checkpoint with its manifest.
@@ -13,7 +14,7 @@ pub struct Shown {
     pub header: Header,
     /// The manifest's path.
     pub path: std::path::PathBuf,
-    /// The manifest's bytes.
+    /// The manifest's bytes, with everything in it that it keeps in the store.
     pub manifest: Vec<u8>,
 }
 
@@ -22,17 +23,18 @@ pub fn show(context: &Context<'_>, id: &CheckpointId) -> Result<Shown> {
     context.run.check(context.disk)?;
     let manifest = bytes_of(context.disk, context.run, id)?;
     let path = context.run.manifest(id);
-    match inspect(&manifest, id.as_str(), context.run.run_id(), Check::Seal) {
-        Ok(header) => Ok(Shown {
-            header,
-            path,
-            manifest,
-        }),
-        Err(damage) => Err(Error::CheckpointDamaged {
-            run_id: context.run.run_id().to_string(),
-            checkpoint_id: id.to_string(),
-            path,
-            damage,
-        }),
-    }
+    let damaged = |damage| Error::CheckpointDamaged {
+        run_id: context.run.run_id().to_string(),
+        checkpoint_id: id.to_string(),
+        path: path.clone(),
+        damage,
+    };
+    let header =
+        inspect(&manifest, id.as_str(), context.run.run_id(), Check::Seal).map_err(damaged)?;
+    let manifest = whole(context, &header, manifest)?.map_err(damaged)?;
+    Ok(Shown {
+        header,
+        path: path.clone(),
+        manifest,
+    })
 }

@@ -53,6 +53,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             max_state_bytes: STATE_MAX,
         };
         let context = Context {
+            store: None,
             disk: &RealDisk,
             run: &run,
             // The clock stands still: nothing but the lock keeps them apart.

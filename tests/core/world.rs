@@ -19,6 +19,7 @@ use waymark::store::disk::{Disk, EntryKind};
 use waymark::store::journal::Recovered;
 use waymark::store::layout::RunDir;
 use waymark::store::manifests::{self, Scan};
+use waymark::store::place::StoreDir;
 
 use crate::sim_disk::SimDisk;
 
@@ -38,6 +39,7 @@ pub(crate) type Sight = BTreeMap<String, Vec<u8>>;
 pub(crate) struct World {
     pub(crate) disk: SimDisk,
     pub(crate) run: RunDir,
+    pub(crate) store: StoreDir,
     pub(crate) now_ms: i64,
 }
 
@@ -71,6 +73,7 @@ impl World {
         let world = Self {
             disk: SimDisk::new(),
             run: RunDir::new(Path::new(RUNS), run_id()),
+            store: StoreDir::new(PathBuf::from("/project/.waymark")),
             now_ms: START_MS,
         };
         let mut path = PathBuf::from("/");
@@ -134,6 +137,7 @@ impl World {
     pub(crate) fn act<T>(&self, verb: impl FnOnce(&Context<'_>) -> Result<T>) -> Result<T> {
         self.disk.set_now(self.now_ms);
         verb(&Context {
+            store: Some(&self.store),
             disk: &self.disk,
             run: &self.run,
             now_ms: self.now_ms,

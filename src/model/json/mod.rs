@@ -290,6 +290,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// `true` or `false`; `None` for other values.
+    #[must_use]
+    pub fn as_bool(self) -> Option<bool> {
+        match self.json.nodes[self.at as usize] {
+            Node::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// The value of a number; `None` for other values.
     #[must_use]
     pub fn as_f64(self) -> Option<f64> {

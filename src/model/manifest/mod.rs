@@ -12,6 +12,7 @@
 //!
 //! *Invariants*: fields are never reordered or renamed within a format; unknown fields are kept.
 
+mod objects;
 mod reading;
 mod references;
 
@@ -25,7 +26,8 @@ use crate::model::registry::{Registry, Survey};
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 
-pub use reading::{Check, Header, Opened, inspect, open, sort_newest_first};
+pub use objects::{PROBLEMS_MAX, Problem, STATE_MEMBERS, Snapshot, SnapshotRoot, StateObject};
+pub use reading::{Check, Header, Opened, inspect, opened, sort_newest_first};
 pub use references::references;
 
 /// The manifest format that this version writes.
@@ -38,7 +40,7 @@ pub const MANIFEST_MAX: u64 = 1 << 30;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const METADATA: &[u8] = b",\n  \"metadata\": {\n";
 const RUN_RECORD: &[u8] = b",\n  \"run_record\": ";
-const WAYMARK: &[u8] = b",\n  \"waymark\": {\n";
+const STATE_OBJECTS: &[u8] = b",\n  \"state_objects\": {";
 
 /// Another file from the top of a run's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,10 @@ pub struct Content<'a> {
     pub step_state: Value<'a>,
     /// Other JSON files at the top of the run's folder.
     pub run_files: &'a [(String, RunFile)],
+    /// The members that lie in the store.
+    pub state_objects: &'a [StateObject],
+    /// The captured files.
+    pub snapshot: Option<&'a Snapshot>,
     /// The place of this checkpoint in the run's history, from 1.
     pub sequence: u64,
     /// The checkpoint that the run's state descends from.
@@ -89,11 +95,24 @@ pub struct Content<'a> {
 #[derive(Debug)]
 pub struct Members<'a>(Tree<'a>);
 
-impl Content<'_> {
+impl<'a> Content<'a> {
     /// Lays out the manifest.
     #[must_use]
-    pub fn members(&self) -> Members<'_> {
+    pub fn members(&'a self) -> Members<'a> {
         let validation = self.survey.validation;
+        let stored = |member: &str| self.state_objects.iter().any(|one| one.member == member);
+        let inline = |member: &str, tree: Tree<'a>| {
+            if stored(member) { Tree::Null } else { tree }
+        };
+        let names = || {
+            Tree::Array(
+                self.survey
+                    .names
+                    .iter()
+                    .map(|name| Tree::Value(*name))
+                    .collect(),
+            )
+        };
         Members(Tree::object([
             ("checkpoint_id", Tree::from(self.checkpoint_id.as_str())),
             ("run_id", Tree::from(self.run_id.as_str())),
@@ -103,18 +122,26 @@ impl Content<'_> {
             ),
             ("step", self.step.to_json()),
             ("timestamp", Tree::from(to_iso(self.created_ms))),
-            ("run_record", Tree::Value(self.run_record)),
-            ("artifact_registry", Tree::Value(self.registry.value())),
-            ("step_state", Tree::Value(self.step_state)),
+            (
+                "run_record",
+                inline("run_record", Tree::Value(self.run_record)),
+            ),
+            (
+                "artifact_registry",
+                inline("artifact_registry", Tree::Value(self.registry.value())),
+            ),
+            (
+                "step_state",
+                inline("step_state", Tree::Value(self.step_state)),
+            ),
+            // They stand in the registry.
             (
                 "artifacts_at_checkpoint",
-                Tree::Array(
-                    self.survey
-                        .names
-                        .iter()
-                        .map(|name| Tree::Value(*name))
-                        .collect(),
-                ),
+                if stored("artifact_registry") {
+                    Tree::Null
+                } else {
+                    names()
+                },
             ),
             (
                 "validation_summary",
@@ -125,7 +152,18 @@ impl Content<'_> {
                 ]),
             ),
             ("recovery_instructions", Tree::Array(self.instructions())),
-            ("run_files", run_files_tree(self.run_files)),
+            (
+                "run_files",
+                inline("run_files", run_files_tree(self.run_files)),
+            ),
+            (
+                "state_objects",
+                objects::state_objects_tree(self.state_objects),
+            ),
+            (
+                "snapshot",
+                self.snapshot.map_or(Tree::Null, Snapshot::to_tree),
+            ),
             (
                 "waymark",
                 Tree::object([
@@ -154,6 +192,8 @@ impl Content<'_> {
             sequence: Some(self.sequence),
             parent: self.parent.map(ToString::to_string),
             checksum,
+            state_objects: self.state_objects.to_vec(),
+            snapshot: self.snapshot.cloned(),
         }
     }
 
@@ -170,7 +210,9 @@ impl Content<'_> {
     }
 }
 
-fn run_files_tree(files: &[(String, RunFile)]) -> Tree<'_> {
+/// The other JSON files as a manifest has them.
+#[must_use]
+pub fn run_files_tree(files: &[(String, RunFile)]) -> Tree<'_> {
     Tree::object(files.iter().map(|(name, file)| {
         let file = match file {
             RunFile::Text(text) => Tree::object([("text", Tree::from(text.as_str()))]),
@@ -311,6 +353,8 @@ mod tests {
             survey: &registry.survey(),
             step_state: state.root(),
             run_files: &[("state.json".to_owned(), RunFile::Text("{}\n".to_owned()))],
+            state_objects: &[],
+            snapshot: None,
             sequence: 3,
             parent: None,
         };
@@ -398,6 +442,8 @@ mod tests {
             sequence,
             parent: None,
             checksum: String::new(),
+            state_objects: Vec::new(),
+            snapshot: None,
         };
         let mut items = vec![
             header("old-1", None, 10),

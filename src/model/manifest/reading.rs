@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, METADATA, Members, RUN_RECORD, RunFile, WAYMARK, is_run_file, seal, tail};
+use super::objects::read_state_objects;
+use super::{
+    FORMAT, METADATA, Members, RUN_RECORD, RunFile, STATE_OBJECTS, Snapshot, StateObject,
+    is_run_file, seal, tail,
+};
 use crate::model::damage::Damage;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Json, Kind, MAX_DEPTH, Tree, Value};
@@ -29,6 +33,10 @@ pub struct Header {
     pub parent: Option<String>,
     /// The checksum by the runner's rule.
     pub checksum: String,
+    /// The members that lie in the store.
+    pub state_objects: Vec<StateObject>,
+    /// The captured files; `None` if none were to be captured.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// How thoroughly a manifest is checked.
@@ -67,17 +75,14 @@ pub struct Opened<'a> {
     pub header: Header,
 }
 
-/// Checks a parsed manifest fully and gives access to its content.
-pub fn open<'a>(
-    json: &'a Json<'a>,
-    name: &str,
-    run_id: &RunId,
-) -> std::result::Result<Opened<'a>, Damage> {
-    let header = checked(json.root())?.into_header(name, run_id)?;
-    Ok(Opened {
+/// Gives access to the content of a manifest that was checked already, whose members are all at
+/// hand.
+#[must_use]
+pub fn opened<'a>(json: &'a Json<'a>, header: Header) -> Opened<'a> {
+    Opened {
         root: json.root(),
         header,
-    })
+    }
 }
 
 impl<'a> Opened<'a> {
@@ -150,7 +155,7 @@ impl<'a> Opened<'a> {
     clippy::cast_sign_loss,
     reason = "a size or a count; anything else becomes 0"
 )]
-fn size_of(value: f64) -> u64 {
+pub(super) fn size_of(value: f64) -> u64 {
     if (0.0..=crate::model::step::STEP_MAX).contains(&value) {
         value as u64
     } else {
@@ -169,6 +174,8 @@ pub(super) struct RawHeader {
     parent: Option<String>,
     checksum: String,
     format: Option<f64>,
+    state_objects: Vec<StateObject>,
+    snapshot: Option<Snapshot>,
 }
 
 impl RawHeader {
@@ -197,6 +204,8 @@ impl RawHeader {
             sequence: self.sequence,
             parent: self.parent,
             checksum: self.checksum,
+            state_objects: self.state_objects,
+            snapshot: self.snapshot,
         })
     }
 }
@@ -207,13 +216,35 @@ fn text(value: Option<Value<'_>>) -> Option<String> {
         .map(std::borrow::Cow::into_owned)
 }
 
-/// Reads the header's members: the first ones from `head`, Waymark's own from `own`.
+/// Reads the header's members: the first ones from `head`, Waymark's own, which come last, from
+/// `rest`.
 fn raw_header(
     head: Value<'_>,
-    own: Option<Value<'_>>,
+    rest: Value<'_>,
     checksum: String,
 ) -> std::result::Result<RawHeader, Damage> {
+    let own = rest.get("waymark").filter(|own| own.kind() == Kind::Object);
     let own = |name| own.and_then(|own| own.get(name));
+    let format = own("format").and_then(Value::as_f64);
+    // What a newer format has in their place is not for this version to judge.
+    let known = format.is_none_or(|format| format <= f64::from(FORMAT));
+    let object = |name| {
+        rest.get(name)
+            .filter(|value| known && value.kind() == Kind::Object)
+    };
+    let state_objects = match object("state_objects") {
+        Some(value) => read_state_objects(value).ok_or(Damage::NotCheckpoint(
+            "its state_objects can't be understood",
+        ))?,
+        None => Vec::new(),
+    };
+    let snapshot = match object("snapshot") {
+        Some(value) => Some(
+            Snapshot::read(value)
+                .ok_or(Damage::NotCheckpoint("its snapshot can't be understood"))?,
+        ),
+        None => None,
+    };
     Ok(RawHeader {
         checkpoint_id: text(head.get("checkpoint_id"))
             .ok_or(Damage::NotCheckpoint("it has no checkpoint_id"))?,
@@ -230,7 +261,9 @@ fn raw_header(
             .filter(|&at| at > 0),
         parent: text(own("parent_checkpoint_id")),
         checksum,
-        format: own("format").and_then(Value::as_f64),
+        format,
+        state_objects,
+        snapshot,
     })
 }
 
@@ -255,17 +288,19 @@ fn checked(root: Value<'_>) -> std::result::Result<RawHeader, Damage> {
     if Members(rest).checksum() != stored {
         return Err(Damage::ChecksumMismatch);
     }
-    if !root.get("run_record").is_some_and(Value::is_object) {
+    let header = raw_header(root, root, stored)?;
+    let stored = |member: &str| header.state_objects.iter().any(|one| one.member == member);
+    if !stored("run_record") && !root.get("run_record").is_some_and(Value::is_object) {
         return Err(Damage::NotCheckpoint("it has no run_record"));
     }
-    if root
-        .get("artifact_registry")
-        .is_none_or(|registry| Registry::new(registry).is_err())
+    if !stored("artifact_registry")
+        && root
+            .get("artifact_registry")
+            .is_none_or(|registry| Registry::new(registry).is_err())
     {
         return Err(Damage::NotCheckpoint("it has no artifact_registry"));
     }
-    let own = root.get("waymark").filter(|own| own.kind() == Kind::Object);
-    raw_header(root, own, stored)
+    Ok(header)
 }
 
 /// The header of a file that is byte for byte what Waymark wrote; `None` if it is not, or if the
@@ -289,12 +324,12 @@ pub(super) fn sealed_header(bytes: &[u8]) -> Option<RawHeader> {
         &body[..find(&body[..body.len().min(8192)], RUN_RECORD)?],
         b"}",
     );
-    let from = body.len().saturating_sub(1024);
-    let own_at = from + rfind(&body[from..], WAYMARK)? + WAYMARK.len();
-    let own = wrapped(b"{", &body[own_at..], b"");
+    // No key deeper inside is indented as little, and no string holds a raw line feed.
+    let rest_at = memchr::memmem::rfind(body, STATE_OBJECTS)?;
+    let rest = wrapped(b"{", &body[rest_at + 1..], b"}");
     let head = Json::parse(&head, 4).ok()?;
-    let own = Json::parse(&own, 4).ok()?;
-    raw_header(head.root(), Some(own.root()), checksum).ok()
+    let rest = Json::parse(&rest, 16).ok()?;
+    raw_header(head.root(), rest.root(), checksum).ok()
 }
 
 fn wrapped(before: &[u8], middle: &[u8], after: &[u8]) -> Vec<u8> {
