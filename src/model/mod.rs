@@ -1,10 +1,11 @@
-//! Values and rules: ids, steps, JSON, the manifest, the registry, retention.
+//! Values and rules: ids, steps, JSON, the manifest, the registry, retention, differences.
 //!
 //! This folder promises purity: no disk, no clock, no environment. The same input gives the same
 //! output on every platform, so every rule is tested with fixed values.
 
 pub mod cancel;
 pub mod damage;
+pub mod diff;
 pub mod ids;
 pub mod json;
 pub mod manifest;

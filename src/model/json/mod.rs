@@ -12,6 +12,7 @@
 //! *Limits*: texts under 4 GiB; nesting bounded by the caller. Source of the rules: ECMA-262,
 //! `JSON.parse`, `SerializeJSONProperty`, `QuoteJSONString`, `OrdinaryOwnPropertyKeys`.
 
+mod classes;
 mod out;
 mod parser;
 mod quote;
@@ -19,6 +20,7 @@ mod tree;
 
 use std::borrow::Cow;
 
+pub use classes::{Classes, Numbers};
 pub use out::{Blocks, Out};
 use parser::Parser;
 use quote::unquote;
