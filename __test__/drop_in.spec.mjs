@@ -61,6 +61,8 @@ describe('createCheckpoint', () => {
       'validation_summary',
       'recovery_instructions',
       'run_files',
+      'state_objects',
+      'snapshot',
       'waymark',
       'metadata',
     ]);
