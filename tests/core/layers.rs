@@ -107,12 +107,13 @@ fn only_the_binding_names_napi() {
 }
 
 #[test]
-fn in_the_store_only_the_real_disk_touches_files() {
+fn in_the_store_only_few_files_touch_the_disk() {
     for file in files(&source().join("store")) {
         let name = file.file_name().unwrap().to_str().unwrap();
         let found = offences(&fs::read_to_string(&file).unwrap(), &["std::fs", "fs::"]);
         assert_eq!(
-            name == "real_disk.rs",
+            // Ours through the one, the user's folders through the others.
+            matches!(name, "real_disk.rs" | "unix.rs" | "portable.rs"),
             !found.is_empty(),
             "{name}: {found:#?}"
         );
