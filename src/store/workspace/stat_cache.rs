@@ -319,8 +319,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(root: &Path, generation: u64, room: usize) -> Self {
-        let mut bytes = Vec::with_capacity(room.max(HEADER));
+    pub(super) fn new(root: &Path, generation: u64, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity.max(HEADER));
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&root_key(root));
         bytes.extend_from_slice(&generation.to_le_bytes());

@@ -1,10 +1,15 @@
 //! Captures of real folders into a map.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -276,7 +281,6 @@ fn the_cache_is_only_written_when_something_changed() {
     fs::remove_file(world.cache()).unwrap();
     world.capture();
     // Through `write_aside`, which a read-only cache would not stop: its inode tells.
-    use std::os::unix::fs::MetadataExt;
     let inode = fs::metadata(world.cache()).unwrap().ino();
     world.capture();
     assert_eq!(fs::metadata(world.cache()).unwrap().ino(), inode);
@@ -665,7 +669,7 @@ fn what_can_not_be_read_is_reported() {
     }
     let world = World::with(&["a", "shut", "folder/x", "secret.pem"]);
     for path in ["shut", "folder", "secret.pem"] {
-        fs::set_permissions(world.root().join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(world.root().join(path), fs::Permissions::from_mode(0o0)).unwrap();
     }
     let captured = world.capture();
     let found: Vec<(&[u8], SkipReason)> = captured
@@ -687,7 +691,7 @@ fn what_can_not_be_read_is_reported() {
         fs::Permissions::from_mode(0o755),
     )
     .unwrap();
-    fs::set_permissions(world.root(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(world.root(), fs::Permissions::from_mode(0o0)).unwrap();
     let error = world
         .capture_of(Select::All, &Cancel::default())
         .unwrap_err();
@@ -765,7 +769,6 @@ fn holes_are_kept() {
     expected[16 << 20..][..300 << 10].copy_from_slice(&noise(300 << 10, b"data"));
     assert_eq!(world.store.content(&all["sparse"]), expected);
     assert_eq!(world.store.content(&all["hole"]), vec![0; 5 << 20]);
-    use std::os::unix::fs::MetadataExt;
     if fs::metadata(&path).unwrap().blocks() * 512 < 64 << 20 {
         let stored: usize = world
             .store
@@ -869,89 +872,4 @@ fn who_asks_to_stop_is_heard() {
     let error = world.capture_of(Select::All, &cancel).unwrap_err();
     assert_eq!(error.code(), "ERR_ABORTED");
     assert!(!world.cache().exists());
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn timing() {
-    use std::fmt::Write;
-    let mut report = String::new();
-    for (folders, files) in [(500, 20), (5_000, 20), (1, 100_000)] {
-        let world = World::new();
-        for folder in 0..folders {
-            for file in 0..files {
-                let path = format!("group{}/folder{folder}/some-file-{file}.ts", folder % 50);
-                world.write(&path, format!("{folder} {file} {}", "x".repeat(500)));
-            }
-        }
-        settle();
-        let mut took = |name: &str, each: &mut dyn FnMut()| {
-            let mut best = Duration::MAX;
-            let mut all = Vec::new();
-            for _ in 0..if name == "first" { 1 } else { 9 } {
-                let start = std::time::Instant::now();
-                each();
-                best = best.min(start.elapsed());
-                all.push(start.elapsed());
-            }
-            all.sort();
-            let median = all[all.len() / 2];
-            writeln!(
-                report,
-                "{:7} files, {name}: best {best:?}, median {median:?}",
-                folders * files
-            )
-            .unwrap();
-        };
-        took("first", &mut || drop(world.capture()));
-        took("unchanged", &mut || {
-            assert_eq!(world.capture().read_files, 0)
-        });
-        took("walk and lstat, two threads", &mut || floor(&world.root()));
-    }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap_or("");
-    panic!("{report}{peak}");
-}
-
-/// The least a capture must do: list every folder, ask for every file.
-fn floor(root: &Path) {
-    let queue = Mutex::new((vec![root.to_path_buf()], 1_usize));
-    let work = || {
-        let mut buffer = Vec::new();
-        loop {
-            let (path, left) = {
-                let mut queue = queue.lock().unwrap();
-                (queue.0.pop(), queue.1)
-            };
-            let Some(path) = path else {
-                if left == 0 {
-                    return;
-                }
-                std::thread::yield_now();
-                continue;
-            };
-            let dir = system::Dir::open_root(&path).unwrap();
-            let mut names = Vec::new();
-            dir.list(&mut buffer, |name, kind| names.push((name.to_vec(), kind)))
-                .unwrap();
-            for (name, kind) in names {
-                if kind == stat::Kind::Directory {
-                    let mut queue = queue.lock().unwrap();
-                    queue.0.push(path.join(OsStr::from_bytes(&name)));
-                    queue.1 += 1;
-                } else {
-                    dir.stat(&name).unwrap();
-                }
-            }
-            queue.lock().unwrap().1 -= 1;
-        }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(work);
-        work();
-    });
 }
