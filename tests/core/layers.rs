@@ -107,7 +107,7 @@ fn only_the_binding_names_napi() {
 }
 
 #[test]
-fn in_the_store_only_the_real_disk_touches_files() {
+fn in_the_store_only_few_files_touch_the_disk() {
     for file in files(&source().join("store")) {
         let name = file.file_name().unwrap().to_str().unwrap();
         // SQLite opens its file itself; the user's own folders are no part of the simulated disk.
