@@ -143,6 +143,7 @@ async function main() {
   const leave = () => fs.rmSync(folder, { recursive: true, force: true });
   process.on('exit', leave);
   process.once('SIGINT', () => process.exit(130));
+  process.once('SIGTERM', () => process.exit(143));
   for (const name of chosen) {
     const from = performance.now();
     const place = path.join(folder, name);
