@@ -1,121 +1,8 @@
 // How long asynchronous calls keep the event loop from turning.
-//
-// A timer of 1 ms notes how late it is while a call is under way; a loop that spins would notice
-// more, but take a whole core away from the work it watches. From the lateness is taken what is not
-// Waymark's blocking: the time in which the machine ran something else although this thread was
-// ready (the kernel counts that, on Linux), and the caller's own JSON.stringify. The plain lateness
-// is reported too.
 
-import fs from 'node:fs';
 import { CheckpointManager } from '../index.mjs';
 import { largeState, makeRun, smallState } from './lib/fixtures.mjs';
-import { quantile, row } from './lib/statistics.mjs';
-
-const BOUND_MS = 5;
-const CALLS = 100;
-const TICK_MS = 1;
-const CONTROL = 'nothing, for 80 ms';
-const WARM_UP = 5;
-
-/** @typedef {{ late: number, stringify: number, blocked: number }} Longest in milliseconds */
-
-/** Counts how long this thread was ready to run but had no CPU. */
-class CpuWait {
-  /** @type {number | undefined} */
-  #file;
-  #text = Buffer.alloc(128);
-
-  constructor() {
-    try {
-      // The main thread's id is the process's.
-      this.#file = fs.openSync(`/proc/self/task/${process.pid}/schedstat`, 'r');
-    } catch {
-      // Not Linux: gaps count in full.
-    }
-  }
-
-  /** True if the kernel counts it. */
-  get known() {
-    return this.#file !== undefined;
-  }
-
-  /** @returns {number} milliseconds since the thread's start */
-  read() {
-    if (this.#file === undefined) return 0;
-    fs.readSync(this.#file, this.#text, 0, this.#text.length, 0);
-    // "<ran> <waited> <slices>"; by hand, since text of every turn would keep the collector busy.
-    let at = this.#text.indexOf(0x20) + 1;
-    let nanoseconds = 0;
-    for (; this.#text[at] >= 0x30; at += 1) {
-      nanoseconds = nanoseconds * 10 + this.#text[at] - 0x30;
-    }
-    return nanoseconds / 1e6;
-  }
-
-  close() {
-    if (this.#file !== undefined) fs.closeSync(this.#file);
-  }
-}
-
-/** Watches the event loop's turns. */
-class LoopWatch {
-  #wait = new CpuWait();
-  #stringify = 0;
-  #real = JSON.stringify;
-
-  constructor() {
-    const real = this.#real;
-    // Taken in the very call that is judged: beside it, it would be another time.
-    JSON.stringify = /** @type {typeof JSON.stringify} */ (
-      (/** @type {Parameters<typeof JSON.stringify>} */ ...args) => {
-        const from = performance.now();
-        try {
-          return real(...args);
-        } finally {
-          this.#stringify += performance.now() - from;
-        }
-      }
-    );
-  }
-
-  get knowsWait() {
-    return this.#wait.known;
-  }
-
-  /**
-   * @param {() => Promise<unknown>} call
-   * @returns {Promise<Longest>} the longest of each kind
-   */
-  async during(call) {
-    /** @type {Longest} */
-    const longest = { late: 0, stringify: 0, blocked: 0 };
-    let [at, waited, spent] = [performance.now(), this.#wait.read(), this.#stringify];
-    const turn = () => {
-      const now = performance.now();
-      const [waitedNow, spentNow] = [this.#wait.read(), this.#stringify];
-      const [late, stringify] = [Math.max(0, now - at - TICK_MS), spentNow - spent];
-      const blocked = Math.max(0, late - stringify - (waitedNow - waited));
-      longest.late = Math.max(longest.late, late);
-      longest.stringify = Math.max(longest.stringify, stringify);
-      longest.blocked = Math.max(longest.blocked, blocked);
-      [at, waited, spent] = [now, waitedNow, spentNow];
-    };
-    let ticking = setTimeout(function tick() {
-      turn();
-      ticking = setTimeout(tick, TICK_MS);
-    }, TICK_MS);
-    await call();
-    // What the end of the call took belongs to it.
-    turn();
-    clearTimeout(ticking);
-    return longest;
-  }
-
-  close() {
-    JSON.stringify = this.#real;
-    this.#wait.close();
-  }
-}
+import { measureLoop } from './lib/loop_watch.mjs';
 
 /**
  * @param {string} folder
@@ -125,50 +12,15 @@ export async function benchEventLoop(folder) {
   const manager = new CheckpointManager({ runsDir: folder });
   for (const runId of ['large', 'tiny']) makeRun(folder, runId, 5000);
   const state = largeState(1 << 20);
-  /** @type {Record<string, () => Promise<unknown>>} */
-  const calls = {
-    // What is nobody's fault: the same timer with nothing else to do.
-    [CONTROL]: () => new Promise((resolve) => setTimeout(resolve, 80)),
-    'create, 1 MB state': () => manager.create('large', 1, state),
-    'create, tiny state': () => manager.create('tiny', 1, smallState),
-    list: () => manager.list('large'),
-    restore: () => manager.restore('large'),
-  };
-  const names = Object.keys(calls);
-  const found = Object.fromEntries(names.map((name) => [name, /** @type {Longest[]} */ ([])]));
-  const watch = new LoopWatch();
-  try {
-    for (let round = 0; round < WARM_UP + CALLS; round += 1) {
-      for (const name of names) {
-        const longest = await watch.during(calls[name]);
-        if (round >= WARM_UP) found[name].push(longest);
-      }
-    }
-  } finally {
-    watch.close();
-  }
-  const rows = [];
-  const control = quantile(
-    found[CONTROL].map((one) => one.blocked),
-    0.99,
+  return measureLoop(
+    {
+      // What is nobody's fault: the same timer with nothing else to do.
+      'nothing, for 80 ms': { run: () => new Promise((resolve) => setTimeout(resolve, 80)) },
+      'create, 1 MB state': { run: () => manager.create('large', 1, state) },
+      'create, tiny state': { run: () => manager.create('tiny', 1, smallState) },
+      list: { run: () => manager.list('large') },
+      restore: { run: () => manager.restore('large') },
+    },
+    { rounds: 100, warmUp: 5 },
   );
-  const p99 = (/** @type {number[]} */ samples) => ({
-    figure: quantile(samples, 0.99),
-    figureUnit: 'ms (p99)',
-  });
-  for (const [name, all] of Object.entries(found)) {
-    const of = (/** @type {keyof Longest} */ key) => all.map((one) => one[key]);
-    const [late, stringify, blocked] = [of('late'), of('stringify'), of('blocked')];
-    const less = watch.knowsWait ? 'less stringify and waiting for a CPU' : 'less stringify';
-    rows.push({ ...row('event loop', `${name}: latest tick of a call`, late), ...p99(late) });
-    if (Math.max(...stringify) > 0.1) {
-      rows.push(row('event loop', `${name}: JSON.stringify of the state alone`, stringify));
-    }
-    rows.push({
-      ...row('event loop', `${name}: the same ${less}`, blocked),
-      ...p99(blocked),
-      ...(name === CONTROL ? {} : { bound: BOUND_MS, control }),
-    });
-  }
-  return rows;
 }

@@ -1,7 +1,8 @@
 // Runs the benchmarks: all, or those named. `--json <file>` also writes the results as JSON, and
 // `--readme` puts them into the README.
 //
-//   node bench/main.mjs [create] [event_loop] [list] [startup] [--json <file>] [--readme]
+//   node bench/main.mjs [create] [event_loop] [files] [growing_state] [list] [many_files] [startup]
+//     [--scale <share of the files and steps>] [--json <file>] [--readme]
 //
 // Judged are ratios between things measured in turn in the same run, never times.
 
@@ -11,9 +12,12 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchCreate } from './create.mjs';
 import { benchEventLoop } from './event_loop.mjs';
+import { benchFiles, benchManyFiles } from './files.mjs';
+import { benchGrowingState } from './growing_state.mjs';
 import { fileSystem, makeFolder } from './lib/fixtures.mjs';
 import { verdict } from './lib/statistics.mjs';
 import { benchList } from './list.mjs';
+import { backupTools } from './peers/backup_tools.mjs';
 import { benchStartup } from './startup.mjs';
 
 /**
@@ -21,11 +25,14 @@ import { benchStartup } from './startup.mjs';
  * @typedef {import('./lib/statistics.mjs').Gap} Gap
  */
 
-/** @type {Record<string, (folder: string) => Promise<(Row | Gap)[]>>} */
+/** @type {Record<string, (folder: string, options: { scale: number }) => Promise<(Row | Gap)[]>>} */
 const BENCHMARKS = {
   create: benchCreate,
   event_loop: benchEventLoop,
+  files: benchFiles,
+  growing_state: benchGrowingState,
   list: benchList,
+  many_files: benchManyFiles,
   startup: benchStartup,
 };
 
@@ -44,7 +51,7 @@ function cells(result) {
   return [
     name,
     `${short(p50)} ${unit}`,
-    `${short(p90)} ${unit}`,
+    p90 === undefined ? '' : `${short(p90)} ${unit}`,
     shown,
     bound === undefined ? '' : `≤ ${sign}${bound}${figureUnit ? ' ms' : ''}`,
     verdict(result),
@@ -86,7 +93,11 @@ function intoReadme(about, results) {
 
 async function main() {
   const { values, positionals } = parseArgs({
-    options: { json: { type: 'string' }, readme: { type: 'boolean' } },
+    options: {
+      json: { type: 'string' },
+      readme: { type: 'boolean' },
+      scale: { type: 'string', default: '1' },
+    },
     allowPositionals: true,
   });
   const chosen = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
@@ -98,6 +109,17 @@ async function main() {
     process.exitCode = 1;
     return;
   }
+  const scale = Number(values.scale);
+  if (!(scale > 0)) {
+    console.error(`--scale is a number above 0, not ${values.scale}`);
+    process.exitCode = 1;
+    return;
+  }
+  if (values.readme && (positionals.length > 0 || scale !== 1)) {
+    console.error('--readme replaces the whole table: it goes with neither names nor --scale');
+    process.exitCode = 1;
+    return;
+  }
   const folder = makeFolder();
   const machine = {
     cpu: os.cpus()[0]?.model ?? 'unknown',
@@ -106,11 +128,14 @@ async function main() {
     platform: `${process.platform} ${process.arch}`,
     fileSystem: fileSystem(folder),
     load: os.loadavg()[0],
+    scale,
+    peers: backupTools().versions,
     date: new Date().toISOString(),
   };
   const about =
     `${machine.cpu}, ${machine.cores} cores, ${machine.platform}, Node ${machine.node}, ` +
-    `${machine.fileSystem}, load ${machine.load.toFixed(1)}, ${machine.date}`;
+    `${machine.fileSystem}, load ${machine.load.toFixed(1)}, ` +
+    `${[...machine.peers, ...(scale === 1 ? [] : [`scale ${scale}`])].join(', ')}, ${machine.date}`;
   console.log(`${about}\n`);
   /** @type {(Row | Gap)[]} */
   const results = [];
@@ -118,11 +143,12 @@ async function main() {
   const leave = () => fs.rmSync(folder, { recursive: true, force: true });
   process.on('exit', leave);
   process.once('SIGINT', () => process.exit(130));
+  process.once('SIGTERM', () => process.exit(143));
   for (const name of chosen) {
     const from = performance.now();
     const place = path.join(folder, name);
     fs.mkdirSync(place);
-    results.push(...(await BENCHMARKS[name](place)));
+    results.push(...(await BENCHMARKS[name](place, { scale })));
     console.error(`${name}: ${((performance.now() - from) / 1000).toFixed(0)} s`);
   }
   console.log(table(results));

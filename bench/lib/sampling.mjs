@@ -4,7 +4,7 @@
 
 /**
  * @typedef {object} Contender
- * @property {(round: number) => void} [before] untimed
+ * @property {(round: number) => unknown} [before] untimed, to the end of its promise if it gives one
  * @property {(round: number) => unknown} run timed, to the end of its promise if it gives one
  * @property {(result: any, round: number) => void | Promise<void>} [after] untimed
  */
@@ -25,7 +25,7 @@ export async function interleave(contenders, { rounds, warmUp }) {
       // nobody always comes after the same one.
       const name = names[(round % 2 ? names.length - 1 - turn : turn + round) % names.length];
       const contender = contenders[name];
-      contender.before?.(round);
+      await contender.before?.(round);
       const from = performance.now();
       let result = contender.run(round);
       // Waiting for what is no promise would add a turn of the event loop to synchronous calls.

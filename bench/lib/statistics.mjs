@@ -7,7 +7,7 @@
  * @property {string} name what was measured
  * @property {string} unit of p50 and p90
  * @property {number} p50
- * @property {number} p90
+ * @property {number} [p90] absent where samples don't differ by chance, as sizes
  * @property {number} count how many samples
  * @property {number} [figure] what is held against the bound, a ratio unless `figureUnit` says
  * otherwise
@@ -72,4 +72,17 @@ export function row(group, name, samples, about = {}) {
   if (about.baseName) made.base = about.baseName;
   if (about.bound !== undefined) made.bound = about.bound;
   return made;
+}
+
+/**
+ * A row of sizes, in MB of a million bytes.
+ * @param {string} group
+ * @param {string} name
+ * @param {readonly number[]} bytes
+ * @param {{ base?: readonly number[], baseName?: string }} [about]
+ * @returns {Row}
+ */
+export function sizeRow(group, name, bytes, about = {}) {
+  const { p90, ...made } = row(group, name, bytes, { ...about, unit: 'MB' });
+  return { ...made, p50: made.p50 / 1e6 };
 }
