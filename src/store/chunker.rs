@@ -1,7 +1,7 @@
 //! Cuts contents into chunks whose borders follow the content.
 //!
 //! An insertion in the middle of a file moves the bytes behind it, but not their borders: the chunks
-//! behind it keep their names. The algorithm is FastCDC in the version of 2020 (Wen Xia et al., "The
+//! behind it keep their names. The algorithm is `FastCDC` in the version of 2020 (Wen Xia et al., "The
 //! Design of Fast Content-Defined Chunking for Data Deduplication Based Storage Systems", IEEE
 //! TPDS 31:9), from the crate `fastcdc`.
 //!

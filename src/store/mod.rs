@@ -11,6 +11,7 @@ pub mod layout;
 pub mod lock;
 pub mod manifests;
 pub mod objects;
+pub mod probe;
 pub mod publish;
 pub mod real_disk;
 pub mod runner_lock;
