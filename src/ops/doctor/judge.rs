@@ -201,9 +201,7 @@ fn not_writable(refusal: &Refusal) -> Verdict {
             "the file system is mounted read-only: no checkpoint can be taken",
             "mount it writable, or keep the runs elsewhere (WAYMARK_RUNS_DIR)",
         ),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            no(format!("nothing more fits: {words}"), ROOM)
-        }
+        _ if full(refusal) => no(format!("nothing more fits: {words}"), ROOM),
         _ => no(
             format!("nothing can be written here ({words}): no checkpoint can be taken"),
             WRITABLE,
@@ -211,10 +209,24 @@ fn not_writable(refusal: &Refusal) -> Verdict {
     }
 }
 
-/// What is wrong with an answer that should have been `Saw`.
-fn refused<T>(answer: &Answer<T>, what: &str) -> Option<String> {
+/// Whether a refusal tells of a full disk only, and nothing of what was asked.
+pub(super) fn full(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// The verdict on an answer that should have been `Saw`, if it was refused.
+fn refused<T>(answer: &Answer<T>, what: &str, advice: &'static str) -> Option<Verdict> {
     match answer {
-        Answer::Refused(refusal) => Some(format!("{what} is refused: {}", refusal.words)),
+        Answer::Refused(refusal) if full(refusal) => Some(unknown(
+            format!("{what} can't be tried: {}", refusal.words),
+            ROOM,
+        )),
+        Answer::Refused(refusal) => {
+            Some(no(format!("{what} is refused: {}", refusal.words), advice))
+        }
         _ => None,
     }
 }
@@ -231,10 +243,10 @@ fn durable(trials: &Trials, file_system: &FileSystem, class: Class) -> Verdict {
             ELSEWHERE,
         );
     }
-    if let Some(why) = refused(&trials.sync_file, "fsync of a file")
-        .or_else(|| refused(&trials.sync_folder, "fsync of a folder"))
+    if let Some(verdict) = refused(&trials.sync_file, "fsync of a file", ELSEWHERE)
+        .or_else(|| refused(&trials.sync_folder, "fsync of a folder", ELSEWHERE))
     {
-        return no(why, ELSEWHERE);
+        return verdict;
     }
     if let Some(option) = careless(file_system) {
         return no(
@@ -285,10 +297,10 @@ fn careless(file_system: &FileSystem) -> Option<&str> {
 }
 
 fn atomic(trials: &Trials, file_system: &FileSystem) -> Verdict {
-    if let Some(why) = refused(&trials.replace, "a rename over a file")
-        .or_else(|| refused(&trials.create_only, "a rename to a free name"))
+    if let Some(verdict) = refused(&trials.replace, "a rename over a file", ELSEWHERE)
+        .or_else(|| refused(&trials.create_only, "a rename to a free name", ELSEWHERE))
     {
-        return no(why, ELSEWHERE);
+        return verdict;
     }
     if trials.replace.saw() == Some(&false) {
         return no("a rename over a file does not replace it", ELSEWHERE);
@@ -317,8 +329,8 @@ fn atomic(trials: &Trials, file_system: &FileSystem) -> Verdict {
 
 fn exclusive(trials: &Trials, file_system: &FileSystem, class: Class) -> Verdict {
     let advice = "let only one process at a time work on a run, or keep the runs on a local disk";
-    if let Some(why) = refused(&trials.locks, "a lock") {
-        return no(why, advice);
+    if let Some(verdict) = refused(&trials.locks, "a lock", advice) {
+        return verdict;
     }
     match trials.locks.saw() {
         None => unknown("locks were not tried", REPORT),
@@ -345,6 +357,7 @@ fn exact_files(trials: &Trials) -> Verdict {
         match answer {
             Answer::Saw(true) => {}
             Answer::Saw(false) => lost.push(format!("{what} are not kept")),
+            Answer::Refused(refusal) if full(refusal) => untold.push(what),
             Answer::Refused(refusal) => lost.push(format!("{what} are refused: {}", refusal.words)),
             Answer::NotTried(_) => untold.push(what),
         }
@@ -712,6 +725,29 @@ mod tests {
             let judgement = judged(|_, trials| change(trials, refusal(io::ErrorKind::Unsupported)));
             assert_eq!(broken(&judgement), [expected]);
         }
+    }
+
+    #[test]
+    fn a_full_disk_tells_nothing_else() {
+        let judgement = judged(|facts, trials| {
+            let why = || refusal(io::ErrorKind::StorageFull);
+            facts.space = space(0, None);
+            trials.sync_file = Answer::Refused(why());
+            trials.replace = Answer::Refused(why());
+            trials.locks = Answer::Refused(why());
+            trials.modes = Answer::Refused(why());
+        });
+        assert_eq!(
+            broken(&judgement),
+            [
+                "durable=unknown",
+                "atomic=unknown",
+                "exclusive=unknown",
+                "exact_files=unknown",
+                "bounded=no"
+            ]
+        );
+        assert_eq!(judgement.findings[1].advice, Some(ROOM));
     }
 
     #[test]

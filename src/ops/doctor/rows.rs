@@ -1,6 +1,6 @@
 //! What was seen, in words: one row per probe.
 
-use crate::ops::doctor::judge::size;
+use crate::ops::doctor::judge::{full, size};
 use crate::store::probe::facts::{
     Answer, CreateOnly, Facts, FileSystem, Names, PathReach, Space, Sparse, Times, Trials,
 };
@@ -51,6 +51,9 @@ pub fn rows(facts: &Facts) -> Vec<Probe> {
             },
         ),
     ];
+    if matches!(facts.trials, Answer::Refused(_)) {
+        rows[0].ok = Some(false);
+    }
     let asked = match &facts.trials {
         Answer::Saw(trials) => of_trials(trials),
         Answer::Refused(_) | Answer::NotTried(_) => of_trials(&untried()),
@@ -214,7 +217,11 @@ fn row<T>(
         }
         Answer::Refused(refusal) => {
             let detail = format!("{asked}: {}", refusal.words);
-            (Some(false), "refused".to_owned(), detail)
+            if full(refusal) {
+                (None, "no room to try".to_owned(), detail)
+            } else {
+                (Some(false), "refused".to_owned(), detail)
+            }
         }
         Answer::NotTried(why) => (None, "not tried".to_owned(), format!("{asked}: {why}")),
     };
