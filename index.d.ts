@@ -4,6 +4,10 @@ import type {
   CleanupOutcome,
   CreateOutcome,
   DamagedCheckpoint,
+  DoctorFinding,
+  DoctorOutcome,
+  DoctorProbe,
+  FileSystemInfo,
   LeftRun,
   Listing,
   PruneOutcome,
@@ -17,6 +21,9 @@ export type {
   CleanedRun,
   CleanupOutcome,
   DamagedCheckpoint,
+  DoctorFinding,
+  DoctorProbe,
+  FileSystemInfo,
   LeftRun,
   PruneOutcome,
   RetentionDecision,
@@ -261,6 +268,12 @@ export interface CleanupOptions extends SignalOptions {
   reportPath?: string;
 }
 
+/** Options of `doctor`. */
+export interface DoctorOptions extends SignalOptions {
+  /** The folder to probe. Default: the folder of runs, else the working directory. */
+  path?: string;
+}
+
 /** A checkpoint that was taken. */
 export type CreateResult = Omit<CreateOutcome, 'manifest'> & {
   runId: string;
@@ -283,6 +296,19 @@ export type VerifyResult = Listing & {
   /** True if no checkpoint is damaged. */
   ok: boolean;
 };
+
+/** What runs here. */
+export interface Versions {
+  waymark: string;
+  node: string;
+  platform: string;
+  arch: string;
+  /** `glibc` with its version, or `musl`; null where there is but one C library. */
+  libc: string | null;
+}
+
+/** What a file system really does, and which of Waymark's promises hold on it. */
+export type DoctorResult = DoctorOutcome & { versions: Versions };
 
 /**
  * Everything Waymark does, for one project. It holds no resources: there is nothing to close.
@@ -357,6 +383,16 @@ export declare class CheckpointManager {
   cleanup(options?: CleanupOptions): Promise<CleanupOutcome>;
   /** Drops old failed runs, blocking. */
   cleanupSync(options?: CleanupOptions): CleanupOutcome;
+
+  /**
+   * Tells what a file system really does, and which of Waymark's promises hold on it, by trying it
+   * out in a temporary folder there. Works without a run and without a project; what is wrong with
+   * the disk is a result, no error. Gives `ERR_PATH_INVALID`, `ERR_PATH_NOT_DIRECTORY` and `ERR_IO`
+   * for a `path` that can't be looked at, and `ERR_ABORTED`.
+   */
+  doctor(options?: DoctorOptions): Promise<DoctorResult>;
+  /** Tells what a file system really does, blocking. */
+  doctorSync(options?: DoctorOptions): DoctorResult;
 
   /**
    * Finishes or undoes what a killed restore left behind. Every method that writes begins with

@@ -142,6 +142,56 @@ export interface DamagedCheckpoint {
   message: string
 }
 
+/** Tells what a file system really does, and which promises hold on it. */
+export declare function doctor(place: Place, path?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | DoctorOutcome>
+
+/** Whether one of Waymark's promises holds on a file system. */
+export interface DoctorFinding {
+  /** The promise: `durable`, `atomic`, `exclusive`, `exact_files` or `bounded`. */
+  name: string
+  /** Whether it holds: `yes`, `no` or `unknown`. */
+  holds: 'yes' | 'no' | 'unknown'
+  /** Why, in one sentence. */
+  why: string
+  /** What to do; absent where it holds. */
+  advice?: string
+}
+
+/** What a file system really does, and which promises hold on it. */
+export interface DoctorOutcome {
+  /** The folder that was probed. */
+  path: string
+  /** The folder that holds all runs; absent if none is found. */
+  runsDir?: string
+  /** The project's store; absent if there is none. */
+  storeDir?: string
+  /** The file system that the folder lies on. */
+  fileSystem: FileSystemInfo
+  /** What was asked and seen, always the same rows in the same order. */
+  probes: Array<DoctorProbe>
+  /** One finding per promise. */
+  promises: Array<DoctorFinding>
+  /** What deserves attention, though no promise breaks by it. */
+  warnings: Array<string>
+  /** True if every promise holds. */
+  ok: boolean
+}
+
+/** One question to a file system, and what came of it. */
+export interface DoctorProbe {
+  /** The question, such as `locks`; `docs/cli.md` lists them. */
+  name: string
+  /** Whether it is as a program would wish; null if that could not be told. */
+  ok: boolean | null
+  /** What was seen, short. */
+  observed: string
+  /** What was asked, and the system's words if it refused. */
+  detail: string
+}
+
+/** Tells what a file system really does, and which promises hold on it. */
+export declare function doctorSync(place: Place, path?: string | undefined | null): Failure | DoctorOutcome
+
 /** Why an operation failed. */
 export interface Failure {
   /** Always true; tells a failure from a result. */
@@ -160,6 +210,22 @@ export interface Failure {
   checkpointId?: string
   /** Checkpoints that were passed over before the operation gave up. */
   skipped: Array<SkippedCheckpoint>
+}
+
+/** The file system that a folder lies on; what can't be told is absent. */
+export interface FileSystemInfo {
+  /** Where it keeps its files: `local`, `memory`, `network`, `fuse`, `overlay` or `unknown`. */
+  class: string
+  /** Its type as the system names it, such as `ext4`. */
+  kind?: string
+  /** What is mounted: a device, a share. */
+  source?: string
+  /** Where it is mounted. */
+  mountPoint?: string
+  /** The options it is mounted with. */
+  options: Array<string>
+  /** Whether it is mounted read-only. */
+  readOnly?: boolean
 }
 
 /** A run that was left alone with a reason worth knowing. */

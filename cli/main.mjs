@@ -32,13 +32,14 @@ const VERBS = {
   prune: () => import('./commands/prune.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
   resume: () => import('./commands/resume.mjs'),
+  doctor: () => import('./commands/doctor.mjs'),
 };
 
 const HELP = `
 Exit codes:
   0  done
   1  refused or failed; also a command line that can't be understood
-  3  verify: a checkpoint is damaged
+  3  verify: a checkpoint is damaged; doctor: a promise does not hold, or can't be told
   resume ends with the exit code of the command that it starts.
 
 Environment:

@@ -1,7 +1,8 @@
 const path = require('node:path');
+const { version } = require('../package.json');
 const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
 const { WaymarkError } = require('./error.js');
-const { native } = require('./native.js');
+const { libc, native } = require('./native.js');
 const { isOwnCommand } = require('./own-command.js');
 const {
   checkCheckpointId,
@@ -42,6 +43,7 @@ const CLEANUP = /** @type {const} */ ({
   reportPath: 'string',
   signal: 'signal',
 });
+const DOCTOR = /** @type {const} */ ({ path: 'string', signal: 'signal' });
 const MANAGER = /** @type {const} */ ({
   runsDir: 'string',
   root: 'string',
@@ -393,6 +395,26 @@ class CheckpointManager {
     return unwrap(native().cleanupSync(this.#place(), request), this.cleanupSync);
   }
 
+  /** @param {import('../index.js').DoctorOptions} [options] */
+  async doctor(options) {
+    const { signal, path: folder } = checkOptions(options, DOCTOR, 'doctor');
+    const place = this.#place();
+    const found = await run(
+      signal,
+      (token) => native().doctor(place, resolved(folder), token),
+      undefined,
+    );
+    return { ...found, versions: versions() };
+  }
+
+  /** @param {import('../index.js').DoctorOptions} [options] */
+  doctorSync(options) {
+    const { signal, path: folder } = checkOptions(options, DOCTOR, 'doctorSync');
+    refuseAborted(signal);
+    const found = unwrap(native().doctorSync(this.#place(), resolved(folder)), this.doctorSync);
+    return { ...found, versions: versions() };
+  }
+
   /**
    * @param {string} runId
    * @returns {'nothing' | 'finished' | 'undone'}
@@ -403,6 +425,17 @@ class CheckpointManager {
       unwrap(native().recoverSync(this.#place(), id), this.recoverSync)
     );
   }
+}
+
+/** @param {string | undefined} folder as a person would write it, without `..` */
+function resolved(folder) {
+  return folder === undefined ? undefined : path.resolve(folder);
+}
+
+/** What a report of a problem should say of the machine. @returns {import('../index.js').Versions} */
+function versions() {
+  const { platform, arch } = process;
+  return { waymark: version, node: process.versions.node, platform, arch, libc: libc() };
 }
 
 /** @param {AbortSignal | undefined} signal */

@@ -18,13 +18,14 @@ function packageFor({ platform, arch, musl }) {
   return `waymark-${platform}-${arch}`;
 }
 
-/** @returns {boolean} true where Node itself runs on musl */
-function isMusl() {
-  if (process.platform !== 'linux') return false;
+/** @returns {string | null} the C library that Node itself runs on; null where there is but one */
+function libc() {
+  if (process.platform !== 'linux') return null;
   const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (
     process.report?.getReport() ?? {}
   );
-  return !report.header?.glibcVersionRuntime;
+  const glibc = report.header?.glibcVersionRuntime;
+  return glibc ? `glibc ${glibc}` : 'musl';
 }
 
 /** @returns {typeof import('../native.js')} */
@@ -33,7 +34,11 @@ function native() {
     try {
       loaded = require('../native.js');
     } catch (cause) {
-      const name = packageFor({ platform: process.platform, arch: process.arch, musl: isMusl() });
+      const name = packageFor({
+        platform: process.platform,
+        arch: process.arch,
+        musl: libc() === 'musl',
+      });
       throw new WaymarkError(
         'ERR_BINARY_MISSING',
         `no binary of Waymark fits ${process.platform} ${process.arch}: the package ${name} is missing or does not load; ` +
@@ -45,4 +50,4 @@ function native() {
   return /** @type {typeof import('../native.js')} */ (loaded);
 }
 
-module.exports = { native, packageFor };
+module.exports = { libc, native, packageFor };

@@ -231,6 +231,16 @@ pub enum Error {
         /// What is wrong.
         damage: Damage,
     },
+    /// Something could not be captured, and the caller wants all or nothing.
+    #[error("run {run_id:?} can't be captured whole, {total} files are missing: {}; make them readable, exclude them, or allow partial checkpoints", shortened(problems))]
+    CheckpointPartial {
+        /// The run.
+        run_id: String,
+        /// How many could not be captured.
+        total: u64,
+        /// The first of them, with their reasons.
+        problems: Vec<String>,
+    },
     /// The run has no checkpoint at all.
     #[error("run {run_id:?} has no checkpoint; start it from its first step")]
     NoCheckpoint {
@@ -316,6 +326,12 @@ pub enum Error {
     },
 }
 
+fn shortened(problems: &[String]) -> String {
+    let shown = problems.len().min(5);
+    let more = if problems.len() > shown { " …" } else { "" };
+    format!("{}{more}", problems[..shown].join(", "))
+}
+
 fn list(skipped: &[Skipped]) -> String {
     let mut parts: Vec<String> = skipped
         .iter()
@@ -358,6 +374,7 @@ impl Error {
             Self::RunLocked { .. } => "ERR_RUN_LOCKED",
             Self::CheckpointNotFound { .. } => "ERR_CHECKPOINT_NOT_FOUND",
             Self::CheckpointDamaged { .. } => "ERR_CHECKPOINT_DAMAGED",
+            Self::CheckpointPartial { .. } => "ERR_CHECKPOINT_PARTIAL",
             Self::NoCheckpoint { .. } => "ERR_NO_CHECKPOINT",
             Self::NoGoodCheckpoint { .. } => "ERR_NO_GOOD_CHECKPOINT",
             Self::JournalDamaged { .. } => "ERR_JOURNAL_DAMAGED",
@@ -410,6 +427,7 @@ impl Error {
             | Self::RunBusy { run_id, .. }
             | Self::CheckpointNotFound { run_id, .. }
             | Self::CheckpointDamaged { run_id, .. }
+            | Self::CheckpointPartial { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
             _ => None,

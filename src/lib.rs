@@ -25,6 +25,7 @@
 //! | `<run>/checkpoints/.waymark/seen` | [`store::manifests`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
+//! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
 //! | `waymark.config.json` | the user; read by [`ops::locate`] |
 

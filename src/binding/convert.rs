@@ -5,11 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use napi::Either;
+use napi::bindgen_prelude::Null;
 
 use crate::binding::types::{
     CheckpointInfo, CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest,
-    DamagedCheckpoint, Failure, LeftRun, Listing, Place, PruneOutcome, RestoreOutcome,
-    RestoreRequest, RetentionDecision, ShowOutcome, SkippedCheckpoint,
+    DamagedCheckpoint, DoctorFinding, DoctorOutcome, DoctorProbe, Failure, FileSystemInfo, LeftRun,
+    Listing, Place, PruneOutcome, RestoreOutcome, RestoreRequest, RetentionDecision, ShowOutcome,
+    SkippedCheckpoint,
 };
 use crate::error::{Error, Result, Skipped};
 use crate::model::ids::{CheckpointId, RunId};
@@ -17,7 +19,7 @@ use crate::model::manifest::Header;
 use crate::model::retention::{Retention, Verdict};
 use crate::model::step::{STEP_MAX, Step};
 use crate::ops::locate::Hints;
-use crate::ops::{cleanup, create, prune, restore, show};
+use crate::ops::{cleanup, create, doctor, prune, restore, show};
 use crate::store::journal::Recovered;
 use crate::store::manifests::Scan;
 
@@ -287,6 +289,47 @@ impl From<cleanup::Outcome> for CleanupOutcome {
                 .collect(),
             freed_bytes: number(outcome.freed_bytes),
             report_path: outcome.report.as_deref().map(path),
+        }
+    }
+}
+
+impl From<doctor::Diagnosis> for DoctorOutcome {
+    fn from(found: doctor::Diagnosis) -> Self {
+        let (file_system, judgement) = (found.file_system, found.judgement);
+        Self {
+            ok: judgement.ok(),
+            path: path(&found.path),
+            runs_dir: found.runs_dir.as_deref().map(path),
+            store_dir: found.store_dir.as_deref().map(path),
+            file_system: FileSystemInfo {
+                class: judgement.class.as_str().to_owned(),
+                kind: file_system.kind,
+                source: file_system.source,
+                mount_point: file_system.mount_point.as_deref().map(path),
+                options: file_system.options,
+                read_only: file_system.read_only,
+            },
+            probes: found
+                .probes
+                .into_iter()
+                .map(|probe| DoctorProbe {
+                    name: probe.name.to_owned(),
+                    ok: probe.ok.map_or(Either::B(Null), Either::A),
+                    observed: probe.observed,
+                    detail: probe.detail,
+                })
+                .collect(),
+            promises: judgement
+                .findings
+                .into_iter()
+                .map(|finding| DoctorFinding {
+                    name: finding.name.to_owned(),
+                    holds: finding.holds.as_str().to_owned(),
+                    why: finding.why,
+                    advice: finding.advice.map(str::to_owned),
+                })
+                .collect(),
+            warnings: judgement.warnings,
         }
     }
 }

@@ -12,7 +12,7 @@ mod job;
 mod types;
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use napi::Either;
 use napi::bindgen_prelude::AsyncTask;
@@ -27,8 +27,8 @@ use crate::store::real_disk::RealDisk;
 use convert::{choice, cleanup_request, create_request, hints, retention};
 use job::{Job, now};
 use types::{
-    CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, Failure, Listing, Place,
-    PruneOutcome, RestoreOutcome, RestoreRequest, ShowOutcome,
+    CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DoctorOutcome, Failure, Listing,
+    Place, PruneOutcome, RestoreOutcome, RestoreRequest, ShowOutcome,
 };
 
 /// Asks running operations to stop; nothing is changed by an operation that stops.
@@ -352,6 +352,43 @@ pub fn cleanup(
     cancel: Option<&CancelToken>,
 ) -> Pending<ops::cleanup::Outcome, CleanupOutcome> {
     Job::task(cleanup_work(place, request, token(cancel)))
+}
+
+type Diagnosis = ops::doctor::Diagnosis;
+
+fn doctor_work(
+    place: Place,
+    path: Option<String>,
+    cancel: Cancel,
+) -> impl FnOnce() -> Result<Diagnosis> + Send {
+    move || {
+        let begin = Instant::now();
+        let path = path.map(PathBuf::from);
+        ops::doctor::doctor(
+            &hints(place, None),
+            path.as_deref(),
+            &|| begin.elapsed(),
+            &cancel,
+        )
+    }
+}
+
+/// Tells what a file system really does, and which promises hold on it.
+#[napi(ts_return_type = "Failure | DoctorOutcome")]
+#[must_use]
+pub fn doctor_sync(place: Place, path: Option<String>) -> Reply<DoctorOutcome> {
+    now(doctor_work(place, path, Cancel::default()))
+}
+
+/// Tells what a file system really does, and which promises hold on it.
+#[napi(ts_return_type = "Promise<Failure | DoctorOutcome>")]
+#[must_use]
+pub fn doctor(
+    place: Place,
+    path: Option<String>,
+    cancel: Option<&CancelToken>,
+) -> Pending<Diagnosis, DoctorOutcome> {
+    Job::task(doctor_work(place, path, token(cancel)))
 }
 
 /// Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`.

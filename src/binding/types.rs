@@ -1,7 +1,7 @@
 //! What crosses to JavaScript. These comments become the types' documentation.
 
 use napi::Either;
-use napi::bindgen_prelude::Buffer;
+use napi::bindgen_prelude::{Buffer, Null};
 use napi_derive::napi;
 
 /// Why an operation failed.
@@ -252,4 +252,70 @@ pub struct CleanupOutcome {
     pub freed_bytes: f64,
     /// The report that was written; absent if none was asked for.
     pub report_path: Option<String>,
+}
+
+/// The file system that a folder lies on; what can't be told is absent.
+#[napi(object, object_from_js = false)]
+pub struct FileSystemInfo {
+    /// Where it keeps its files: `local`, `memory`, `network`, `fuse`, `overlay` or `unknown`.
+    pub class: String,
+    /// Its type as the system names it, such as `ext4`.
+    pub kind: Option<String>,
+    /// What is mounted: a device, a share.
+    pub source: Option<String>,
+    /// Where it is mounted.
+    pub mount_point: Option<String>,
+    /// The options it is mounted with.
+    pub options: Vec<String>,
+    /// Whether it is mounted read-only.
+    pub read_only: Option<bool>,
+}
+
+/// One question to a file system, and what came of it.
+#[napi(object, object_from_js = false)]
+pub struct DoctorProbe {
+    /// The question, such as `locks`; `docs/cli.md` lists them.
+    pub name: String,
+    /// Whether it is as a program would wish; null if that could not be told.
+    #[napi(ts_type = "boolean | null")]
+    pub ok: Either<bool, Null>,
+    /// What was seen, short.
+    pub observed: String,
+    /// What was asked, and the system's words if it refused.
+    pub detail: String,
+}
+
+/// Whether one of Waymark's promises holds on a file system.
+#[napi(object, object_from_js = false)]
+pub struct DoctorFinding {
+    /// The promise: `durable`, `atomic`, `exclusive`, `exact_files` or `bounded`.
+    pub name: String,
+    /// Whether it holds: `yes`, `no` or `unknown`.
+    #[napi(ts_type = "'yes' | 'no' | 'unknown'")]
+    pub holds: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// What to do; absent where it holds.
+    pub advice: Option<String>,
+}
+
+/// What a file system really does, and which promises hold on it.
+#[napi(object, object_from_js = false)]
+pub struct DoctorOutcome {
+    /// The folder that was probed.
+    pub path: String,
+    /// The folder that holds all runs; absent if none is found.
+    pub runs_dir: Option<String>,
+    /// The project's store; absent if there is none.
+    pub store_dir: Option<String>,
+    /// The file system that the folder lies on.
+    pub file_system: FileSystemInfo,
+    /// What was asked and seen, always the same rows in the same order.
+    pub probes: Vec<DoctorProbe>,
+    /// One finding per promise.
+    pub promises: Vec<DoctorFinding>,
+    /// What deserves attention, though no promise breaks by it.
+    pub warnings: Vec<String>,
+    /// True if every promise holds.
+    pub ok: bool,
 }

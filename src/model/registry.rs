@@ -71,6 +71,16 @@ impl<'a> Registry<'a> {
         self.root
     }
 
+    /// The `path` of each artifact that has one.
+    pub fn paths(self) -> impl Iterator<Item = Value<'a>> {
+        let artifacts = self.root.get("artifacts");
+        let listed = artifacts.into_iter().flat_map(Value::items);
+        let mapped = artifacts.into_iter().flat_map(Value::entries);
+        listed
+            .chain(mapped.map(|(_, entry)| entry))
+            .filter_map(|entry| entry.get("path"))
+    }
+
     /// Reads what a checkpoint needs to know, in one pass.
     #[must_use]
     pub fn survey(self) -> Survey<'a> {

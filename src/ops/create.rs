@@ -5,6 +5,7 @@
 //! ones) is made good by the next operation.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::io;
 use std::thread;
@@ -13,14 +14,16 @@ use crate::error::{Error, Result};
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, JsonError, MAX_DEPTH};
 use crate::model::manifest::{
-    Content, MANIFEST_MAX, Members, RunFile, is_run_file, run_files_tree,
+    Content, MANIFEST_MAX, Members, RunFile, Snapshot, is_run_file, run_files_tree,
 };
+use crate::model::progress::Phase;
 use crate::model::registry::{self, CheckpointEntry, Registry};
 use crate::model::retention::{Retention, Verdict};
 use crate::model::run_record;
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
+use crate::ops::capture::{Capture, Wanted};
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
 use crate::ops::state::{INLINE_MAX, Member, store_members};
@@ -49,6 +52,8 @@ pub struct Request<'a> {
     pub retention: Option<Retention>,
     /// The largest state, in bytes.
     pub max_state_bytes: u64,
+    /// Which files are captured; `None` captures none.
+    pub capture: Option<Capture>,
 }
 
 /// A checkpoint that was taken.
@@ -75,6 +80,8 @@ pub struct Created {
     /// The manifest's bytes; `None` for a large one, which is not kept in memory, and for one that
     /// keeps state in the store.
     pub manifest: Option<Vec<u8>>,
+    /// The captured files; `None` if there were none to capture.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Takes a checkpoint.
@@ -105,23 +112,18 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         .fold(context.now_ms, i64::max);
     let now = to_iso(created_ms);
     let checkpoint_id = new_id(context, &request.step, &scan, created_ms, sequence)?;
-    let large = large_members(&record_bytes, &registry_bytes, request.state, &run_files);
-    let store = match context.store {
-        Some(place) if !large.is_empty() => {
-            Some(Store::open_or_create(context.disk, place, context.now_ms)?)
-        }
-        _ => None,
+    let large = match context.store {
+        Some(_) => large_members(&record_bytes, &registry_bytes, request.state, &run_files),
+        None => Vec::new(),
     };
-    let writer = store
-        .as_ref()
-        .map(|store| Writer::begin(store, None, context.cancel))
-        .transpose()?;
     // The newest is the one that most resembles this one, whatever it descends from.
-    let earlier = scan
-        .good
-        .first()
-        .map_or(&[][..], |good| &good.header.state_objects);
+    let earlier = scan.good.first().map_or(&[][..], |good| &good.header.state_objects);
     let work = registry_bytes.len() + request.state.len();
+    let opened = OnceCell::new();
+    let mut writer = None;
+    if !large.is_empty() {
+        writer = begin_writer(context, &opened)?;
+    }
     let (registry_json, state_objects) = beside(
         work >= PARALLEL_FROM && writer.is_some(),
         || match &writer {
@@ -132,6 +134,20 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     )?;
     let registry = registry_of(context, &registry_json)?;
     let survey = registry.survey();
+    let wanted = Wanted::find(context, request.capture.as_ref(), registry, &run_files)?;
+    if wanted.is_some() && writer.is_none() {
+        writer = begin_writer(context, &opened)?;
+    }
+    let mut taken = match (&wanted, &writer) {
+        (Some(wanted), Some(writer)) => Some(wanted.take(context, writer, &run_files)?),
+        _ => None,
+    };
+    // Objects first: a manifest never names what is not durable.
+    context.progress.enter(Phase::Storing);
+    let stored = writer.map(Writer::sync).transpose()?;
+    if let (Some(taken), Some(stored)) = (&mut taken, &stored) {
+        taken.snapshot.added_bytes = stored.bytes;
+    }
 
     let manifest = Content {
         checkpoint_id: &checkpoint_id,
@@ -145,7 +161,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         step_state: state.root(),
         run_files: &run_files,
         state_objects: &state_objects,
-        snapshot: None,
+        snapshot: taken.as_ref().map(|taken| &taken.snapshot),
         sequence,
         parent: parent.as_ref(),
     };
@@ -166,8 +182,6 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         registry.edited_text(&gone, &entries, &now)
     };
     let inline = state_objects.is_empty();
-    // Objects first: a manifest never names what is not durable.
-    let stored = writer.map(Writer::sync).transpose()?;
     let staged = stage(
         context,
         &members,
@@ -194,6 +208,10 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         }
     }
     let header = manifest.header(checksum.clone());
+    let snapshot = header.snapshot.clone();
+    if let Some(taken) = taken {
+        warnings.extend(taken.remember());
+    }
     scan.good
         .retain(|good| !gone.contains(&good.header.checkpoint_id.to_string()));
     scan.good.push(Good {
@@ -215,7 +233,21 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         warnings,
         size,
         manifest: staged.bytes.filter(|_| inline),
+        snapshot,
     })
+}
+
+/// Opens the project's store, making it if there is none, and begins to write; `None` without one.
+fn begin_writer<'a, 'c: 'a>(
+    context: &Context<'c>,
+    opened: &'a OnceCell<Store<'c>>,
+) -> Result<Option<Writer<'a>>> {
+    let Some(place) = context.store else {
+        return Ok(None);
+    };
+    let store = Store::open_or_create(context.disk, place, context.now_ms)?;
+    let store = opened.get_or_init(|| store);
+    Writer::begin(store, None, context.cancel).map(Some)
 }
 
 /// Does two things, the first of them on a second thread if that is worth it.

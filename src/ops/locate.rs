@@ -144,7 +144,7 @@ pub fn locate(hints: &Hints) -> Result<PathBuf> {
     Err(Error::RunsDirNotFound { tried })
 }
 
-fn check_path(path: &Path) -> Result<()> {
+pub(super) fn check_path(path: &Path) -> Result<()> {
     let text = path.to_string_lossy();
     let reason = if text.is_empty() {
         "empty"
@@ -163,7 +163,7 @@ fn check_path(path: &Path) -> Result<()> {
     })
 }
 
-fn absolute(path: &Path, hints: &Hints) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path, hints: &Hints) -> Result<PathBuf> {
     let base = hints.working_dir.as_deref().unwrap_or(Path::new("."));
     let joined = base.join(path);
     std::path::absolute(&joined).map_err(|error| Error::io("find", &joined, error))

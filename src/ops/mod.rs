@@ -5,14 +5,17 @@
 
 use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
+use crate::model::progress::Progress;
 use crate::store::disk::Disk;
 use crate::store::journal::{self, Recovered};
 use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
 use crate::store::place::StoreDir;
 
+pub mod capture;
 pub mod cleanup;
 pub mod create;
+pub mod doctor;
 pub mod list;
 pub mod locate;
 pub mod prune;
@@ -35,6 +38,8 @@ pub struct Context<'a> {
     pub now_ms: i64,
     /// Whether the caller still wants it.
     pub cancel: &'a Cancel,
+    /// How far it is.
+    pub progress: &'a Progress,
 }
 
 impl Context<'_> {

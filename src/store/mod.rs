@@ -13,6 +13,7 @@ pub mod lock;
 pub mod manifests;
 pub mod objects;
 pub mod place;
+pub mod probe;
 pub mod publish;
 pub mod real_disk;
 pub mod runner_lock;

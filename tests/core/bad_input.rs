@@ -129,6 +129,7 @@ fn states_that_are_no_json_are_refused() {
         state: b"\"\xff\"",
         retention: None,
         max_state_bytes: 100,
+        capture: None,
     };
     let create = |request: &Request<'_>| {
         code(world.act(|context| waymark::ops::create::create(context, request)))

@@ -5,6 +5,7 @@ use std::fs;
 use std::thread;
 
 use waymark::model::cancel::Cancel;
+use waymark::model::progress::Progress;
 use waymark::model::manifest::Check;
 use waymark::model::retention::Retention;
 use waymark::model::step::Step;
@@ -51,6 +52,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             state: b"{\"of\":\"a thread\"}",
             retention: Some(Retention::default()),
             max_state_bytes: STATE_MAX,
+            capture: None,
         };
         let context = Context {
             store: None,
@@ -59,6 +61,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             // The clock stands still: nothing but the lock keeps them apart.
             now_ms: crate::world::START_MS,
             cancel: &Cancel::default(),
+            progress: &Progress::default(),
         };
         ops::create::create(&context, &request).unwrap()
     };

@@ -10,6 +10,7 @@
 mod bad_input;
 mod crash;
 mod damage;
+mod doctor;
 mod faults;
 mod history;
 mod layers;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use waymark::error::Result;
 use waymark::model::cancel::Cancel;
+use waymark::model::progress::Progress;
 use waymark::model::ids::{CheckpointId, RunId};
 use waymark::model::json::{Json, MAX_DEPTH, Tree, Value};
 use waymark::model::manifest::Check;
@@ -142,6 +143,7 @@ impl World {
             run: &self.run,
             now_ms: self.now_ms,
             cancel: &Cancel::default(),
+            progress: &Progress::default(),
         })
     }
 
@@ -157,6 +159,7 @@ impl World {
             state: state.as_bytes(),
             retention: Some(Retention::default()),
             max_state_bytes: STATE_MAX,
+            capture: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }

@@ -1,0 +1,288 @@
+//! Captures the files of a run, and those of the project that belong to it.
+//!
+//! Three kinds of roots: `run`, the run's folder without what the manifest carries itself; `artifacts`,
+//! what the registry names elsewhere in the project; `workspace`, the project or chosen folders of it,
+//! if asked for.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::model::json::Value;
+use crate::model::manifest::{PROBLEMS_MAX, Problem, RunFile, Snapshot, SnapshotRoot};
+use crate::model::registry::Registry;
+use crate::ops::Context;
+use crate::store::disk::EntryKind;
+use crate::store::objects::Writer;
+use crate::store::workspace::{self, CacheFile, Captured, Root, Rules, Select};
+
+/// The largest file that is captured unless the caller sets another limit, in bytes (1 GiB).
+pub const FILE_MAX: u64 = 1 << 30;
+
+/// What is captured with a checkpoint.
+#[derive(Debug, Clone)]
+pub struct Capture {
+    /// The project's folder, absolute.
+    pub project: PathBuf,
+    /// Whether the run's own files are captured.
+    pub run: bool,
+    /// Whether artifacts of the registry that lie elsewhere in the project are captured.
+    pub artifacts: bool,
+    /// Folders of the workspace, absolute or relative to the project; none if it is empty.
+    pub workspace: Vec<PathBuf>,
+    /// What of the workspace is captured, and which files hold secrets.
+    pub rules: Rules,
+    /// Whether a checkpoint that lacks something is refused instead of marked.
+    pub refuse_partial: bool,
+}
+
+/// What was captured, waiting for the objects to become durable.
+pub(super) struct Taken {
+    pub(super) snapshot: Snapshot,
+    found: Vec<Captured>,
+}
+
+impl Taken {
+    /// Writes down what was seen, so that nothing unchanged is read the next time.
+    pub(super) fn remember(mut self) -> Vec<String> {
+        let failed = |captured: &mut Captured| captured.remember().err();
+        let errors = self.found.iter_mut().filter_map(failed);
+        errors.map(|error| error.full_message()).collect()
+    }
+}
+
+/// What there is to capture.
+pub(super) struct Wanted<'a> {
+    capture: &'a Capture,
+    run: bool,
+    artifacts: Vec<PathBuf>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Looks for what is to be captured; `None` if there is nothing, so that no store is needed.
+    pub(super) fn find(
+        context: &Context<'_>,
+        capture: Option<&'a Capture>,
+        registry: Registry<'_>,
+        run_files: &[(String, RunFile)],
+    ) -> Result<Option<Self>> {
+        // The capture reads the user's own folders, which only a real disk has.
+        let Some(capture) = capture.filter(|_| context.store.is_some() && context.disk.is_real())
+        else {
+            return Ok(None);
+        };
+        let run = capture.run && has_files(context, run_files)?;
+        let artifacts = if capture.artifacts {
+            artifacts(context, &capture.project, registry)
+        } else {
+            Vec::new()
+        };
+        let any = run || !artifacts.is_empty() || !capture.workspace.is_empty();
+        Ok(any.then_some(Self {
+            capture,
+            run,
+            artifacts,
+        }))
+    }
+
+    /// Captures it.
+    pub(super) fn take(
+        &self,
+        context: &Context<'_>,
+        writer: &Writer<'_>,
+        run_files: &[(String, RunFile)],
+    ) -> Result<Taken> {
+        let generation = writer.store().generation()?.cast_unsigned();
+        let place = writer.store().place();
+        let rules = &self.capture.rules;
+        let mut taken = Taken {
+            snapshot: Snapshot::default(),
+            found: Vec::new(),
+        };
+        let mut add = |name: &str, path: &Path, select: Select<'_>, cache: PathBuf, rules: &Rules| {
+            let root = Root {
+                path,
+                select,
+                cache: Some(CacheFile {
+                    path: &cache,
+                    generation,
+                }),
+            };
+            let found =
+                workspace::capture(&root, rules, writer, context.progress, context.cancel)?;
+            self.enter(&mut taken.snapshot, name, path, &found);
+            taken.found.push(found);
+            Ok::<(), Error>(())
+        };
+        if self.run {
+            let rules = run_rules(rules, run_files);
+            let cache = context.run.private().join("files");
+            add("run", context.run.path(), Select::All, cache, &rules)?;
+        }
+        // Explicitly named paths go by their names, whatever ignore files say.
+        let mut never = vec![place.path().to_path_buf()];
+        if !self.artifacts.is_empty() {
+            let rules = Rules {
+                never: never.clone(),
+                ..rules.clone()
+            };
+            let cache = context.run.private().join("artifacts");
+            let select = Select::Paths(&self.artifacts);
+            add("artifacts", &self.capture.project, select, cache, &rules)?;
+        }
+        never.push(context.run.runs_dir().to_path_buf());
+        for folder in &self.capture.workspace {
+            let path = joined(&self.capture.project, folder)?;
+            let rules = Rules {
+                never: never.clone(),
+                ..rules.clone()
+            };
+            // Runs share what the last one of them saw.
+            let name = crate::model::object::ObjectId::of(path.as_os_str().as_encoded_bytes());
+            let cache = place.caches().join(&name.to_string()[..32]);
+            add("workspace", &path, Select::All, cache, &rules)?;
+        }
+        for (name, file) in run_files {
+            if let RunFile::Skipped { reason, size } = file {
+                taken.snapshot.problems_total += 1;
+                taken.snapshot.problems.push(Problem {
+                    root: "run".to_owned(),
+                    path: name.clone(),
+                    reason: reason.clone(),
+                    size: *size,
+                });
+            }
+        }
+        taken.snapshot.problems.truncate(PROBLEMS_MAX);
+        if self.capture.refuse_partial && taken.snapshot.is_partial() {
+            return Err(Error::CheckpointPartial {
+                run_id: context.run.run_id().to_string(),
+                total: taken.snapshot.problems_total,
+                problems: taken
+                    .snapshot
+                    .problems
+                    .iter()
+                    .map(|one| format!("{} ({})", one.path, one.reason))
+                    .collect(),
+            });
+        }
+        Ok(taken)
+    }
+
+    fn enter(&self, snapshot: &mut Snapshot, name: &str, path: &Path, found: &Captured) {
+        if let Some(tree) = found.tree {
+            let shown = path.strip_prefix(&self.capture.project).unwrap_or(path);
+            let shown = match shown.to_string_lossy() {
+                empty if empty.is_empty() => ".".to_owned(),
+                shown => shown.into_owned(),
+            };
+            snapshot.roots.push(SnapshotRoot {
+                name: name.to_owned(),
+                path: shown,
+                tree,
+            });
+        }
+        snapshot.files += found.files - found.withheld;
+        snapshot.bytes += found.bytes;
+        snapshot.withheld += found.withheld;
+        snapshot.problems_total += found.problems.len() as u64;
+        let room = PROBLEMS_MAX.saturating_sub(snapshot.problems.len());
+        let problems = found.problems.iter().take(room).map(|problem| Problem {
+            root: name.to_owned(),
+            path: String::from_utf8_lossy(&problem.path).into_owned(),
+            reason: problem.reason.name().to_owned(),
+            size: problem.size,
+        });
+        snapshot.problems.extend(problems);
+        let missing = found.missing.iter();
+        snapshot
+            .missing
+            .extend(missing.map(|path| path.to_string_lossy().into_owned()));
+    }
+}
+
+/// True if the run's folder holds anything that the manifest does not carry itself.
+fn has_files(context: &Context<'_>, run_files: &[(String, RunFile)]) -> Result<bool> {
+    let path = context.run.path();
+    let entries = context
+        .disk
+        .list(path)
+        .map_err(|error| Error::io("read", path, error))?;
+    Ok(entries.iter().any(|entry| {
+        let own = entry.name.to_str().is_some_and(|name| {
+            CARRIED.contains(&name) || run_files.iter().any(|(file, _)| file == name)
+        });
+        !own || (entry.kind == EntryKind::Directory && entry.name != "checkpoints")
+    }))
+}
+
+/// What of a run's folder is never captured as a file: the manifest carries it, or it is derived.
+const CARRIED: [&str; 5] = [
+    "checkpoints",
+    "run.json",
+    "run.json.lock",
+    "artifact-registry.json",
+    "project-db.json",
+];
+
+/// The rules for the run's own folder: everything but what the manifest carries.
+fn run_rules(rules: &Rules, run_files: &[(String, RunFile)]) -> Rules {
+    let carried = CARRIED.iter().copied();
+    let names = carried.chain(run_files.iter().map(|(name, _)| name.as_str()));
+    Rules {
+        respect_gitignore: false,
+        exclude: names.map(|name| format!("/{}", escaped(name))).collect(),
+        include: Vec::new(),
+        never: Vec::new(),
+        ..rules.clone()
+    }
+}
+
+/// A name as a glob that matches nothing else.
+fn escaped(name: &str) -> String {
+    let mut glob = String::with_capacity(name.len());
+    for character in name.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | ' ') {
+            glob.push('\\');
+        }
+        glob.push(character);
+    }
+    glob
+}
+
+/// The artifacts of the registry that lie in the project but not in the run, relative to the project.
+fn artifacts(context: &Context<'_>, project: &Path, registry: Registry<'_>) -> Vec<PathBuf> {
+    let run = context.run.path();
+    let mut found: Vec<PathBuf> = registry
+        .paths()
+        .filter_map(Value::as_str)
+        .filter_map(|text| {
+            let path = Path::new(text.as_ref());
+            if path.starts_with(run) {
+                return None;
+            }
+            let relative = match path.strip_prefix(project) {
+                Ok(relative) => relative,
+                // Not in the project.
+                Err(_) if path.is_absolute() => return None,
+                Err(_) => path,
+            };
+            let plain = relative
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            let usable = plain && !relative.as_os_str().is_empty() && !text.contains('\0');
+            let in_run = project.join(relative).starts_with(run);
+            (usable && !in_run).then(|| relative.to_path_buf())
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A folder of the workspace.
+fn joined(project: &Path, folder: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(project.join(folder))
+        .map_err(|error| Error::io("find", folder, error))?;
+    // `.` and a trailing separator would make another name of the same folder.
+    Ok(path.components().collect())
+}
