@@ -211,14 +211,72 @@ export interface CheckpointManagerOptions {
   keepLast?: number | 'all';
   /** The largest step state, in bytes. Default 64 MiB. */
   maxStateBytes?: number;
+  /** Which files are captured; `false` captures none. Default: as configured. */
+  capture?: CaptureOptions | false;
 }
 
-/** Options of `create`. */
-export interface CreateOptions extends SignalOptions {
+/**
+ * Which files are captured with a checkpoint. Also `capture` in `waymark.config.json`; the options of
+ * the manager win over it, those of a call over both, member by member.
+ *
+ * Globs have the syntax of a line in `.gitignore`.
+ */
+export interface CaptureOptions {
+  /** The run's own files: all but `checkpoints/`, locks and what the manifest carries. Default true. */
+  run?: boolean;
+  /** Artifacts of the registry that lie elsewhere in the project. Default true. */
+  artifacts?: boolean;
+  /** The project's folder (`true`), or these folders, absolute or relative to it. Default false. */
+  workspace?: boolean | string[];
+  /** Whether `.gitignore` counts in the workspace; `.waymarkignore` always does. Default true. */
+  gitignore?: boolean;
+  /** What of the workspace is captured though ignore files leave it out. Default none. */
+  include?: string[];
+  /** What of the workspace and of the artifacts is left out whatever else says. Default none. */
+  exclude?: string[];
+  /**
+   * Files that hold secrets (`.env*`, keys, credentials …) are recorded by hash and size, without
+   * their content. An array adds globs, `!glob` takes one out; `false` stores their content too.
+   * Default true.
+   */
+  secrets?: boolean | string[];
+  /** Larger files are left out, and reported, in bytes. Default 1 GiB. */
+  maxFileBytes?: number;
+  /**
+   * What happens when something can't be captured: the checkpoint is marked partial and lists it, or
+   * the call fails with `ERR_CHECKPOINT_PARTIAL`. Default `mark`.
+   */
+  onPartial?: 'mark' | 'error';
+}
+
+/** How far an operation is. */
+export interface Progress {
+  /** What it is busy with. */
+  phase: string;
+  /** Files dealt with. */
+  files: number;
+  /** Bytes dealt with. */
+  bytes: number;
+  /** Files in all, where known. */
+  totalFiles?: number;
+  /** Bytes in all, where known. */
+  totalBytes?: number;
+}
+
+/** Options of an operation that tells how far it is. */
+export interface ProgressOptions extends SignalOptions {
+  /** Called about ten times a second while the operation runs, and once when it is done. */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** Options of `create`. `createSync` can't tell progress: it keeps the thread to itself. */
+export interface CreateOptions extends ProgressOptions {
   /** How many checkpoints of the run stay. Default: the manager's. */
   keepLast?: number | 'all';
   /** The largest step state, in bytes. Default: the manager's. */
   maxStateBytes?: number;
+  /** Which files are captured; `false` captures none. Default: the manager's. */
+  capture?: CaptureOptions | false;
 }
 
 /** Options of `restore`: an id, a step, or (neither) the newest good checkpoint. */

@@ -9,12 +9,53 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** Asks running operations to stop; nothing is changed by an operation that stops. */
+/**
+ * Asks a running operation to stop, and tells how far it is. Nothing is changed by an operation that
+ * stops.
+ */
 export declare class CancelToken {
   /** A token that asks nothing yet. */
   constructor()
   /** Asks every operation that was given this token to stop. */
   cancel(): void
+  /** How far the operation is that was given this token. */
+  progress(): OperationProgress
+}
+
+/** Something that could not be captured. */
+export interface CaptureProblem {
+  /** The root it lies in: `run`, `artifacts` or `workspace`. */
+  root: string
+  /** Its path below that root; U+FFFD for what is not UTF-8. */
+  path: string
+  /** Why: `not_regular`, `unreadable`, `too_large` or `changing`. */
+  reason: string
+  /** Its size in bytes, as far as known. */
+  size: number
+}
+
+/** Which files are captured with a checkpoint. */
+export interface CaptureRequest {
+  /** Whether the run's own files are captured. */
+  run: boolean
+  /** Whether artifacts of the registry that lie elsewhere in the project are captured. */
+  artifacts: boolean
+  /** Folders of the workspace, absolute or relative to the project. */
+  workspace: Array<string>
+  /** Whether `.gitignore` counts in the workspace. */
+  respectGitignore: boolean
+  /** Globs that bring back what ignore files leave out. */
+  include: Array<string>
+  /** Globs that leave out whatever else says. */
+  exclude: Array<string>
+  /** More globs of secrets. */
+  secrets: Array<string>
+  /** Whether the contents of secrets are kept out of the store. */
+  withholdSecrets: boolean
+  /** Larger files are skipped and reported, in bytes. */
+  maxFileBytes: number
+  /** Whether a checkpoint that lacks something is refused instead of marked. */
+  refusePartial: boolean
 }
 
 /** A checkpoint that can be restored. */
@@ -115,6 +156,8 @@ export interface CreateOutcome {
    * `showSync` gives it.
    */
   manifest?: Buffer
+  /** The captured files; absent if there were none to capture. */
+  snapshot?: SnapshotInfo
 }
 
 /** What a checkpoint is taken of. */
@@ -125,6 +168,8 @@ export interface CreateRequest {
   keepLast: number
   /** The largest state, in bytes. */
   maxStateBytes: number
+  /** Which files are captured; absent captures none. */
+  capture?: CaptureRequest
 }
 
 /** Takes a checkpoint. `state` is JSON text. */
@@ -253,6 +298,20 @@ export declare function listSync(place: Place, runId: string): Failure | Listing
 /** Finds the folder of runs; the absolute path. */
 export declare function locateSync(place: Place, runId?: string | undefined | null): Failure | string
 
+/** How far an operation is. */
+export interface OperationProgress {
+  /** What it is busy with: `waiting`, `scanning`, `reading`, `storing`, `writing`, `verifying` or `done`. */
+  phase: string
+  /** Files dealt with. */
+  files: number
+  /** Bytes dealt with. */
+  bytes: number
+  /** Files in all, where known. */
+  totalFiles?: number
+  /** Bytes in all, where known. */
+  totalBytes?: number
+}
+
 /** What is known of where the runs lie. */
 export interface Place {
   /** The folder that holds all runs. */
@@ -358,6 +417,26 @@ export interface SkippedCheckpoint {
   damage: string
   /** What is wrong, in words. */
   message: string
+}
+
+/** The captured files of a checkpoint. */
+export interface SnapshotInfo {
+  /** How many files have their content stored. */
+  files: number
+  /** Their sizes together, in bytes. */
+  bytes: number
+  /** How many bytes the checkpoint added to the store. */
+  addedBytes: number
+  /** How many files are recorded by hash and size only, because they hold secrets. */
+  withheld: number
+  /** Whether something could not be captured. */
+  partial: boolean
+  /** The first hundred of what could not be captured. */
+  problems: Array<CaptureProblem>
+  /** How many there are in all. */
+  problemsTotal: number
+  /** Artifacts of the registry that were not there. */
+  missing: Array<string>
 }
 
 /** Checks the checksums of all checkpoints of a run, or of one. */

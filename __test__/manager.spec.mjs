@@ -307,7 +307,7 @@ describe('the checksum is the one five lines of Node compute', () => {
     const onDisk = readJson(made.path);
     // A large one lies in the store.
     const inStore = 'step_state' in onDisk.state_objects;
-    expect(inStore).toBe(JSON.stringify(state).length > 32 * 1024);
+    expect(inStore).toBe(JSON.stringify(state).length > 24 * 1024);
     const whole = inStore ? manager.showSync(at.runId, made.checkpointId).checkpoint : onDisk;
     expect(JSON.stringify(whole.step_state)).toBe(JSON.stringify(state));
     expect(JSON.stringify(made.checkpoint.step_state)).toBe(JSON.stringify(state));
@@ -682,7 +682,7 @@ describe('bad input', () => {
       const manager = new CheckpointManager({ runsDir: ${JSON.stringify(at.runsDir)} });
       process.on('SIGXFSZ', () => {});
       const codes = [];
-      for (const work of [() => manager.createSync('run-1', 2, 'y'.repeat(30000))]) {
+      for (const work of [() => manager.createSync('run-1', 2, 'y'.repeat(20000))]) {
         try { work(); codes.push('none'); } catch (error) { codes.push(error.code); }
       }
       process.stdout.write(codes.join());`;

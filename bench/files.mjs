@@ -12,7 +12,7 @@ import { plainLimit } from './lib/plain_limit.mjs';
 import { interleave } from './lib/sampling.mjs';
 import { row, sizeRow } from './lib/statistics.mjs';
 import { PLANS, Tree } from './lib/trees.mjs';
-import { NotBuilt, openCapture } from './lib/waymark_capture.mjs';
+import { openCapture } from './lib/waymark_capture.mjs';
 import { backupTools } from './peers/backup_tools.mjs';
 
 /**
@@ -127,15 +127,7 @@ class Race {
       name: 'Waymark, synced',
       open: ({ folder }, place) => openCapture(folder, place),
     };
-    try {
-      const place = path.join(folder, 'attempt');
-      empty(place);
-      await (await waymark.open(tree, place)).close?.();
-      race.#tools[WAYMARK] = waymark;
-    } catch (error) {
-      if (!(error instanceof NotBuilt)) throw error;
-      race.#miss(WAYMARK, 'not built yet');
-    }
+    race.#tools[WAYMARK] = waymark;
     const { tools, absent } = backupTools();
     for (const tool of tools) race.#tools[tool.name] = tool;
     for (const program of absent) race.#miss(program, 'not on the PATH');
@@ -278,10 +270,6 @@ async function eventLoop(group, tree, folder) {
       },
       { rounds: 5, warmUp: 1 },
     );
-  } catch (error) {
-    if (!(error instanceof NotBuilt)) throw error;
-    const name = 'event loop during a capture of files';
-    return [{ group, name, missing: 'not built yet' }];
   } finally {
     await opened?.close?.();
   }

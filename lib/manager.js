@@ -11,7 +11,8 @@ const {
   checkStep,
   stateToJson,
 } = require('./options.js');
-const { configuredKeepLast } = require('./settings.js');
+const { captureRequest } = require('./capture.js');
+const { configured } = require('./settings.js');
 
 /**
  * @typedef {import('../native.js').Failure} Failure
@@ -27,7 +28,9 @@ const MAX_AGE_DAYS = 7;
 const CREATE = /** @type {const} */ ({
   keepLast: 'keepLast',
   maxStateBytes: 'number',
+  capture: 'capture',
   signal: 'signal',
+  onProgress: 'function',
 });
 const RESTORE = /** @type {const} */ ({ checkpointId: 'id', step: 'step', signal: 'signal' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
@@ -50,6 +53,7 @@ const MANAGER = /** @type {const} */ ({
   store: 'string',
   keepLast: 'keepLast',
   maxStateBytes: 'number',
+  capture: 'capture',
 });
 
 /**
@@ -97,30 +101,42 @@ function unwrap(reply, above) {
   return /** @type {T} */ (reply);
 }
 
+/** How often progress is told, in milliseconds. */
+const PROGRESS_MS = 100;
+
 /**
- * Runs an asynchronous native call with an AbortSignal.
+ * Runs an asynchronous native call with an AbortSignal, and tells how far it is.
  * @template T
  * @param {AbortSignal | undefined} signal
  * @param {(token: CancelToken | undefined) => Promise<Failure | T>} call
  * @param {string | undefined} key the run whose turn to wait for
+ * @param {((progress: import('../index.js').Progress) => void) | undefined} [onProgress]
  * @returns {Promise<T>}
  */
-async function run(signal, call, key) {
+async function run(signal, call, key, onProgress) {
   /** @param {unknown} cause */
   const aborted = (cause) =>
     new WaymarkError('ERR_ABORTED', 'the operation was aborted; nothing was changed', { cause });
   if (signal?.aborted) throw aborted(signal.reason);
-  const token = signal && new (native().CancelToken)();
+  const token = signal || onProgress ? new (native().CancelToken)() : undefined;
   const cancel = () => token?.cancel();
   signal?.addEventListener('abort', cancel, { once: true });
+  // Never keeps a process alive: the operation itself does.
+  const timer =
+    token && onProgress
+      ? setInterval(() => onProgress(token.progress()), PROGRESS_MS).unref()
+      : undefined;
   try {
     const work = () => call(token);
     const reply = await (key === undefined ? work() : inTurn(key, work));
-    return unwrap(reply, run);
+    const done = unwrap(reply, run);
+    if (token && onProgress) onProgress(token.progress());
+    return done;
   } catch (error) {
     const code = /** @type {{ code?: unknown }} */ (error).code;
     throw code === 'ERR_ABORTED' ? aborted(signal?.reason) : error;
   } finally {
+    clearInterval(timer);
     signal?.removeEventListener('abort', cancel);
   }
 }
@@ -179,7 +195,7 @@ class CheckpointManager {
     return (
       options.keepLast ??
       this.#options.keepLast ??
-      configuredKeepLast(this.#configStarts()) ??
+      configured(this.#configStarts()).keepLast ??
       KEEP_LAST
     );
   }
@@ -190,6 +206,11 @@ class CheckpointManager {
     return {
       keepLast: keepLast === 'all' ? 0 : keepLast,
       maxStateBytes: options.maxStateBytes ?? this.#options.maxStateBytes ?? MAX_STATE_BYTES,
+      capture: captureRequest(
+        configured(this.#configStarts()).capture,
+        this.#options.capture,
+        options.capture,
+      ),
     };
   }
 
@@ -219,6 +240,7 @@ class CheckpointManager {
       checked.signal,
       (token) => native().create(place, id, request, text, token),
       this.#key(id),
+      checked.onProgress,
     );
     return withCheckpoint(created, id, step, place);
   }

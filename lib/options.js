@@ -1,12 +1,13 @@
 // Options are checked strictly: a misspelt name is an error, not a silent default.
 
+const { captureProblem } = require('./capture.js');
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture'} Kind
  */
 
-/** @type {Record<Kind, { expected: string, test: (value: any) => boolean }>} */
+/** @type {Record<Kind, { expected: string, test: (value: any) => boolean, problem?: (value: any) => string | undefined }>} */
 const KINDS = {
   string: {
     expected: 'a non-empty string',
@@ -31,6 +32,12 @@ const KINDS = {
     expected: 'an AbortSignal',
     test: (value) =>
       typeof value?.aborted === 'boolean' && typeof value?.addEventListener === 'function',
+  },
+  function: { expected: 'a function', test: (value) => typeof value === 'function' },
+  capture: {
+    expected: 'false or capture options',
+    test: (value) => captureProblem(value) === undefined,
+    problem: captureProblem,
   },
   strings: {
     expected: 'an array of strings',
@@ -65,7 +72,9 @@ function checkOptions(options, known, where) {
     if (!kind.test(value)) {
       throw new WaymarkError(
         'ERR_OPTION_INVALID',
-        `${where}: option ${JSON.stringify(name)} must be ${kind.expected}, not ${show(value)}`,
+        kind.problem
+          ? `${where}: ${kind.problem(value)}`
+          : `${where}: option ${JSON.stringify(name)} must be ${kind.expected}, not ${show(value)}`,
       );
     }
     checked[name] = value;

@@ -1,5 +1,6 @@
 const fs = require('node:fs');
 const path = require('node:path');
+const { captureProblem } = require('./capture.js');
 const { WaymarkError } = require('./error.js');
 
 const CONFIG_FILE = 'waymark.config.json';
@@ -66,18 +67,24 @@ function fromEnvironment(env) {
 }
 
 /**
- * `keepLast` in `waymark.config.json`; undefined if it is not set.
+ * What `waymark.config.json` says of checkpoints.
  * @param {string[]} starts the folders to look from
- * @returns {number | 'all' | undefined}
+ * @returns {{ keepLast?: number | 'all', capture?: import('../index.js').CaptureOptions }}
  */
-function configuredKeepLast(starts) {
+function configured(starts) {
   const found = configFor(starts);
-  const keepLast = found?.config.keepLast;
-  if (!found || keepLast === undefined) return undefined;
-  if (keepLast !== 'all' && !(Number.isSafeInteger(keepLast) && keepLast >= 1)) {
+  if (!found) return {};
+  const { keepLast, capture } = found.config;
+  if (
+    keepLast !== undefined &&
+    keepLast !== 'all' &&
+    !(Number.isSafeInteger(keepLast) && keepLast >= 1)
+  ) {
     throw invalid(found.file, "keepLast must be a whole number from 1 on, or 'all'");
   }
-  return keepLast;
+  const problem = capture === undefined ? undefined : captureProblem(capture);
+  if (problem) throw invalid(found.file, problem);
+  return { keepLast, capture };
 }
 
 /**
@@ -128,4 +135,4 @@ function invalid(file, reason) {
   return new WaymarkError('ERR_CONFIG_INVALID', `${file} is not usable: ${reason}`, { path: file });
 }
 
-module.exports = { preloadSettings, fromEnvironment, configuredKeepLast };
+module.exports = { preloadSettings, fromEnvironment, configured };

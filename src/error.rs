@@ -232,7 +232,10 @@ pub enum Error {
         damage: Damage,
     },
     /// Something could not be captured, and the caller wants all or nothing.
-    #[error("run {run_id:?} can't be captured whole, {total} files are missing: {}; make them readable, exclude them, or allow partial checkpoints", shortened(problems))]
+    #[error(
+        "run {run_id:?} can't be captured whole, {total} files are missing: {}; make them readable, exclude them, or allow partial checkpoints",
+        shortened(problems)
+    )]
     CheckpointPartial {
         /// The run.
         run_id: String,

@@ -1,27 +1,32 @@
 // Waymark as the benches of files and of growing states use it: the one place to change when what
 // they measure changes.
 
+import path from 'node:path';
 import { CheckpointManager } from '../../index.mjs';
-import { makeRun } from './fixtures.mjs';
-
-/** How many steps of the growing state are taken, and how many are meant to be. */
-export const STATE_STEPS = { taken: 100, of: 1000 };
-
-/** Thrown for what there is no code for yet. */
-export class NotBuilt extends Error {}
+import { makeRun, smallState } from './fixtures.mjs';
 
 /**
- * Opens an empty store.
- *
- * To be filled in with `makeRun`, a `CheckpointManager` on `place`, and a capture that is
- * `manager.create('run', step, smallState, { capture: … folder … })`.
- *
+ * Opens an empty store. All checkpoints are kept, as the peers keep all of theirs.
  * @param {string} folder what is to be captured
  * @param {string} place an empty folder; all that is kept goes below it
  * @returns {Promise<import('../peers/backup_tools.mjs').Opened>}
  */
 export async function openCapture(folder, place) {
-  throw new NotBuilt(`not built yet: the capture of ${folder} to ${place}`);
+  const runs = path.join(place, 'runs');
+  makeRun(runs, 'run', 20);
+  const manager = new CheckpointManager({
+    runsDir: runs,
+    store: path.join(place, 'store'),
+    keepLast: 'all',
+    capture: { workspace: [folder] },
+  });
+  return {
+    capture: async (round) => {
+      const { snapshot } = await manager.create('run', round, smallState);
+      if (!snapshot || snapshot.files === 0) throw new Error('nothing was captured');
+    },
+    stored: place,
+  };
 }
 
 /**

@@ -8,20 +8,24 @@ use napi::Either;
 use napi::bindgen_prelude::Null;
 
 use crate::binding::types::{
-    CheckpointInfo, CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest,
-    DamagedCheckpoint, DoctorFinding, DoctorOutcome, DoctorProbe, Failure, FileSystemInfo, LeftRun,
-    Listing, Place, PruneOutcome, RestoreOutcome, RestoreRequest, RetentionDecision, ShowOutcome,
-    SkippedCheckpoint,
+    CaptureProblem, CaptureRequest, CheckpointInfo, CleanedRun, CleanupOutcome, CleanupRequest,
+    CreateOutcome, CreateRequest, DamagedCheckpoint, DoctorFinding, DoctorOutcome, DoctorProbe,
+    Failure, FileSystemInfo, LeftRun, Listing, OperationProgress, Place, PruneOutcome,
+    RestoreOutcome, RestoreRequest, RetentionDecision, ShowOutcome, SkippedCheckpoint,
+    SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
 use crate::model::ids::{CheckpointId, RunId};
-use crate::model::manifest::Header;
+use crate::model::manifest::{Header, Snapshot};
+use crate::model::progress::Glance;
 use crate::model::retention::{Retention, Verdict};
 use crate::model::step::{STEP_MAX, Step};
+use crate::ops::capture::Capture;
 use crate::ops::locate::Hints;
 use crate::ops::{cleanup, create, doctor, prune, restore, show};
 use crate::store::journal::Recovered;
 use crate::store::manifests::Scan;
+use crate::store::workspace::Rules;
 
 pub(super) fn hints(place: Place, run_id: Option<RunId>) -> Hints {
     Hints {
@@ -77,7 +81,30 @@ fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-pub(super) fn create_request(request: CreateRequest, state: &[u8]) -> Result<create::Request<'_>> {
+fn capture(request: CaptureRequest, project: &Path) -> Result<Capture> {
+    Ok(Capture {
+        project: project.to_path_buf(),
+        run: request.run,
+        artifacts: request.artifacts,
+        workspace: request.workspace.into_iter().map(PathBuf::from).collect(),
+        rules: Rules {
+            respect_gitignore: request.respect_gitignore,
+            include: request.include,
+            exclude: request.exclude,
+            secrets: request.secrets,
+            withhold_secrets: request.withhold_secrets,
+            never: Vec::new(),
+            max_file_bytes: whole("capture.maxFileBytes", request.max_file_bytes, STEP_MAX)?,
+        },
+        refuse_partial: request.refuse_partial,
+    })
+}
+
+pub(super) fn create_request<'a>(
+    request: CreateRequest,
+    state: &'a [u8],
+    project: &Path,
+) -> Result<create::Request<'a>> {
     let keep_last = whole("keepLast", request.keep_last, f64::from(u32::MAX))?;
     Ok(create::Request {
         step: step(request.step)?,
@@ -86,6 +113,10 @@ pub(super) fn create_request(request: CreateRequest, state: &[u8]) -> Result<cre
             keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX),
         }),
         max_state_bytes: whole("maxStateBytes", request.max_state_bytes, STEP_MAX)?,
+        capture: request
+            .capture
+            .map(|wanted| capture(wanted, project))
+            .transpose()?,
     })
 }
 
@@ -181,6 +212,44 @@ impl From<create::Created> for CreateOutcome {
             dropped: created.dropped,
             warnings: created.warnings,
             manifest: created.manifest.map(Into::into),
+            snapshot: created.snapshot.map(Into::into),
+        }
+    }
+}
+
+impl From<Snapshot> for SnapshotInfo {
+    fn from(snapshot: Snapshot) -> Self {
+        let partial = snapshot.is_partial();
+        Self {
+            files: number(snapshot.files),
+            bytes: number(snapshot.bytes),
+            added_bytes: number(snapshot.added_bytes),
+            withheld: number(snapshot.withheld),
+            partial,
+            problems: snapshot
+                .problems
+                .into_iter()
+                .map(|problem| CaptureProblem {
+                    root: problem.root,
+                    path: problem.path,
+                    reason: problem.reason,
+                    size: number(problem.size),
+                })
+                .collect(),
+            problems_total: number(snapshot.problems_total),
+            missing: snapshot.missing,
+        }
+    }
+}
+
+impl From<Glance> for OperationProgress {
+    fn from(seen: Glance) -> Self {
+        Self {
+            phase: seen.phase.name().to_owned(),
+            files: number(seen.files),
+            bytes: number(seen.bytes),
+            total_files: seen.total_files.map(number),
+            total_bytes: seen.total_bytes.map(number),
         }
     }
 }

@@ -11,7 +11,8 @@ mod convert;
 mod job;
 mod types;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use napi::Either;
@@ -21,6 +22,7 @@ use napi_derive::napi;
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::ids::{CheckpointId, RunId};
+use crate::model::progress::{Phase, Progress};
 use crate::ops::{self, Context};
 use crate::store::layout::RunDir;
 use crate::store::real_disk::RealDisk;
@@ -28,13 +30,21 @@ use convert::{choice, cleanup_request, create_request, hints, retention};
 use job::{Job, now};
 use types::{
     CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DoctorOutcome, Failure, Listing,
-    Place, PruneOutcome, RestoreOutcome, RestoreRequest, ShowOutcome,
+    OperationProgress, Place, PruneOutcome, RestoreOutcome, RestoreRequest, ShowOutcome,
 };
 
-/// Asks running operations to stop; nothing is changed by an operation that stops.
+/// Asks a running operation to stop, and tells how far it is. Nothing is changed by an operation that
+/// stops.
 #[napi]
 #[derive(Debug, Default)]
-pub struct CancelToken(Cancel);
+pub struct CancelToken(Handle);
+
+/// What a running operation and its caller share.
+#[derive(Debug, Default, Clone)]
+struct Handle {
+    cancel: Cancel,
+    progress: Arc<Progress>,
+}
 
 #[napi]
 impl CancelToken {
@@ -48,7 +58,14 @@ impl CancelToken {
     /// Asks every operation that was given this token to stop.
     #[napi]
     pub fn cancel(&self) {
-        self.0.cancel();
+        self.0.cancel.cancel();
+    }
+
+    /// How far the operation is that was given this token.
+    #[napi]
+    #[must_use]
+    pub fn progress(&self) -> OperationProgress {
+        self.0.progress.glance().into()
     }
 }
 
@@ -64,24 +81,38 @@ fn clock() -> i64 {
 fn on_run<T>(
     place: Place,
     run_id: &str,
-    cancel: &Cancel,
+    handle: &Handle,
     verb: impl FnOnce(&Context<'_>) -> Result<T>,
+) -> Result<T> {
+    in_project(place, run_id, handle, |context, _| verb(context))
+}
+
+/// Finds a run and its project and hands them to a verb.
+fn in_project<T>(
+    place: Place,
+    run_id: &str,
+    handle: &Handle,
+    verb: impl FnOnce(&Context<'_>, &Path) -> Result<T>,
 ) -> Result<T> {
     let run_id = RunId::parse(run_id)?;
     let hints = hints(place, Some(run_id.clone()));
     let runs_dir = ops::locate::locate(&hints)?;
     let project = ops::locate::project(&runs_dir, &hints)?;
     let run = RunDir::new(&runs_dir, run_id);
-    verb(&Context {
+    let context = Context {
         disk: &RealDisk,
         run: &run,
         store: Some(&project.store),
         now_ms: clock(),
-        cancel,
-    })
+        cancel: &handle.cancel,
+        progress: &handle.progress,
+    };
+    let done = verb(&context, &project.root);
+    handle.progress.enter(Phase::Done);
+    done
 }
 
-fn token(cancel: Option<&CancelToken>) -> Cancel {
+fn token(cancel: Option<&CancelToken>) -> Handle {
     cancel.map(|token| token.0.clone()).unwrap_or_default()
 }
 
@@ -108,11 +139,11 @@ fn create_work(
     run_id: String,
     request: CreateRequest,
     state: String,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<ops::create::Created> + Send {
     move || {
-        let request = create_request(request, state.as_bytes())?;
-        on_run(place, &run_id, &cancel, |context| {
+        in_project(place, &run_id, &handle, |context, project| {
+            let request = create_request(request, state.as_bytes(), project)?;
             ops::create::create(context, &request)
         })
     }
@@ -132,7 +163,7 @@ pub fn create_sync(
         run_id,
         request,
         state,
-        Cancel::default(),
+        Handle::default(),
     ))
 }
 
@@ -153,11 +184,11 @@ fn restore_work(
     place: Place,
     run_id: String,
     request: RestoreRequest,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<ops::restore::Outcome> + Send {
     move || {
         let choice = choice(request)?;
-        on_run(place, &run_id, &cancel, |context| {
+        on_run(place, &run_id, &handle, |context| {
             ops::restore::restore(context, &choice)
         })
     }
@@ -171,7 +202,7 @@ pub fn restore_sync(
     run_id: String,
     request: RestoreRequest,
 ) -> Reply<RestoreOutcome> {
-    now(restore_work(place, run_id, request, Cancel::default()))
+    now(restore_work(place, run_id, request, Handle::default()))
 }
 
 /// Puts a run back to a checkpoint.
@@ -188,15 +219,15 @@ pub fn restore(
 
 type Scan = crate::store::manifests::Scan;
 
-fn list_work(place: Place, run_id: String, cancel: Cancel) -> impl FnOnce() -> Result<Scan> + Send {
-    move || on_run(place, &run_id, &cancel, ops::list::list)
+fn list_work(place: Place, run_id: String, handle: Handle) -> impl FnOnce() -> Result<Scan> + Send {
+    move || on_run(place, &run_id, &handle, ops::list::list)
 }
 
 /// Lists the checkpoints of a run, newest first, and the damaged ones.
 #[napi(ts_return_type = "Failure | Listing")]
 #[must_use]
 pub fn list_sync(place: Place, run_id: String) -> Reply<Listing> {
-    now(list_work(place, run_id, Cancel::default()))
+    now(list_work(place, run_id, Handle::default()))
 }
 
 /// Lists the checkpoints of a run, newest first, and the damaged ones.
@@ -210,11 +241,11 @@ fn show_work(
     place: Place,
     run_id: String,
     checkpoint_id: String,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<ops::show::Shown> + Send {
     move || {
         let id = CheckpointId::parse(&checkpoint_id)?;
-        on_run(place, &run_id, &cancel, |context| {
+        on_run(place, &run_id, &handle, |context| {
             ops::show::show(context, &id)
         })
     }
@@ -224,7 +255,7 @@ fn show_work(
 #[napi(ts_return_type = "Failure | ShowOutcome")]
 #[must_use]
 pub fn show_sync(place: Place, run_id: String, checkpoint_id: String) -> Reply<ShowOutcome> {
-    now(show_work(place, run_id, checkpoint_id, Cancel::default()))
+    now(show_work(place, run_id, checkpoint_id, Handle::default()))
 }
 
 /// Reads one checkpoint, checked.
@@ -243,14 +274,14 @@ fn verify_work(
     place: Place,
     run_id: String,
     checkpoint_id: Option<String>,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<Scan> + Send {
     move || {
         let id = checkpoint_id
             .as_deref()
             .map(CheckpointId::parse)
             .transpose()?;
-        on_run(place, &run_id, &cancel, |context| {
+        on_run(place, &run_id, &handle, |context| {
             ops::verify::verify(context, id.as_ref())
         })
     }
@@ -260,7 +291,7 @@ fn verify_work(
 #[napi(ts_return_type = "Failure | Listing")]
 #[must_use]
 pub fn verify_sync(place: Place, run_id: String, checkpoint_id: Option<String>) -> Reply<Listing> {
-    now(verify_work(place, run_id, checkpoint_id, Cancel::default()))
+    now(verify_work(place, run_id, checkpoint_id, Handle::default()))
 }
 
 /// Checks the checksums of all checkpoints of a run, or of one.
@@ -282,11 +313,11 @@ fn prune_work(
     run_id: String,
     keep_last: f64,
     dry_run: bool,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<Decisions> + Send {
     move || {
         let retention = retention(keep_last)?;
-        on_run(place, &run_id, &cancel, |context| {
+        on_run(place, &run_id, &handle, |context| {
             ops::prune::prune(context, retention, dry_run)
         })
     }
@@ -306,7 +337,7 @@ pub fn prune_sync(
         run_id,
         keep_last,
         dry_run,
-        Cancel::default(),
+        Handle::default(),
     ))
 }
 
@@ -326,13 +357,13 @@ pub fn prune(
 fn cleanup_work(
     place: Place,
     request: CleanupRequest,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<ops::cleanup::Outcome> + Send {
     move || {
         let run_id = request.run_id.as_deref().map(RunId::parse).transpose()?;
         let runs_dir: PathBuf = ops::locate::locate(&hints(place, run_id))?;
         let request = cleanup_request(request, &runs_dir)?;
-        ops::cleanup::cleanup(&RealDisk, &runs_dir, &request, clock(), &cancel)
+        ops::cleanup::cleanup(&RealDisk, &runs_dir, &request, clock(), &handle.cancel)
     }
 }
 
@@ -340,7 +371,7 @@ fn cleanup_work(
 #[napi(ts_return_type = "Failure | CleanupOutcome")]
 #[must_use]
 pub fn cleanup_sync(place: Place, request: CleanupRequest) -> Reply<CleanupOutcome> {
-    now(cleanup_work(place, request, Cancel::default()))
+    now(cleanup_work(place, request, Handle::default()))
 }
 
 /// Drops old failed runs.
@@ -359,7 +390,7 @@ type Diagnosis = ops::doctor::Diagnosis;
 fn doctor_work(
     place: Place,
     path: Option<String>,
-    cancel: Cancel,
+    handle: Handle,
 ) -> impl FnOnce() -> Result<Diagnosis> + Send {
     move || {
         let begin = Instant::now();
@@ -368,7 +399,7 @@ fn doctor_work(
             &hints(place, None),
             path.as_deref(),
             &|| begin.elapsed(),
-            &cancel,
+            &handle.cancel,
         )
     }
 }
@@ -377,7 +408,7 @@ fn doctor_work(
 #[napi(ts_return_type = "Failure | DoctorOutcome")]
 #[must_use]
 pub fn doctor_sync(place: Place, path: Option<String>) -> Reply<DoctorOutcome> {
-    now(doctor_work(place, path, Cancel::default()))
+    now(doctor_work(place, path, Handle::default()))
 }
 
 /// Tells what a file system really does, and which promises hold on it.
@@ -396,7 +427,7 @@ pub fn doctor(
 #[must_use]
 pub fn recover_sync(place: Place, run_id: String) -> Reply<String> {
     now(move || {
-        on_run(place, &run_id, &Cancel::default(), ops::recover)
+        on_run(place, &run_id, &Handle::default(), ops::recover)
             .map(|recovered| convert::recovered(recovered).to_owned())
     })
 }

@@ -62,6 +62,82 @@ pub struct CreateRequest {
     pub keep_last: f64,
     /// The largest state, in bytes.
     pub max_state_bytes: f64,
+    /// Which files are captured; absent captures none.
+    pub capture: Option<CaptureRequest>,
+}
+
+/// Which files are captured with a checkpoint.
+#[napi(object, object_to_js = false)]
+pub struct CaptureRequest {
+    /// Whether the run's own files are captured.
+    pub run: bool,
+    /// Whether artifacts of the registry that lie elsewhere in the project are captured.
+    pub artifacts: bool,
+    /// Folders of the workspace, absolute or relative to the project.
+    pub workspace: Vec<String>,
+    /// Whether `.gitignore` counts in the workspace.
+    pub respect_gitignore: bool,
+    /// Globs that bring back what ignore files leave out.
+    pub include: Vec<String>,
+    /// Globs that leave out whatever else says.
+    pub exclude: Vec<String>,
+    /// More globs of secrets.
+    pub secrets: Vec<String>,
+    /// Whether the contents of secrets are kept out of the store.
+    pub withhold_secrets: bool,
+    /// Larger files are skipped and reported, in bytes.
+    pub max_file_bytes: f64,
+    /// Whether a checkpoint that lacks something is refused instead of marked.
+    pub refuse_partial: bool,
+}
+
+/// How far an operation is.
+#[napi(object, object_from_js = false)]
+pub struct OperationProgress {
+    /// What it is busy with: `waiting`, `scanning`, `reading`, `storing`, `writing`, `verifying` or `done`.
+    pub phase: String,
+    /// Files dealt with.
+    pub files: f64,
+    /// Bytes dealt with.
+    pub bytes: f64,
+    /// Files in all, where known.
+    pub total_files: Option<f64>,
+    /// Bytes in all, where known.
+    pub total_bytes: Option<f64>,
+}
+
+/// The captured files of a checkpoint.
+#[napi(object, object_from_js = false)]
+pub struct SnapshotInfo {
+    /// How many files have their content stored.
+    pub files: f64,
+    /// Their sizes together, in bytes.
+    pub bytes: f64,
+    /// How many bytes the checkpoint added to the store.
+    pub added_bytes: f64,
+    /// How many files are recorded by hash and size only, because they hold secrets.
+    pub withheld: f64,
+    /// Whether something could not be captured.
+    pub partial: bool,
+    /// The first hundred of what could not be captured.
+    pub problems: Vec<CaptureProblem>,
+    /// How many there are in all.
+    pub problems_total: f64,
+    /// Artifacts of the registry that were not there.
+    pub missing: Vec<String>,
+}
+
+/// Something that could not be captured.
+#[napi(object, object_from_js = false)]
+pub struct CaptureProblem {
+    /// The root it lies in: `run`, `artifacts` or `workspace`.
+    pub root: String,
+    /// Its path below that root; U+FFFD for what is not UTF-8.
+    pub path: String,
+    /// Why: `not_regular`, `unreadable`, `too_large` or `changing`.
+    pub reason: String,
+    /// Its size in bytes, as far as known.
+    pub size: f64,
 }
 
 /// A checkpoint that was taken.
@@ -88,6 +164,8 @@ pub struct CreateOutcome {
     /// The manifest's bytes (JSON, UTF-8); absent for a large one, and where state lies in the store:
     /// `showSync` gives it.
     pub manifest: Option<Buffer>,
+    /// The captured files; absent if there were none to capture.
+    pub snapshot: Option<SnapshotInfo>,
 }
 
 /// Which checkpoint to restore: an id, a step, or (neither) the newest good one.

@@ -98,21 +98,22 @@ impl<'a> Wanted<'a> {
             snapshot: Snapshot::default(),
             found: Vec::new(),
         };
-        let mut add = |name: &str, path: &Path, select: Select<'_>, cache: PathBuf, rules: &Rules| {
-            let root = Root {
-                path,
-                select,
-                cache: Some(CacheFile {
-                    path: &cache,
-                    generation,
-                }),
+        let mut add =
+            |name: &str, path: &Path, select: Select<'_>, cache: PathBuf, rules: &Rules| {
+                let root = Root {
+                    path,
+                    select,
+                    cache: Some(CacheFile {
+                        path: &cache,
+                        generation,
+                    }),
+                };
+                let found =
+                    workspace::capture(&root, rules, writer, context.progress, context.cancel)?;
+                self.enter(&mut taken.snapshot, name, path, &found);
+                taken.found.push(found);
+                Ok::<(), Error>(())
             };
-            let found =
-                workspace::capture(&root, rules, writer, context.progress, context.cancel)?;
-            self.enter(&mut taken.snapshot, name, path, &found);
-            taken.found.push(found);
-            Ok::<(), Error>(())
-        };
         if self.run {
             let rules = run_rules(rules, run_files);
             let cache = context.run.private().join("files");
@@ -241,7 +242,10 @@ fn run_rules(rules: &Rules, run_files: &[(String, RunFile)]) -> Rules {
 fn escaped(name: &str) -> String {
     let mut glob = String::with_capacity(name.len());
     for character in name.chars() {
-        if matches!(character, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | ' ') {
+        if matches!(
+            character,
+            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | ' '
+        ) {
             glob.push('\\');
         }
         glob.push(character);

@@ -117,7 +117,10 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         None => Vec::new(),
     };
     // The newest is the one that most resembles this one, whatever it descends from.
-    let earlier = scan.good.first().map_or(&[][..], |good| &good.header.state_objects);
+    let earlier = scan
+        .good
+        .first()
+        .map_or(&[][..], |good| &good.header.state_objects);
     let work = registry_bytes.len() + request.state.len();
     let opened = OnceCell::new();
     let mut writer = None;

@@ -15,7 +15,7 @@ use crate::store::manifests::{Damaged, Scan};
 use crate::store::objects::{Content, Store, Writer};
 
 /// A member whose text is longer goes to the store, in bytes.
-pub(super) const INLINE_MAX: usize = 32 << 10;
+pub(super) const INLINE_MAX: usize = 24 << 10;
 
 /// A member of a manifest, as JSON text.
 pub(super) struct Member<'a> {

@@ -133,8 +133,10 @@ impl Known {
 const NOTE_BLOCK: usize = 4 << 10;
 
 /// Notes which checkpoints were found good, for the next [`scan_seen`]. The caller holds the run's
-/// lock, and has just read, or written, what was not noted before.
+/// lock, and has just read, or written, what was not noted before. What a checkpoint keeps in the
+/// store is noted of the newest only.
 pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
+    let newest = good.iter().filter_map(|good| good.header.sequence).max();
     let entries: Vec<SeenEntry> = good
         .iter()
         .filter_map(|good| {
@@ -147,7 +149,11 @@ pub fn note_seen(disk: &dyn Disk, run: &RunDir, good: &[Good]) {
             Some(SeenEntry {
                 size: good.size,
                 stamp,
-                header: good.header.clone(),
+                header: if good.header.sequence == newest {
+                    good.header.clone()
+                } else {
+                    good.header.without_objects()
+                },
             })
         })
         .collect();
@@ -172,7 +178,8 @@ pub fn scan(disk: &dyn Disk, run: &RunDir, check: Check, cancel: &Cancel) -> Res
 }
 
 /// Like [`scan`], but does not read what was found good before and did not change since. Damage that
-/// the file system itself does not know of stays unnoticed here.
+/// the file system itself does not know of stays unnoticed here, and only the newest is sure to tell
+/// what it keeps in the store.
 pub fn scan_seen(disk: &dyn Disk, run: &RunDir, cancel: &Cancel) -> Result<Scan> {
     scan_known(disk, run, Check::Seal, &Known::read(disk, run), cancel)
 }

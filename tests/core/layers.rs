@@ -106,7 +106,6 @@ fn only_the_binding_names_napi() {
     }
 }
 
-
 #[test]
 fn in_the_store_only_few_files_touch_the_disk() {
     for file in files(&source().join("store")) {

@@ -5,8 +5,8 @@ use std::fs;
 use std::thread;
 
 use waymark::model::cancel::Cancel;
-use waymark::model::progress::Progress;
 use waymark::model::manifest::Check;
+use waymark::model::progress::Progress;
 use waymark::model::retention::Retention;
 use waymark::model::step::Step;
 use waymark::ops::create::{Created, Request, STATE_MAX};

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use waymark::error::Result;
 use waymark::model::cancel::Cancel;
-use waymark::model::progress::Progress;
 use waymark::model::ids::{CheckpointId, RunId};
 use waymark::model::json::{Json, MAX_DEPTH, Tree, Value};
 use waymark::model::manifest::Check;
+use waymark::model::progress::Progress;
 use waymark::model::registry::Registry;
 use waymark::model::retention::Retention;
 use waymark::model::step::Step;

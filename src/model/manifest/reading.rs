@@ -34,9 +34,30 @@ pub struct Header {
     /// The checksum by the runner's rule.
     pub checksum: String,
     /// The members that lie in the store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub state_objects: Vec<StateObject>,
     /// The captured files; `None` if none were to be captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+}
+
+impl Header {
+    /// The header without what lies in the store.
+    #[must_use]
+    pub fn without_objects(&self) -> Self {
+        Self {
+            checkpoint_id: self.checkpoint_id.clone(),
+            workflow_id: self.workflow_id.clone(),
+            step: self.step.clone(),
+            timestamp: self.timestamp.clone(),
+            created_ms: self.created_ms,
+            sequence: self.sequence,
+            parent: self.parent.clone(),
+            checksum: self.checksum.clone(),
+            state_objects: Vec::new(),
+            snapshot: None,
+        }
+    }
 }
 
 /// How thoroughly a manifest is checked.
