@@ -252,14 +252,15 @@ impl Index {
         Ok(self.packs()?.into_iter().find(|found| found.pack == pack))
     }
 
-    /// Notes where objects lie and how far their packs are indexed, all of it or nothing. A place
-    /// noted before is replaced.
+    /// Notes where objects lie and how far their packs are indexed, all of it or nothing. Of two
+    /// places the one with fewer bases below it stays, so that no base ever leads back to what
+    /// leans on it.
     pub fn record(&mut self, objects: &[(ObjectId, Location)], indexed: &[Indexed]) -> Result<()> {
         let mut write = || -> rusqlite::Result<()> {
             let change = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            insert(&change, objects)?;
+            insert(&change, objects, KEEP_SHALLOWER)?;
             note_packs(&change, indexed)?;
             change.commit()
         };
@@ -279,7 +280,7 @@ impl Index {
             let change = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            insert(&change, moved)?;
+            insert(&change, moved, REPLACE)?;
             note_packs(&change, indexed)?;
             change.execute_batch(
                 "CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY); DELETE FROM gone;",
@@ -393,12 +394,19 @@ impl Index {
     }
 }
 
+const REPLACE: &str = "INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const KEEP_SHALLOWER: &str = "INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, block = excluded.block,
+        block_len = excluded.block_len, start = excluded.start, len = excluded.len,
+        depth = excluded.depth
+    WHERE excluded.depth < objects.depth";
+
 fn insert(
     change: &rusqlite::Transaction<'_>,
     objects: &[(ObjectId, Location)],
+    statement: &str,
 ) -> rusqlite::Result<()> {
-    let mut row = change
-        .prepare_cached("INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut row = change.prepare_cached(statement)?;
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     for (id, at) in objects {
         row.execute(params![
