@@ -1,0 +1,92 @@
+//! Several writers at once on the real disk, each with its own store, while the index is deleted.
+//!
+//! Whoever has the index open while it is deleted may be refused; what `sync` promised stays.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use waymark::error::Result;
+use waymark::model::object::ObjectId;
+use waymark::store::objects::{Sink, Store};
+use waymark::store::place::StoreDir;
+use waymark::store::real_disk::RealDisk;
+
+use crate::sim_disk::Rng;
+use crate::store_world::{begin, noise, some_object};
+
+const TURNS: usize = 50;
+
+type Objects = Vec<(ObjectId, Vec<u8>)>;
+
+/// Stores two objects; those that are safe go to `all`.
+fn turn(place: &StoreDir, rng: &mut Rng, all: &Mutex<HashMap<ObjectId, Vec<u8>>>) -> Result<()> {
+    let store = Store::open_or_create(&RealDisk, place, 1)?;
+    let writer = begin(&store)?;
+    let mut lane = writer.lane();
+    let mut put = Objects::new();
+    for bytes in [some_object(rng), noise(rng.next(), 300)] {
+        put.push((lane.put(&bytes)?, bytes));
+    }
+    lane.finish()?;
+    let stored = writer.sync()?;
+    all.lock().unwrap().extend(put.iter().cloned());
+    if rng.percent(80) {
+        stored.record()?;
+    } else {
+        drop(stored);
+    }
+    for (id, bytes) in put {
+        assert_eq!(store.get(&id)?, bytes);
+    }
+    Ok(())
+}
+
+fn together(deletes: bool) {
+    let home = tempfile::tempdir().unwrap();
+    let place = StoreDir::new(home.path().join(".waymark"));
+    let all = Mutex::new(HashMap::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (place, all) = (&place, &all);
+            scope.spawn(move || {
+                let mut rng = Rng::new(thread);
+                for at in 0..TURNS {
+                    if let Err(error) = turn(place, &mut rng, all) {
+                        // SQLite notices that its file is gone, or that its side files are another's.
+                        let of_index = ["ERR_INDEX", "ERR_IO", "ERR_RUN_READ_ONLY"];
+                        let told = error.full_message();
+                        assert!(
+                            deletes
+                                && of_index.contains(&error.code())
+                                && told.contains("index.db"),
+                            "thread {thread}, turn {at}: {told}"
+                        );
+                    }
+                    if deletes && rng.percent(10) {
+                        // Another may remove it at the same time.
+                        let _ = waymark::store::index::remove(&place.index());
+                    }
+                }
+            });
+        }
+    });
+    let all = all.into_inner().unwrap();
+    for _ in 0..2 {
+        let store = Store::open(&RealDisk, &place, 1).unwrap().unwrap();
+        for (id, bytes) in &all {
+            assert_eq!(store.get(id).unwrap(), *bytes);
+        }
+        drop(store);
+        waymark::store::index::remove(&place.index()).unwrap();
+    }
+}
+
+#[test]
+fn four_writers_at_once() {
+    together(false);
+}
+
+#[test]
+fn four_writers_at_once_while_the_index_is_deleted() {
+    together(true);
+}
