@@ -141,7 +141,7 @@ impl Index {
                 return Ok(Err(()));
             }
             // See the head of this file.
-            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+            use_wal(&connection)?;
             connection.execute_batch(
                 "PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
             )?;
@@ -391,6 +391,23 @@ impl Index {
             )
             .map(|_| ())
             .map_err(|error| self.failed(&error))
+    }
+}
+
+/// Changing the journal's mode asks for the file alone, and `SQLite` does not wait for that: two who
+/// open a new index at once would be refused.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let mut waited_ms = 0;
+    loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+            Err(rusqlite::Error::SqliteFailure(failure, _))
+                if failure.code == ErrorCode::DatabaseBusy && waited_ms < BUSY_MS =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                waited_ms += 5;
+            }
+            result => return result,
+        }
     }
 }
 

@@ -105,7 +105,13 @@ impl Store<'_> {
                 self.catch_up()?;
                 match self.find(id)? {
                     Some(at) => at,
-                    None => return self.get_unindexed(id, depth)?.ok_or_else(missing),
+                    None => {
+                        if let Some(bytes) = self.get_unindexed(id, depth)? {
+                            return Ok(bytes);
+                        }
+                        // Perhaps it was indexed while it was looked for where it is not.
+                        self.find(id)?.ok_or_else(missing)?
+                    }
                 }
             }
         };
