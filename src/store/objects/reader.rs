@@ -103,15 +103,14 @@ impl Store<'_> {
             None => {
                 // Perhaps another process stored it since this store was opened.
                 self.catch_up()?;
-                match self.find(id)? {
-                    Some(at) => at,
-                    None => {
-                        if let Some(bytes) = self.get_unindexed(id, depth)? {
-                            return Ok(bytes);
-                        }
-                        // Perhaps it was indexed while it was looked for where it is not.
-                        self.find(id)?.ok_or_else(missing)?
+                if let Some(at) = self.find(id)? {
+                    at
+                } else {
+                    if let Some(bytes) = self.get_unindexed(id, depth)? {
+                        return Ok(bytes);
                     }
+                    // Perhaps it was indexed while it was looked for where it is not.
+                    self.find(id)?.ok_or_else(missing)?
                 }
             }
         };
