@@ -79,7 +79,7 @@ export function row(group, name, samples, about = {}) {
  * @param {string} group
  * @param {string} name
  * @param {readonly number[]} bytes
- * @param {{ base?: readonly number[], baseName?: string }} [about]
+ * @param {{ base?: readonly number[], baseName?: string, bound?: number }} [about]
  * @returns {Row}
  */
 export function sizeRow(group, name, bytes, about = {}) {

@@ -98,20 +98,13 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     let run_files = read_run_files(context)?;
 
     let mut scan = manifests::scan_seen(context.disk, run, context.cancel)?;
-    let restored = Restored::read(context);
-    let sequence = 1 + last_sequence(&scan, restored.as_ref());
-    let parent = parent_of(restored.as_ref(), &scan);
-    // Checkpoints of other tools are ordered by their time alone: behind one from the future (the
-    // clock was set back) this one would never be the newest.
-    let unsequenced = scan
-        .good
-        .iter()
-        .filter(|good| good.header.sequence.is_none());
-    let created_ms = unsequenced
-        .map(|good| good.header.created_ms.saturating_add(1))
-        .fold(context.now_ms, i64::max);
+    let HistoryPlace {
+        sequence,
+        parent,
+        created_ms,
+        checkpoint_id,
+    } = HistoryPlace::find(context, request, &scan)?;
     let now = to_iso(created_ms);
-    let checkpoint_id = new_id(context, &request.step, &scan, created_ms, sequence)?;
     let large = match context.store {
         Some(_) => large_members(&record_bytes, &registry_bytes, request.state, &run_files),
         None => Vec::new(),
@@ -199,17 +192,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     if let Some(Err(error)) = stored.map(Stored::record) {
         warnings.push(error.full_message());
     }
-    let mut gone = Vec::new();
-    for good in scan
-        .good
-        .iter()
-        .filter(|good| dropped.contains(good.header.checkpoint_id.as_str()))
-    {
-        match remove(context.disk, &good.path) {
-            Ok(()) => gone.push(good.header.checkpoint_id.to_string()),
-            Err(error) => warnings.push(error.full_message()),
-        }
-    }
+    let gone = drop_old(context, &scan, &dropped, &mut warnings);
     let header = manifest.header(checksum.clone());
     let snapshot = header.snapshot.clone();
     if let Some(taken) = taken {
@@ -238,6 +221,54 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         manifest: staged.bytes.filter(|_| inline),
         snapshot,
     })
+}
+
+/// Drops checkpoints that the new one replaces; gives those that are gone.
+fn drop_old(
+    context: &Context<'_>,
+    scan: &Scan,
+    dropped: &HashSet<&str>,
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    let mut gone = Vec::new();
+    let old = scan.good.iter();
+    for good in old.filter(|good| dropped.contains(good.header.checkpoint_id.as_str())) {
+        match remove(context.disk, &good.path) {
+            Ok(()) => gone.push(good.header.checkpoint_id.to_string()),
+            Err(error) => warnings.push(error.full_message()),
+        }
+    }
+    gone
+}
+
+/// Where a new checkpoint stands in the run's history.
+struct HistoryPlace {
+    sequence: u64,
+    parent: Option<CheckpointId>,
+    created_ms: i64,
+    checkpoint_id: CheckpointId,
+}
+
+impl HistoryPlace {
+    fn find(context: &Context<'_>, request: &Request<'_>, scan: &Scan) -> Result<Self> {
+        let restored = Restored::read(context);
+        let sequence = 1 + last_sequence(scan, restored.as_ref());
+        // Checkpoints of other tools are ordered by their time alone: behind one from the future (the
+        // clock was set back) this one would never be the newest.
+        let unsequenced = scan
+            .good
+            .iter()
+            .filter(|good| good.header.sequence.is_none());
+        let created_ms = unsequenced
+            .map(|good| good.header.created_ms.saturating_add(1))
+            .fold(context.now_ms, i64::max);
+        Ok(Self {
+            sequence,
+            parent: parent_of(restored.as_ref(), scan),
+            created_ms,
+            checkpoint_id: new_id(context, &request.step, scan, created_ms, sequence)?,
+        })
+    }
 }
 
 /// Opens the project's store, making it if there is none, and begins to write; `None` without one.

@@ -53,18 +53,17 @@ pub fn project(runs_dir: &Path, hints: &Hints) -> Result<Project> {
         .ancestors()
         .find(|path| path.file_name() == Some(std::ffi::OsStr::new(".claude")));
     let configured = |root: &Path| read_config(&root.join(CONFIG_FILE));
-    let (root, config) = match claude.and_then(Path::parent) {
-        Some(root) => (root, configured(root)?),
-        None => {
-            let mut found = (runs_dir.parent().unwrap_or(runs_dir), None);
-            for folder in runs_dir.ancestors().skip(1) {
-                if let Some(config) = configured(folder)? {
-                    found = (folder, Some(config));
-                    break;
-                }
+    let (root, config) = if let Some(root) = claude.and_then(Path::parent) {
+        (root, configured(root)?)
+    } else {
+        let mut found = (runs_dir.parent().unwrap_or(runs_dir), None);
+        for folder in runs_dir.ancestors().skip(1) {
+            if let Some(config) = configured(folder)? {
+                found = (folder, Some(config));
+                break;
             }
-            found
         }
+        found
     };
     let store = match (&hints.store, config.and_then(|config| config.store)) {
         (Some(store), _) => {

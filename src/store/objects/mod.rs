@@ -5,17 +5,19 @@
 
 mod reader;
 mod scan;
+mod tails;
 mod writer;
 
 pub mod pack;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
 use crate::store::disk::{Disk, LockGuard};
-use crate::store::index::{Index, Indexed, Location};
+use crate::store::index::{Index, Location};
 use crate::store::place::{PackId, StoreDir};
 
 pub use reader::Content;
@@ -67,7 +69,11 @@ impl<'a> Store<'a> {
 
     /// Opens a store, making it first if there is none.
     pub fn open_or_create(disk: &'a dyn Disk, place: &'a StoreDir, now_ms: i64) -> Result<Self> {
-        place.create(disk, &format!("{}-{now_ms}", std::process::id()))?;
+        // Two threads may come here in the same millisecond, or one again after it failed.
+        static MAKERS: AtomicU64 = AtomicU64::new(0);
+        let maker = MAKERS.fetch_add(1, Ordering::Relaxed);
+        let token = format!("{}-{now_ms}-{maker}", std::process::id());
+        place.create(disk, &token)?;
         Self::open(disk, place, now_ms)?.ok_or_else(|| Error::Internal {
             message: "a store that was just made is gone".to_owned(),
         })
@@ -121,15 +127,12 @@ impl<'a> Store<'a> {
             return self.rebuild();
         }
         let known = self.index().packs()?;
-        for (id, len) in self.place.packs(self.disk)? {
-            if !known
-                .iter()
-                .any(|found| found.pack == id && found.len >= len)
-            {
-                self.index_tail(id, false)?;
-            }
-        }
-        Ok(())
+        let mut packs = self.place.packs(self.disk)?;
+        packs.retain(|(id, len)| {
+            let mut known = known.iter();
+            !known.any(|found| found.pack == *id && found.len >= *len)
+        });
+        self.index_tails(packs.into_iter().map(|(id, _)| id), None)
     }
 
     /// True if the index knows more of a pack than there is.
@@ -145,49 +148,8 @@ impl<'a> Store<'a> {
     /// Makes the index anew, from the packs alone.
     pub fn rebuild(&self) -> Result<()> {
         self.index().clear(self.now_ms)?;
-        for (id, _) in self.place.packs(self.disk)? {
-            self.index_tail(id, false)?;
-        }
-        Ok(())
-    }
-
-    /// Indexes what lies behind the indexed part of a pack, after making it durable: a later
-    /// checkpoint may lean on it. Does nothing while a writer is at work there.
-    fn index_tail(&self, id: PackId, locked: bool) -> Result<()> {
-        let path = self.place.pack(id);
-        let slot = self.place.slot(id.slot);
-        let _guard = if locked {
-            None
-        } else {
-            match self.disk.try_lock(&slot, "").context("lock", &slot)? {
-                Some(guard) => Some(guard),
-                None => return Ok(()),
-            }
-        };
-        // Read again under the lock: its last holder may have indexed it.
-        let before = self.index().pack(id)?;
-        let indexed = before.map_or(0, |found| found.len);
-        let len = match self.disk.append(&path) {
-            Ok((file, len)) if len > indexed => {
-                file.finish().context("sync", &path)?;
-                len
-            }
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("read", &path, error)),
-        };
-        let folder = self.place.objects();
-        self.disk.sync_dir(&folder).context("sync", &folder)?;
-        let mut rows = Vec::new();
-        let foreign = scan::blocks(self.disk, &path, indexed, len, &mut |offset, head| {
-            rows.extend(locations(id, offset, head));
-        })?;
-        let found = Indexed {
-            pack: id,
-            len,
-            sealed: foreign > 0 || before.is_some_and(|found| found.sealed),
-        };
-        self.index().record(&rows, &[found])
+        let packs = self.place.packs(self.disk)?;
+        self.index_tails(packs.into_iter().map(|(id, _)| id), None)
     }
 
     /// Waits for the right to write, which any number may share.

@@ -179,6 +179,9 @@ impl Head {
 
     /// The objects' bytes, one behind the other. They are not held against their names here.
     pub fn unpack(&self, payload: &[u8], base: Option<&[u8]>) -> io::Result<Vec<u8>> {
+        if self.codec != STORED && self.raw_len > packed_max(payload.len()) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let raw = match self.codec {
             STORED => payload.to_vec(),
             ZSTD => Decompressor::new()?.decompress(payload, self.raw_len)?,
@@ -193,6 +196,12 @@ impl Head {
             Err(io::ErrorKind::InvalidData.into())
         }
     }
+}
+
+/// How much so many bytes of zstd can hold: each of its blocks costs four bytes at least and holds
+/// 128 KiB at most. Asked before memory is set aside for it. Source: RFC 8878, 3.1.1.2.
+fn packed_max(payload_len: usize) -> usize {
+    (payload_len / 4).saturating_mul(128 << 10)
 }
 
 /// How much is worth compressing: less saved than a thirty-second is stored as it is.

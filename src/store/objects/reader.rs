@@ -1,6 +1,6 @@
 //! Reads objects back, each held against its name.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::model::object::ObjectId;
 use crate::model::snapshot::{ChunkList, File, Tree};
 use crate::store::index::Location;
 use crate::store::objects::Store;
-use crate::store::objects::pack::{DEPTH_MAX, Head};
+use crate::store::objects::pack::Head;
 use crate::store::place::PackId;
 
 /// Blocks that were read last, unpacked: neighbours are asked for together.
@@ -20,6 +20,16 @@ pub(super) struct Recent(VecDeque<(BlockKey, Arc<Vec<u8>>)>);
 type BlockKey = (PackId, u64);
 
 const RECENT_MAX: usize = 8;
+
+/// Objects that the index does not know yet.
+type Found = HashMap<ObjectId, Location>;
+
+/// How many bases are followed. More than a writer ever piles up: when an object was stored twice,
+/// its readers may find the other one, with other bases below it.
+const CHAIN_MAX: u8 = 200;
+
+/// How much memory is set aside for a content before any of it was read.
+const CAPACITY_MAX: usize = 64 << 20;
 
 impl Recent {
     fn get(&mut self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
@@ -63,30 +73,56 @@ impl From<&File> for Content {
 impl Store<'_> {
     /// Reads an object.
     pub fn get(&self, id: &ObjectId) -> Result<Vec<u8>> {
-        self.get_deep(id, 0)
+        self.get_deep(id, 0, None)
     }
 
-    fn get_deep(&self, id: &ObjectId, depth: u8) -> Result<Vec<u8>> {
+    /// Reads an object that may lie among some that the index does not know yet.
+    pub(super) fn get_among(&self, id: &ObjectId, also: &Found) -> Result<Vec<u8>> {
+        self.get_deep(id, 0, Some(also))
+    }
+
+    /// Where an object lies, as far as it is known.
+    pub(super) fn locate(&self, id: &ObjectId, also: Option<&Found>) -> Result<Option<Location>> {
+        match also.and_then(|also| also.get(id)) {
+            Some(at) => Ok(Some(*at)),
+            None => self.find(id),
+        }
+    }
+
+    fn get_deep(&self, id: &ObjectId, depth: u8, also: Option<&Found>) -> Result<Vec<u8>> {
         let missing = || Error::ObjectMissing {
             id: *id,
             path: self.place().path().to_path_buf(),
         };
-        if depth > DEPTH_MAX {
+        if depth > CHAIN_MAX {
             return Err(self.damaged(id, None, "its bases lead in a circle"));
         }
-        let at = if let Some(at) = self.find(id)? {
-            at
-        } else {
-            // Perhaps another process stored it since this store was opened.
-            self.catch_up()?;
-            self.find(id)?.ok_or_else(missing)?
+        let at = match self.locate(id, also)? {
+            Some(at) => at,
+            None if also.is_some() => return Err(missing()),
+            None => {
+                // Perhaps another process stored it since this store was opened.
+                self.catch_up()?;
+                if let Some(at) = self.find(id)? {
+                    at
+                } else {
+                    if let Some(bytes) = self.get_unindexed(id, depth)? {
+                        return Ok(bytes);
+                    }
+                    // Perhaps it was indexed while it was looked for where it is not.
+                    self.find(id)?.ok_or_else(missing)?
+                }
+            }
         };
-        let bytes = match self.read(id, &at, depth) {
+        let bytes = match self.read(id, &at, depth, also) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                if also.is_some() {
+                    return Err(missing());
+                }
                 // A gc moved it since its place was looked up.
                 self.catch_up()?;
                 let at = self.find(id)?.ok_or_else(missing)?;
-                self.read(id, &at, depth)?
+                self.read(id, &at, depth, None)?
             }
             bytes => bytes?,
         };
@@ -95,6 +131,20 @@ impl Store<'_> {
         } else {
             Err(self.damaged(id, Some(at.pack), "its bytes are not those of its name"))
         }
+    }
+
+    /// Reads what a writer stored that is still at work: its checkpoint may be visible before its
+    /// rows are. Not kept among the recent blocks, because it may yet be cut off.
+    fn get_unindexed(&self, id: &ObjectId, depth: u8) -> Result<Option<Vec<u8>>> {
+        for at in self.find_unindexed(id)? {
+            if let Ok(raw) = self.unpack(id, &at, depth, None)
+                && let Some(bytes) = raw.get(at.start..at.start.saturating_add(at.len))
+                && ObjectId::of(bytes) == *id
+            {
+                return Ok(Some(bytes.to_vec()));
+            }
+        }
+        Ok(None)
     }
 
     fn damaged(&self, id: &ObjectId, pack: Option<PackId>, reason: &str) -> Error {
@@ -108,13 +158,19 @@ impl Store<'_> {
         }
     }
 
-    fn read(&self, id: &ObjectId, at: &Location, depth: u8) -> Result<Vec<u8>> {
+    fn read(
+        &self,
+        id: &ObjectId,
+        at: &Location,
+        depth: u8,
+        also: Option<&Found>,
+    ) -> Result<Vec<u8>> {
         let key = (at.pack, at.block);
         let found = self.recent().get(key);
         let raw = if let Some(raw) = found {
             raw
         } else {
-            let raw = Arc::new(self.unpack(id, at, depth)?);
+            let raw = Arc::new(self.unpack(id, at, depth, also)?);
             self.recent().put(key, Arc::clone(&raw));
             raw
         };
@@ -125,13 +181,24 @@ impl Store<'_> {
         }
     }
 
+    /// Keeps a block that was unpacked.
+    pub(super) fn keep_recent(&self, pack: PackId, block: u64, raw: Vec<u8>) {
+        self.recent().put((pack, block), Arc::new(raw));
+    }
+
     fn recent(&self) -> std::sync::MutexGuard<'_, super::reader::Recent> {
         self.recent
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn unpack(&self, id: &ObjectId, at: &Location, depth: u8) -> Result<Vec<u8>> {
+    fn unpack(
+        &self,
+        id: &ObjectId,
+        at: &Location,
+        depth: u8,
+        also: Option<&Found>,
+    ) -> Result<Vec<u8>> {
         let path = self.place().pack(at.pack);
         let damaged = |reason: &str| self.damaged(id, Some(at.pack), reason);
         let block = match self.disk().read_at(&path, at.block, at.block_len) {
@@ -146,7 +213,7 @@ impl Store<'_> {
             return Err(damaged("its block has another length"));
         }
         let base = match head.base {
-            Some(base) => Some(self.get_deep(&base, depth + 1)?),
+            Some(base) => Some(self.get_deep(&base, depth + 1, also)?),
             None => None,
         };
         head.unpack(&block[head.payload_at()..], base.as_deref())
@@ -183,11 +250,14 @@ impl Store<'_> {
             }
             return take(&bytes);
         }
+        let list = self.list(object)?;
+        // Before anything is handed out: the caller asked for so much and no more.
+        if list.len() != Some(content.size) {
+            return Err(self.damaged(object, None, "its chunks have another length"));
+        }
         let zeros = vec![0; 1 << 20];
         let mut hasher = blake3::Hasher::new();
-        let mut size = 0_u64;
-        for piece in self.list(object)?.pieces {
-            size += piece.len;
+        for piece in list.pieces {
             if let Some(chunk) = piece.chunk {
                 let bytes = self.get(&chunk)?;
                 if bytes.len() as u64 != piece.len {
@@ -206,7 +276,7 @@ impl Store<'_> {
             }
         }
         let hash = ObjectId::from_hash(hasher.finalize());
-        if size == content.size && content.hash.is_none_or(|wanted| wanted == hash) {
+        if content.hash.is_none_or(|wanted| wanted == hash) {
             Ok(())
         } else {
             Err(self.damaged(object, None, "its chunks are not the content"))
@@ -221,7 +291,9 @@ impl Store<'_> {
                 limit,
             });
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(content.size).unwrap_or(0));
+        // The size is a claim until the content was read.
+        let expected = usize::try_from(content.size).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(expected.min(CAPACITY_MAX));
         self.read_content(content, &mut |piece| {
             bytes.extend_from_slice(piece);
             Ok(())

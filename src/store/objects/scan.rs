@@ -49,7 +49,7 @@ pub(super) fn head_at(disk: &dyn Disk, path: &Path, at: u64, to: u64) -> Result<
 }
 
 /// Where the next block's magic bytes lie; `to` if nowhere.
-fn next_block(disk: &dyn Disk, path: &Path, mut at: u64, to: u64) -> Result<u64> {
+pub(super) fn next_block(disk: &dyn Disk, path: &Path, mut at: u64, to: u64) -> Result<u64> {
     while at < to {
         let len = WINDOW.min(usize::try_from(to - at).unwrap_or(WINDOW));
         let bytes = read(disk, path, at, len)?;
@@ -65,7 +65,7 @@ fn next_block(disk: &dyn Disk, path: &Path, mut at: u64, to: u64) -> Result<u64>
     Ok(to)
 }
 
-fn read(disk: &dyn Disk, path: &Path, at: u64, len: usize) -> Result<Vec<u8>> {
+pub(super) fn read(disk: &dyn Disk, path: &Path, at: u64, len: usize) -> Result<Vec<u8>> {
     disk.read_at(path, at, len).map_err(|error| {
         let error = match error.kind() {
             io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it became shorter"),

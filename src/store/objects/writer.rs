@@ -219,12 +219,13 @@ impl<'s> Writer<'s> {
         if let Some((pack, len)) = last
             && len < PACK_MAX
         {
-            store.index_tail(pack, true)?;
+            store.index_tails([pack], Some(self.slot))?;
             let known = store.index().pack(pack)?;
-            if known.is_none_or(|known| !known.sealed) {
+            if known.is_some_and(|known| !known.sealed) {
                 let path = store.place().pack(pack);
                 let (file, len) = disk.append(&path).context("open", &path)?;
-                if len >= PACK_HEADER.len() as u64 {
+                // All of it is understood: what comes behind is found again.
+                if len >= PACK_HEADER.len() as u64 && known.is_some_and(|known| known.len == len) {
                     return Ok((Open { pack, file, len }, Some(len)));
                 }
             }
@@ -246,6 +247,15 @@ impl<'s> Writer<'s> {
 
     /// Stores a state, by its difference from an earlier one where that helps.
     pub fn put_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
+        let result = self.split_state(state, earlier);
+        if result.is_err() {
+            // Something was claimed, perhaps, and nobody else stores it.
+            held(&self.filling).failed = true;
+        }
+        result
+    }
+
+    fn split_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
         let known = match earlier {
             // Only ever a help: without it everything is stored.
             Some(earlier) if earlier.is_list => self.store.list(&earlier.object).ok(),
@@ -258,11 +268,6 @@ impl<'s> Writer<'s> {
             None => None,
         };
         let known = known.unwrap_or_default();
-        let has: HashSet<ObjectId> = known
-            .pieces
-            .iter()
-            .filter_map(|piece| piece.chunk)
-            .collect();
         let mut lane = Filler::new(self, LEVEL_STATE);
         let mut pieces = Vec::new();
         let mut at = 0_u64;
@@ -277,7 +282,7 @@ impl<'s> Writer<'s> {
                 base = piece.chunk;
             }
             let id = ObjectId::of(chunk);
-            if !has.contains(&id) && self.claim(&id)? {
+            if self.claim(&id)? {
                 match base {
                     Some(base) if base_end > at => self.put_delta(&mut lane, id, chunk, base)?,
                     _ => lane.add(id, chunk)?,
@@ -447,6 +452,8 @@ impl<'w, 's> Filler<'w, 's> {
     /// Adds an object that was claimed.
     fn add(&mut self, id: ObjectId, bytes: &[u8]) -> Result<()> {
         if bytes.len() > RAW_MAX {
+            // Nobody else stores it: it was claimed here.
+            held(&self.writer.filling).failed = true;
             return Err(Error::FileTooLarge {
                 path: self.writer.store.place().path().to_path_buf(),
                 limit: RAW_MAX as u64,
@@ -478,6 +485,15 @@ impl<'w, 's> Filler<'w, 's> {
         self.raw.clear();
         self.objects.clear();
         Ok(())
+    }
+}
+
+impl Drop for Filler<'_, '_> {
+    fn drop(&mut self) {
+        // Claimed, so nobody else stores them: the writer must not say that they are safe.
+        if !self.objects.is_empty() {
+            held(&self.writer.filling).failed = true;
+        }
     }
 }
 
