@@ -241,7 +241,7 @@ class Race {
  * @param {string} folder
  * @returns {Promise<(Row | Gap)[]>}
  */
-async function eventLoop(group, tree, folder) {
+async function eventLoop(tree, folder) {
   const place = path.join(folder, 'loop');
   /** @type {Opened | undefined} */
   let opened;

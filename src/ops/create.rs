@@ -85,6 +85,10 @@ pub struct Created {
 }
 
 /// Takes a checkpoint.
+#[allow(
+    clippy::too_many_lines,
+    reason = "one thing after another, in the order that makes it safe"
+)]
 pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     let state = parse_state(request)?;
     let (_lock, _) = context.begin()?;
