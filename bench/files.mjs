@@ -39,7 +39,7 @@ export async function benchFiles(folder, { scale }) {
     ...(await race.again('unchanged', { rounds: 10, warmUp: 1 })),
     ...(await race.again('changed', { rounds: 10, warmUp: 1 }, (round) => tree.change(round))),
     ...race.gaps,
-    ...(await eventLoop('files', tree, folder)),
+    ...(await eventLoop(tree, folder)),
   ];
 }
 
@@ -236,7 +236,6 @@ class Race {
 
 /**
  * How long asynchronous captures keep the event loop from turning.
- * @param {string} group
  * @param {Tree} tree
  * @param {string} folder
  * @returns {Promise<(Row | Gap)[]>}
