@@ -12,6 +12,7 @@ use crate::store::lock::RunLock;
 
 pub mod cleanup;
 pub mod create;
+pub mod gc;
 pub mod list;
 pub mod locate;
 pub mod prune;

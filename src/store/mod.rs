@@ -15,5 +15,6 @@ pub mod objects;
 pub mod place;
 pub mod publish;
 pub mod real_disk;
+pub mod roots;
 pub mod runner_lock;
 pub mod workspace;

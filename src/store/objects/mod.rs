@@ -3,10 +3,13 @@
 //! This folder promises that bytes come back as they were put, or not at all: whatever is read is
 //! held against its name.
 
+mod marks;
 mod reader;
 mod scan;
 mod writer;
 
+pub mod check;
+pub mod collect;
 pub mod pack;
 
 use std::sync::{Mutex, MutexGuard};
@@ -18,6 +21,7 @@ use crate::store::disk::{Disk, LockGuard};
 use crate::store::index::{Index, Indexed, Location};
 use crate::store::place::{PackId, StoreDir};
 
+pub use marks::{Marks, Problem};
 pub use reader::Content;
 pub use writer::{Stored, Writer};
 
@@ -116,9 +120,13 @@ impl<'a> Store<'a> {
     /// Brings the index up to what the packs hold: what a killed writer left, packs that came or
     /// went without the index. What another process is writing right now is left out.
     pub fn catch_up(&self) -> Result<()> {
-        if self.shrank()? && self.shrank()? {
-            // Once might be a gc at work. Twice, the index is from another day than the packs.
-            return self.rebuild();
+        self.catch_up_with(&|_| false)
+    }
+
+    /// Like [`Store::catch_up`], for a caller that holds some slots' locks itself.
+    fn catch_up_with(&self, held: &dyn Fn(u8) -> bool) -> Result<()> {
+        if self.outlived()? {
+            return self.rebuild_with(held);
         }
         let known = self.index().packs()?;
         for (id, len) in self.place.packs(self.disk)? {
@@ -126,13 +134,27 @@ impl<'a> Store<'a> {
                 .iter()
                 .any(|found| found.pack == id && found.len >= len)
             {
-                self.index_tail(id, false)?;
+                self.index_tail(id, held(id.slot))?;
             }
         }
         Ok(())
     }
 
-    /// True if the index knows more of a pack than there is.
+    /// True if the index knows more of a pack than there is, so that it is from another day than the
+    /// packs. A gc tells the index before it removes a pack: if one went and the generation stayed,
+    /// it was no gc.
+    fn outlived(&self) -> Result<bool> {
+        loop {
+            let generation = self.generation()?;
+            if !self.shrank()? {
+                return Ok(false);
+            }
+            if self.generation()? == generation {
+                return Ok(true);
+            }
+        }
+    }
+
     fn shrank(&self) -> Result<bool> {
         let known = self.index().packs()?;
         let packs = self.place.packs(self.disk)?;
@@ -144,9 +166,13 @@ impl<'a> Store<'a> {
 
     /// Makes the index anew, from the packs alone.
     pub fn rebuild(&self) -> Result<()> {
+        self.rebuild_with(&|_| false)
+    }
+
+    fn rebuild_with(&self, held: &dyn Fn(u8) -> bool) -> Result<()> {
         self.index().clear(self.now_ms)?;
         for (id, _) in self.place.packs(self.disk)? {
-            self.index_tail(id, false)?;
+            self.index_tail(id, held(id.slot))?;
         }
         Ok(())
     }
@@ -196,6 +222,12 @@ impl<'a> Store<'a> {
         wait_for(self.disk, &path, cancel, || {
             self.disk.try_lock_shared(&path)
         })
+    }
+
+    /// Waits until nobody writes, and keeps it so.
+    fn exclude(&self, cancel: &Cancel) -> Result<Box<dyn LockGuard>> {
+        let path = self.place.lock();
+        wait_for(self.disk, &path, cancel, || self.disk.try_lock(&path, ""))
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Recent(VecDeque<(BlockKey, Arc<Vec<u8>>)>);
 type BlockKey = (PackId, u64);
 
 const RECENT_MAX: usize = 8;
+/// How many bases are followed at most. More than a writer puts on top of each other: an object that
+/// was damaged and stored anew may have bases where it had none.
+const CHAIN_MAX: u16 = 4 * DEPTH_MAX as u16;
 
 impl Recent {
     fn get(&mut self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
@@ -28,6 +31,10 @@ impl Recent {
         let bytes = Arc::clone(&found.1);
         self.0.push_front(found);
         Some(bytes)
+    }
+
+    fn forget(&mut self, key: BlockKey) {
+        self.0.retain(|(found, _)| *found != key);
     }
 
     fn put(&mut self, key: BlockKey, bytes: Arc<Vec<u8>>) {
@@ -66,12 +73,12 @@ impl Store<'_> {
         self.get_deep(id, 0)
     }
 
-    fn get_deep(&self, id: &ObjectId, depth: u8) -> Result<Vec<u8>> {
+    fn get_deep(&self, id: &ObjectId, depth: u16) -> Result<Vec<u8>> {
         let missing = || Error::ObjectMissing {
             id: *id,
             path: self.place().path().to_path_buf(),
         };
-        if depth > DEPTH_MAX {
+        if depth > CHAIN_MAX {
             return Err(self.damaged(id, None, "its bases lead in a circle"));
         }
         let at = if let Some(at) = self.find(id)? {
@@ -81,20 +88,18 @@ impl Store<'_> {
             self.catch_up()?;
             self.find(id)?.ok_or_else(missing)?
         };
-        let bytes = match self.read(id, &at, depth) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                // A gc moved it since its place was looked up.
-                self.catch_up()?;
-                let at = self.find(id)?.ok_or_else(missing)?;
-                self.read(id, &at, depth)?
-            }
-            bytes => bytes?,
-        };
-        if ObjectId::of(&bytes) == *id {
-            Ok(bytes)
-        } else {
-            Err(self.damaged(id, Some(at.pack), "its bytes are not those of its name"))
+        match self.read(id, &at, depth) {
+            Ok(bytes) => return Ok(bytes),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(Error::ObjectDamaged { .. }) => {}
+            Err(error) => return Err(error),
         }
+        // A gc may have moved it since its place was looked up, and another pack may have the old
+        // one's number by now.
+        self.recent().forget((at.pack, at.block));
+        self.catch_up()?;
+        let at = self.find(id)?.ok_or_else(missing)?;
+        self.read(id, &at, depth)
     }
 
     fn damaged(&self, id: &ObjectId, pack: Option<PackId>, reason: &str) -> Error {
@@ -108,7 +113,7 @@ impl Store<'_> {
         }
     }
 
-    fn read(&self, id: &ObjectId, at: &Location, depth: u8) -> Result<Vec<u8>> {
+    fn read(&self, id: &ObjectId, at: &Location, depth: u16) -> Result<Vec<u8>> {
         let key = (at.pack, at.block);
         let found = self.recent().get(key);
         let raw = if let Some(raw) = found {
@@ -119,10 +124,19 @@ impl Store<'_> {
             raw
         };
         let end = at.start.saturating_add(at.len);
-        match raw.get(at.start..end) {
-            Some(bytes) => Ok(bytes.to_vec()),
-            None => Err(self.damaged(id, Some(at.pack), "its block is shorter than it was")),
+        let bytes = raw
+            .get(at.start..end)
+            .ok_or_else(|| self.damaged(id, Some(at.pack), "its block is shorter than it was"))?;
+        if ObjectId::of(bytes) == *id {
+            Ok(bytes.to_vec())
+        } else {
+            Err(self.damaged(id, Some(at.pack), "its bytes are not those of its name"))
         }
+    }
+
+    /// Forgets the blocks that were read last, so that they are read from the disk again.
+    pub(super) fn forget_recent(&self) {
+        self.recent().0.clear();
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, super::reader::Recent> {
@@ -131,7 +145,7 @@ impl Store<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn unpack(&self, id: &ObjectId, at: &Location, depth: u8) -> Result<Vec<u8>> {
+    fn unpack(&self, id: &ObjectId, at: &Location, depth: u16) -> Result<Vec<u8>> {
         let path = self.place().pack(at.pack);
         let damaged = |reason: &str| self.damaged(id, Some(at.pack), reason);
         let block = match self.disk().read_at(&path, at.block, at.block_len) {
