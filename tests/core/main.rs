@@ -11,6 +11,7 @@ mod bad_input;
 mod crash;
 mod damage;
 mod faults;
+mod gc;
 mod history;
 mod layers;
 mod locks;

@@ -6,8 +6,8 @@
 //!
 //! *Crash story*: nothing is written; [`heal`] is one transaction of the index.
 //!
-//! *Limits*: the torn end that a killed writer leaves is no fault. Healing is forgotten when the index
-//! is made anew: a damaged copy in a pack may then be found before the good one, until gc drops it.
+//! *Limits*: the torn end that a killed writer leaves is no fault. An index that is made anew does not
+//! know what is damaged, as if it had been healed: those who need it then miss it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -85,7 +85,8 @@ pub fn structure(store: &Store<'_>, cancel: &Cancel) -> Result<Checked> {
     store.index().all(&mut |id, at| {
         rows.entry(at.pack).or_default().push((id, at));
     })?;
-    for known in store.index().packs()? {
+    let packs = store.index().packs()?;
+    for known in packs {
         cancel.check()?;
         let pack = known.pack;
         let rows = rows.remove(&pack).unwrap_or_default();

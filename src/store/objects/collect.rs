@@ -239,7 +239,7 @@ impl<'s> Collector<'s> {
                 round.left.push(*pack);
                 continue;
             }
-            store.index_tail(*pack, true)?;
+            store.index_tails(&[*pack], &|_| true)?;
             match store.contents(*pack)? {
                 Some(contents) if store.is_fixed(&contents, marks)? => round.left.push(*pack),
                 Some(contents) => victims.push((contents, Kept::default())),
@@ -282,7 +282,7 @@ impl<'s> Collector<'s> {
         let copies = writer.sync_copies()?;
         match self.publish(ready, &copies, marks, refresh, &mut round, cancel) {
             Ok(true) => {
-                round.copied_bytes = copies.bytes;
+                round.copied_bytes = copies.grown();
                 Ok(round)
             }
             Ok(false) => {
@@ -482,9 +482,8 @@ impl<'s> Collector<'s> {
                 });
             }
             tried += 1;
-            for (pack, _) in behind {
-                store.index_tail(pack, self.slots.contains_key(&pack.slot))?;
-            }
+            let behind: Vec<PackId> = behind.into_iter().map(|(pack, _)| pack).collect();
+            store.index_tails(&behind, &|slot| self.slots.contains_key(&slot))?;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! This folder promises that bytes come back as they were put, or not at all: whatever is read is
 //! held against its name.
 
+mod catch_up;
 mod marks;
 mod reader;
 mod scan;
@@ -18,7 +19,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
 use crate::store::disk::{Disk, LockGuard};
-use crate::store::index::{Index, Indexed, Location};
+use crate::store::index::{Index, Location};
 use crate::store::place::{PackId, StoreDir};
 
 pub use marks::{Marks, Problem};
@@ -115,105 +116,6 @@ impl<'a> Store<'a> {
     pub fn pack_bytes(&self) -> Result<u64> {
         let packs = self.place.packs(self.disk)?;
         Ok(packs.iter().map(|(_, len)| len).sum())
-    }
-
-    /// Brings the index up to what the packs hold: what a killed writer left, packs that came or
-    /// went without the index. What another process is writing right now is left out.
-    pub fn catch_up(&self) -> Result<()> {
-        self.catch_up_with(&|_| false)
-    }
-
-    /// Like [`Store::catch_up`], for a caller that holds some slots' locks itself.
-    fn catch_up_with(&self, held: &dyn Fn(u8) -> bool) -> Result<()> {
-        if self.outlived()? {
-            return self.rebuild_with(held);
-        }
-        let known = self.index().packs()?;
-        for (id, len) in self.place.packs(self.disk)? {
-            if !known
-                .iter()
-                .any(|found| found.pack == id && found.len >= len)
-            {
-                self.index_tail(id, held(id.slot))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// True if the index knows more of a pack than there is, so that it is from another day than the
-    /// packs. A gc tells the index before it removes a pack: if one went and the generation stayed,
-    /// it was no gc.
-    fn outlived(&self) -> Result<bool> {
-        loop {
-            let generation = self.generation()?;
-            if !self.shrank()? {
-                return Ok(false);
-            }
-            if self.generation()? == generation {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn shrank(&self) -> Result<bool> {
-        let known = self.index().packs()?;
-        let packs = self.place.packs(self.disk)?;
-        Ok(known.iter().any(|found| {
-            let len = packs.iter().find(|(id, _)| *id == found.pack);
-            len.is_none_or(|(_, len)| *len < found.len)
-        }))
-    }
-
-    /// Makes the index anew, from the packs alone.
-    pub fn rebuild(&self) -> Result<()> {
-        self.rebuild_with(&|_| false)
-    }
-
-    fn rebuild_with(&self, held: &dyn Fn(u8) -> bool) -> Result<()> {
-        self.index().clear(self.now_ms)?;
-        for (id, _) in self.place.packs(self.disk)? {
-            self.index_tail(id, held(id.slot))?;
-        }
-        Ok(())
-    }
-
-    /// Indexes what lies behind the indexed part of a pack, after making it durable: a later
-    /// checkpoint may lean on it. Does nothing while a writer is at work there.
-    fn index_tail(&self, id: PackId, locked: bool) -> Result<()> {
-        let path = self.place.pack(id);
-        let slot = self.place.slot(id.slot);
-        let _guard = if locked {
-            None
-        } else {
-            match self.disk.try_lock(&slot, "").context("lock", &slot)? {
-                Some(guard) => Some(guard),
-                None => return Ok(()),
-            }
-        };
-        // Read again under the lock: its last holder may have indexed it.
-        let before = self.index().pack(id)?;
-        let indexed = before.map_or(0, |found| found.len);
-        let len = match self.disk.append(&path) {
-            Ok((file, len)) if len > indexed => {
-                file.finish().context("sync", &path)?;
-                len
-            }
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("read", &path, error)),
-        };
-        let folder = self.place.objects();
-        self.disk.sync_dir(&folder).context("sync", &folder)?;
-        let mut rows = Vec::new();
-        let foreign = scan::blocks(self.disk, &path, indexed, len, &mut |offset, head| {
-            rows.extend(locations(id, offset, head));
-        })?;
-        let found = Indexed {
-            pack: id,
-            len,
-            sealed: foreign > 0 || before.is_some_and(|found| found.sealed),
-        };
-        self.index().record(&rows, &[found])
     }
 
     /// Waits for the right to write, which any number may share.

@@ -70,10 +70,15 @@ impl From<&File> for Content {
 impl Store<'_> {
     /// Reads an object.
     pub fn get(&self, id: &ObjectId) -> Result<Vec<u8>> {
-        self.get_deep(id, 0)
+        self.get_deep(id, 0, true)
     }
 
-    fn get_deep(&self, id: &ObjectId, depth: u16) -> Result<Vec<u8>> {
+    /// Reads an object that the index knows, without bringing the index up to date for it.
+    pub(super) fn get_known(&self, id: &ObjectId) -> Result<Vec<u8>> {
+        self.get_deep(id, 0, false)
+    }
+
+    fn get_deep(&self, id: &ObjectId, depth: u16, again: bool) -> Result<Vec<u8>> {
         let missing = || Error::ObjectMissing {
             id: *id,
             path: self.place().path().to_path_buf(),
@@ -81,25 +86,26 @@ impl Store<'_> {
         if depth > CHAIN_MAX {
             return Err(self.damaged(id, None, "its bases lead in a circle"));
         }
-        let at = if let Some(at) = self.find(id)? {
-            at
-        } else {
-            // Perhaps another process stored it since this store was opened.
-            self.catch_up()?;
-            self.find(id)?.ok_or_else(missing)?
+        let at = match self.find(id)? {
+            Some(at) => at,
+            None if again => {
+                // Perhaps another process stored it since this store was opened.
+                self.catch_up()?;
+                self.find(id)?.ok_or_else(missing)?
+            }
+            None => return Err(missing()),
         };
-        match self.read(id, &at, depth) {
-            Ok(bytes) => return Ok(bytes),
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(Error::ObjectDamaged { .. }) => {}
-            Err(error) => return Err(error),
+        match self.read(id, &at, depth, again) {
+            Err(Error::Io { source, .. }) if again && source.kind() == io::ErrorKind::NotFound => {}
+            Err(Error::ObjectDamaged { .. }) if again => {}
+            read => return read,
         }
         // A gc may have moved it since its place was looked up, and another pack may have the old
         // one's number by now.
         self.recent().forget((at.pack, at.block));
         self.catch_up()?;
         let at = self.find(id)?.ok_or_else(missing)?;
-        self.read(id, &at, depth)
+        self.read(id, &at, depth, again)
     }
 
     fn damaged(&self, id: &ObjectId, pack: Option<PackId>, reason: &str) -> Error {
@@ -113,13 +119,13 @@ impl Store<'_> {
         }
     }
 
-    fn read(&self, id: &ObjectId, at: &Location, depth: u16) -> Result<Vec<u8>> {
+    fn read(&self, id: &ObjectId, at: &Location, depth: u16, again: bool) -> Result<Vec<u8>> {
         let key = (at.pack, at.block);
         let found = self.recent().get(key);
         let raw = if let Some(raw) = found {
             raw
         } else {
-            let raw = Arc::new(self.unpack(id, at, depth)?);
+            let raw = Arc::new(self.unpack(id, at, depth, again)?);
             self.recent().put(key, Arc::clone(&raw));
             raw
         };
@@ -145,7 +151,7 @@ impl Store<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn unpack(&self, id: &ObjectId, at: &Location, depth: u16) -> Result<Vec<u8>> {
+    fn unpack(&self, id: &ObjectId, at: &Location, depth: u16, again: bool) -> Result<Vec<u8>> {
         let path = self.place().pack(at.pack);
         let damaged = |reason: &str| self.damaged(id, Some(at.pack), reason);
         let block = match self.disk().read_at(&path, at.block, at.block_len) {
@@ -160,7 +166,7 @@ impl Store<'_> {
             return Err(damaged("its block has another length"));
         }
         let base = match head.base {
-            Some(base) => Some(self.get_deep(&base, depth + 1)?),
+            Some(base) => Some(self.get_deep(&base, depth + 1, again)?),
             None => None,
         };
         head.unpack(&block[head.payload_at()..], base.as_deref())

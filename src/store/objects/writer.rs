@@ -64,7 +64,7 @@ pub(super) struct Copies {
     /// The packs, and their lengths before; `None` for new ones.
     begun: Vec<(PackId, Option<u64>)>,
     /// How many bytes were appended to packs.
-    pub(super) bytes: u64,
+    bytes: u64,
 }
 
 /// What a writer holds until its checkpoint is visible.
@@ -249,7 +249,7 @@ impl<'s> Writer<'s> {
             && len < PACK_MAX
             && !self.avoid.contains(&pack)
         {
-            store.index_tail(pack, true)?;
+            store.index_tails(&[pack], &|_| true)?;
             let known = store.index().pack(pack)?;
             if known.is_none_or(|known| !known.sealed) {
                 let path = store.place().pack(pack);
@@ -433,6 +433,12 @@ impl<'s> Writer<'s> {
 }
 
 impl Copies {
+    /// How much longer the packs are for them.
+    pub(super) fn grown(&self) -> u64 {
+        let new = self.begun.iter().filter(|(_, before)| before.is_none());
+        self.bytes + (new.count() * PACK_HEADER.len()) as u64
+    }
+
     /// Takes the copies back: nobody knows of them yet.
     pub(super) fn discard(self, store: &Store<'_>) {
         cut_back(store, self.begun);
