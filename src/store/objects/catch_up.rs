@@ -11,6 +11,7 @@
 //! slots that have packs are held, and writers take others.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::object::ObjectId;
@@ -92,10 +93,9 @@ impl Store<'_> {
         let (mut noted, mut deltas) = (Vec::new(), Vec::new());
         for pack in packs {
             if !held(pack.slot) {
-                if !guards.contains_key(&pack.slot) {
+                if let Entry::Vacant(free) = guards.entry(pack.slot) {
                     let slot = self.place.slot(pack.slot);
-                    let guard = self.disk.try_lock(&slot, "").context("lock", &slot)?;
-                    guards.insert(pack.slot, guard);
+                    free.insert(self.disk.try_lock(&slot, "").context("lock", &slot)?);
                 }
                 if guards.get(&pack.slot).is_some_and(Option::is_none) {
                     continue;
