@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::manifest::references;
 use crate::store::disk::{Disk, EntryKind, LockGuard, Metadata, Stamp};
@@ -220,6 +220,12 @@ impl<'s> Gc<'s> {
             let round = self.collect(&[*pack], Copy::Except(&rewrite[at..]), cancel)?;
             done.left.extend(&round.left);
             note(done, round);
+        }
+        // Leftovers wait for the next gc while somebody writes.
+        let (disk, place) = (self.store.disk(), self.store.place());
+        let lock = place.lock();
+        if let Some(_alone) = disk.try_lock(&lock, "").context("lock", &lock)? {
+            roots::tidy(disk, place)?;
         }
         Ok(())
     }

@@ -598,6 +598,14 @@ fn a_root_is_registered_durably_or_not_at_all() {
         disk.crash_at(n);
         let done = register(&disk).is_ok();
         disk.kill();
+        let tidied = project.on(disk.fork());
+        tidied.gc().unwrap();
+        for entry in tidied.disk.list(&tidied.place.roots()).unwrap() {
+            assert!(
+                !entry.name.to_str().unwrap().starts_with("staged-"),
+                "call {n}"
+            );
+        }
         // Somebody else sees what the killed one left, and relies on it.
         let killed = disk.fork();
         register(&killed).unwrap();
