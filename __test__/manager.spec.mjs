@@ -299,7 +299,7 @@ describe('the checksum is the one five lines of Node compute', () => {
     separators: '\u2028\u2029\u007f\u0000\u001f\b\f\n\r\t"\\/',
     proto: JSON.parse('{"__proto__": {"a": 1}, "constructor": 2}'),
     empty: [{}, [], '', null, false],
-    wide: Object.fromEntries(Array.from({ length: 3000 }, (_, n) => [`${(n * 7919) % 3000}`, n])),
+    wide: Object.fromEntries(Array.from({ length: 9000 }, (_, n) => [`${(n * 7919) % 9000}`, n])),
     deep: Array.from({ length: 900 }).reduce((inner) => [inner], 1),
   };
   test.each(Object.entries(states))('%s', async (_, state) => {
@@ -307,7 +307,7 @@ describe('the checksum is the one five lines of Node compute', () => {
     const onDisk = readJson(made.path);
     // A large one lies in the store.
     const inStore = 'step_state' in onDisk.state_objects;
-    expect(inStore).toBe(JSON.stringify(state).length > 24 * 1024);
+    expect(inStore).toBe(JSON.stringify(state).length > 64 * 1024);
     const whole = inStore ? manager.showSync(at.runId, made.checkpointId).checkpoint : onDisk;
     expect(JSON.stringify(whole.step_state)).toBe(JSON.stringify(state));
     expect(JSON.stringify(made.checkpoint.step_state)).toBe(JSON.stringify(state));
@@ -682,7 +682,7 @@ describe('bad input', () => {
       const manager = new CheckpointManager({ runsDir: ${JSON.stringify(at.runsDir)} });
       process.on('SIGXFSZ', () => {});
       const codes = [];
-      for (const work of [() => manager.createSync('run-1', 2, 'y'.repeat(20000))]) {
+      for (const work of [() => manager.createSync('run-1', 2, 'y'.repeat(30000))]) {
         try { work(); codes.push('none'); } catch (error) { codes.push(error.code); }
       }
       process.stdout.write(codes.join());`;

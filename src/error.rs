@@ -318,6 +318,32 @@ pub enum Error {
         /// What is left, in bytes.
         allowed: u64,
     },
+    /// A registered folder of runs can't be looked at.
+    #[error("{path} is registered as a folder of runs whose checkpoints need the store, and can't be read: {reason}; bring it back (is its disk mounted?), or let go of all that its checkpoints need: waymark gc --forget-root {path}", path = path.display())]
+    StoreRootMissing {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The registry of folders of runs is damaged.
+    #[error("{path} does not tell which folder of runs needs the store: {reason}; take a checkpoint in each of the project's folders of runs, which registers it anew, then remove that file", path = path.display())]
+    StoreRootsDamaged {
+        /// The entry, or the registry.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A gc stopped in the middle of its work.
+    #[error("gc of the store at {path} stopped after it had freed {freed} bytes, which stay free; every checkpoint is whole; run it again once the cause is mended", path = path.display())]
+    StoreGcStopped {
+        /// The store.
+        path: PathBuf,
+        /// What was freed, in bytes.
+        freed: u64,
+        /// Why it stopped.
+        source: Box<Error>,
+    },
     /// The caller asked to stop.
     #[error("the operation was aborted; nothing was changed")]
     Aborted,
@@ -387,6 +413,9 @@ impl Error {
             Self::ObjectMissing { .. } => "ERR_OBJECT_MISSING",
             Self::ObjectDamaged { .. } => "ERR_OBJECT_DAMAGED",
             Self::StoreBudget { .. } => "ERR_STORE_BUDGET",
+            Self::StoreRootMissing { .. } => "ERR_STORE_ROOT_MISSING",
+            Self::StoreRootsDamaged { .. } => "ERR_STORE_ROOTS_DAMAGED",
+            Self::StoreGcStopped { .. } => "ERR_STORE_GC_STOPPED",
             Self::Aborted => "ERR_ABORTED",
             Self::Internal { .. } => "ERR_INTERNAL",
         }
@@ -414,6 +443,9 @@ impl Error {
             | Self::StoreFormat { path, .. }
             | Self::StoreBusy { path, .. }
             | Self::StoreBudget { path, .. }
+            | Self::StoreRootMissing { path, .. }
+            | Self::StoreRootsDamaged { path, .. }
+            | Self::StoreGcStopped { path, .. }
             | Self::Index { path, .. }
             | Self::ObjectMissing { path, .. }
             | Self::ObjectDamaged { path, .. }

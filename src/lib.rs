@@ -24,6 +24,9 @@
 //! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
 //! | `<run>/checkpoints/.waymark/seen` | [`store::manifests`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
+//! | `.waymark/roots/*` | [`store::roots`] |
+//! | `.waymark/objects/*.pack` | [`store::objects`]; removed by [`store::objects::collect`] for [`ops::gc`] |
+//! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |

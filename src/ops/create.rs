@@ -26,11 +26,12 @@ use crate::ops::Context;
 use crate::ops::capture::{Capture, Wanted};
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
-use crate::ops::state::{INLINE_MAX, Member, store_members};
+use crate::ops::state::{Member, inline_max, store_members};
 use crate::store::disk::EntryKind;
 use crate::store::manifests::{self, Good, Scan};
 use crate::store::objects::{Store, Stored, Writer};
 use crate::store::publish::{Staged, Staging, remove};
+use crate::store::roots;
 
 /// The largest step state unless the caller sets another limit, in bytes (64 MiB).
 pub const STATE_MAX: u64 = 64 << 20;
@@ -110,7 +111,14 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     } = HistoryPlace::find(context, request, &scan)?;
     let now = to_iso(created_ms);
     let large = match context.store {
-        Some(_) => large_members(&record_bytes, &registry_bytes, request.state, &run_files),
+        Some(_) => {
+            let texts = [
+                ("run_record", &record_bytes[..]),
+                ("artifact_registry", &registry_bytes),
+                ("step_state", request.state),
+            ];
+            large_members(texts, &run_files, inline_max(request.retention))
+        }
         None => Vec::new(),
     };
     // The newest is the one that most resembles this one, whatever it descends from.
@@ -285,6 +293,8 @@ fn begin_writer<'a, 'c: 'a>(
     };
     let store = Store::open_or_create(context.disk, place, context.now_ms)?;
     let store = opened.get_or_init(|| store);
+    // A gc that does not know of this folder would drop what its checkpoints need.
+    roots::register(context.disk, place, context.run.runs_dir(), context.cancel)?;
     Writer::begin(store, None, context.cancel).map(Some)
 }
 
@@ -322,18 +332,13 @@ fn beside<A: Send, B>(
 
 /// The members that go to the store, as JSON texts.
 fn large_members<'a>(
-    record: &'a [u8],
-    registry: &'a [u8],
-    state: &'a [u8],
+    texts: [(&'static str, &'a [u8]); 3],
     run_files: &'a [(String, RunFile)],
+    inline_max: usize,
 ) -> Vec<Member<'a>> {
     let mut members = Vec::new();
-    for (name, text) in [
-        ("run_record", record),
-        ("artifact_registry", registry),
-        ("step_state", state),
-    ] {
-        if text.len() > INLINE_MAX {
+    for (name, text) in texts {
+        if text.len() > inline_max {
             members.push(Member {
                 name,
                 text: Cow::Borrowed(text),
@@ -348,7 +353,7 @@ fn large_members<'a>(
         .iter()
         .map(|(_, file)| size_of(file))
         .sum::<usize>()
-        > INLINE_MAX
+        > inline_max
     {
         let mut text = Vec::new();
         run_files_tree(run_files).write_compact(&mut text);

@@ -16,6 +16,7 @@ pub mod capture;
 pub mod cleanup;
 pub mod create;
 pub mod doctor;
+pub mod gc;
 pub mod list;
 pub mod locate;
 pub mod prune;

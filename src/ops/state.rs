@@ -10,12 +10,20 @@ use crate::model::damage::Damage;
 use crate::model::json::{Json, JsonError, MAX_DEPTH, Tree, Value};
 use crate::model::manifest::{Header, MANIFEST_MAX, StateObject};
 use crate::model::registry::Registry;
+use crate::model::retention::Retention;
 use crate::ops::Context;
 use crate::store::manifests::{Damaged, Scan};
 use crate::store::objects::{Content, Store, Writer};
 
-/// A member whose text is longer goes to the store, in bytes.
-pub(super) const INLINE_MAX: usize = 24 << 10;
+/// How much of each member the manifests of a run may hold together, in bytes.
+const INLINE_ALL: usize = 320 << 10;
+
+/// A member whose text is longer goes to the store, in bytes. The manifest alone is quicker to write;
+/// but what is in it is whole in each checkpoint that is kept.
+pub(super) fn inline_max(retention: Option<Retention>) -> usize {
+    let kept = retention.map_or(usize::MAX, |policy| policy.keep_last as usize);
+    (INLINE_ALL / kept.max(1)).clamp(16 << 10, 64 << 10)
+}
 
 /// A member of a manifest, as JSON text.
 pub(super) struct Member<'a> {

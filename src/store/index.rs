@@ -16,6 +16,7 @@
 use std::io;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
@@ -41,6 +42,17 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE packs (
         name TEXT PRIMARY KEY,
         value INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;"];
+
+/// A place takes that of an earlier one.
+const OVER: &str = "INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, block = excluded.block,
+        block_len = excluded.block_len, start = excluded.start, len = excluded.len,
+        depth = excluded.depth";
+/// A place takes that of an earlier one, unless that has fewer bases below it.
+const OVER_DEEPER: &str = "INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, block = excluded.block,
+        block_len = excluded.block_len, start = excluded.start, len = excluded.len,
+        depth = excluded.depth WHERE excluded.depth <= objects.depth";
 
 /// How long a writer waits for another's transaction, in milliseconds.
 const BUSY_MS: u32 = 30_000;
@@ -141,10 +153,13 @@ impl Index {
             if version > MIGRATIONS.len() {
                 return Ok(Err(()));
             }
-            // See the head of this file.
+            // See the head of this file. The last one to close it must not copy everything back: that
+            // costs two flushes, and a runner has one process per step.
             use_wal(&connection)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch(
-                "PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
+                "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256;
+                 PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
             )?;
             if version == MIGRATIONS.len() {
                 return Ok(Ok(false));
@@ -254,14 +269,14 @@ impl Index {
     }
 
     /// Notes where objects lie and how far their packs are indexed, all of it or nothing. Of two
-    /// places the one with fewer bases below it stays, so that no base ever leads back to what
-    /// leans on it.
+    /// places of one object that with fewer bases below it stays, else the later: so bases always lead
+    /// downwards, even if two writers stored two objects by their difference from each other.
     pub fn record(&mut self, objects: &[(ObjectId, Location)], indexed: &[Indexed]) -> Result<()> {
         let mut write = || -> rusqlite::Result<()> {
             let change = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            insert(&change, objects, KEEP_SHALLOWER)?;
+            insert(&change, objects, OVER_DEEPER)?;
             note_packs(&change, indexed)?;
             change.commit()
         };
@@ -269,7 +284,8 @@ impl Index {
     }
 
     /// Forgets packs and everything that is still said to lie in them, and begins a new generation.
-    /// `moved` says where objects lie now.
+    /// `moved` says where objects lie now. Durable when it returns: the packs may be removed then,
+    /// and their numbers used again.
     pub fn replace(
         &mut self,
         gone: &[PackId],
@@ -277,30 +293,44 @@ impl Index {
         indexed: &[Indexed],
         generation: i64,
     ) -> Result<()> {
-        let mut write = || -> rusqlite::Result<()> {
-            let change = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            insert(&change, moved, REPLACE)?;
-            note_packs(&change, indexed)?;
-            change.execute_batch(
-                "CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY); DELETE FROM gone;",
-            )?;
-            for pack in gone {
-                change.execute("INSERT OR IGNORE INTO gone VALUES (?1)", [pack.to_row()])?;
-            }
-            change.execute(
-                "DELETE FROM objects WHERE pack IN (SELECT id FROM gone)",
-                [],
-            )?;
-            change.execute("DELETE FROM packs WHERE id IN (SELECT id FROM gone)", [])?;
-            change.execute(
-                "UPDATE facts SET value = MAX(value + 1, ?1) WHERE name = 'generation'",
-                [generation],
-            )?;
-            change.commit()
+        // Syncs all that was committed before as well; `NORMAL` might lose it in a power loss.
+        let level = |connection: &Connection, level| {
+            connection.execute_batch(&format!("PRAGMA synchronous = {level}"))
         };
-        write().map_err(|error| self.failed(&error))
+        level(&self.connection, "FULL").map_err(|error| self.failed(&error))?;
+        let written = self.replace_now(gone, moved, indexed, generation);
+        level(&self.connection, "NORMAL").map_err(|error| self.failed(&error))?;
+        written.map_err(|error| self.failed(&error))
+    }
+
+    fn replace_now(
+        &mut self,
+        gone: &[PackId],
+        moved: &[(ObjectId, Location)],
+        indexed: &[Indexed],
+        generation: i64,
+    ) -> rusqlite::Result<()> {
+        let change = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        insert(&change, moved, OVER)?;
+        note_packs(&change, indexed)?;
+        change.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY); DELETE FROM gone;",
+        )?;
+        for pack in gone {
+            change.execute("INSERT OR IGNORE INTO gone VALUES (?1)", [pack.to_row()])?;
+        }
+        change.execute(
+            "DELETE FROM objects WHERE pack IN (SELECT id FROM gone)",
+            [],
+        )?;
+        change.execute("DELETE FROM packs WHERE id IN (SELECT id FROM gone)", [])?;
+        change.execute(
+            "UPDATE facts SET value = MAX(value + 1, ?1) WHERE name = 'generation'",
+            [generation],
+        )?;
+        change.commit()
     }
 
     /// Forgets where these objects lie, because they can't be read there, and begins a new
@@ -412,19 +442,12 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-const REPLACE: &str = "INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const KEEP_SHALLOWER: &str = "INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-    ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, block = excluded.block,
-        block_len = excluded.block_len, start = excluded.start, len = excluded.len,
-        depth = excluded.depth
-    WHERE excluded.depth < objects.depth";
-
 fn insert(
     change: &rusqlite::Transaction<'_>,
     objects: &[(ObjectId, Location)],
-    statement: &str,
+    how: &str,
 ) -> rusqlite::Result<()> {
-    let mut row = change.prepare_cached(statement)?;
+    let mut row = change.prepare_cached(how)?;
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     for (id, at) in objects {
         row.execute(params![

@@ -16,5 +16,6 @@ pub mod place;
 pub mod probe;
 pub mod publish;
 pub mod real_disk;
+pub mod roots;
 pub mod runner_lock;
 pub mod workspace;

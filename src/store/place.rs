@@ -113,7 +113,8 @@ impl StoreDir {
         self.dir.join("index.db")
     }
 
-    /// The folders of runs whose checkpoints may need objects of this store.
+    /// The registry of folders of runs whose checkpoints may need objects of this store: a folder
+    /// with a file for each; see [`crate::store::roots`].
     #[must_use]
     pub fn roots(&self) -> PathBuf {
         self.dir.join("roots")

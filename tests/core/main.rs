@@ -13,6 +13,7 @@ mod damage;
 mod decoders;
 mod doctor;
 mod faults;
+mod gc;
 mod history;
 mod layers;
 mod locks;

@@ -152,3 +152,66 @@ fn a_writer_that_stops_leaves_nothing() {
     drop(writer);
     assert_eq!(place.packs(&disk).unwrap(), before);
 }
+
+/// The power fails while a block is written: its head is there, of its payload nothing.
+#[test]
+fn a_block_whose_payload_was_lost_is_leaned_on_by_nobody() {
+    let (disk, place) = project();
+    put(&disk, &place, &[text(1, 10_000)]).unwrap();
+    let (pack, begin) = place.packs(&disk).unwrap()[0];
+    let lost = text(2, 10_000);
+    put(&disk, &place, std::slice::from_ref(&lost)).unwrap();
+    let path = place.pack(pack);
+    let mut bytes = disk.content(&path).unwrap();
+    let payload = usize::try_from(begin).unwrap() + 24 + 36;
+    bytes[payload..].fill(0);
+    disk.plant_file(&path, &bytes);
+    let store = Store::open(&disk, &place, 2).unwrap().unwrap();
+    assert!(!store.holds(&ObjectId::of(&lost)).unwrap());
+    let ids = put(&disk, &place, std::slice::from_ref(&lost)).unwrap();
+    let store = Store::open(&disk, &place, 3).unwrap().unwrap();
+    assert_eq!(store.get(&ids[0]).unwrap(), lost);
+    assert_eq!(
+        store.get(&ObjectId::of(&text(1, 10_000))).unwrap(),
+        text(1, 10_000)
+    );
+}
+
+/// Two writers store the same objects at the same time, each by its difference from the other's.
+#[test]
+fn of_two_copies_the_one_with_fewer_bases_is_found() {
+    let home = tempfile::tempdir().unwrap();
+    let place = StoreDir::new(home.path().join(".waymark"));
+    let cancel = Cancel::default();
+    let store = Store::open_or_create(&RealDisk, &place, 1).unwrap();
+    let (one, two) = (text(1, 9_000), [text(1, 9_000), text(2, 50)].concat());
+    let base = {
+        let writer = Writer::begin(&store, None, &cancel).unwrap();
+        let base = writer.put_state(&two, None).unwrap();
+        // Not told yet: the next writer stores `one` as it is.
+        let stored = writer.sync().unwrap();
+        let other = Store::open(&RealDisk, &place, 1).unwrap().unwrap();
+        put(&RealDisk, &place, std::slice::from_ref(&one)).unwrap();
+        stored.record().unwrap();
+        drop(other);
+        base
+    };
+    // A third one, which looked before that, stores it by its difference.
+    waymark::store::index::Index::open(&place.index(), 1)
+        .unwrap()
+        .0
+        .forget(&[ObjectId::of(&one)], 1)
+        .unwrap();
+    let writer = Writer::begin(&store, None, &cancel).unwrap();
+    let content = writer.put_state(&one, Some(&base)).unwrap();
+    writer.sync().unwrap().record().unwrap();
+    assert_eq!(store.content(&content, u64::MAX).unwrap(), one);
+    // Both copies are there. Their bases go away with the packs' first slot.
+    store.rebuild().unwrap();
+    assert_eq!(store.content(&content, u64::MAX).unwrap(), one);
+    let found = waymark::store::index::Index::open(&place.index(), 1)
+        .unwrap()
+        .0;
+    let at = found.find(&ObjectId::of(&one)).unwrap().unwrap();
+    assert_eq!(at.depth, 0);
+}

@@ -3,11 +3,15 @@
 //! This folder promises that bytes come back as they were put, or not at all: whatever is read is
 //! held against its name.
 
+mod catch_up;
+mod marks;
 mod reader;
 mod scan;
 mod tails;
 mod writer;
 
+pub mod check;
+pub mod collect;
 pub mod pack;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +24,7 @@ use crate::store::disk::{Disk, LockGuard};
 use crate::store::index::{Index, Location};
 use crate::store::place::{PackId, StoreDir};
 
+pub use marks::{Marks, Problem};
 pub use reader::Content;
 pub use writer::{Stored, Writer};
 
@@ -119,45 +124,18 @@ impl<'a> Store<'a> {
         Ok(packs.iter().map(|(_, len)| len).sum())
     }
 
-    /// Brings the index up to what the packs hold: what a killed writer left, packs that came or
-    /// went without the index. What another process is writing right now is left out.
-    pub fn catch_up(&self) -> Result<()> {
-        if self.shrank()? && self.shrank()? {
-            // Once might be a gc at work. Twice, the index is from another day than the packs.
-            return self.rebuild();
-        }
-        let known = self.index().packs()?;
-        let mut packs = self.place.packs(self.disk)?;
-        packs.retain(|(id, len)| {
-            let mut known = known.iter();
-            !known.any(|found| found.pack == *id && found.len >= *len)
-        });
-        self.index_tails(packs.into_iter().map(|(id, _)| id), None)
-    }
-
-    /// True if the index knows more of a pack than there is.
-    fn shrank(&self) -> Result<bool> {
-        let known = self.index().packs()?;
-        let packs = self.place.packs(self.disk)?;
-        Ok(known.iter().any(|found| {
-            let len = packs.iter().find(|(id, _)| *id == found.pack);
-            len.is_none_or(|(_, len)| *len < found.len)
-        }))
-    }
-
-    /// Makes the index anew, from the packs alone.
-    pub fn rebuild(&self) -> Result<()> {
-        self.index().clear(self.now_ms)?;
-        let packs = self.place.packs(self.disk)?;
-        self.index_tails(packs.into_iter().map(|(id, _)| id), None)
-    }
-
     /// Waits for the right to write, which any number may share.
     fn share(&self, cancel: &Cancel) -> Result<Box<dyn LockGuard>> {
         let path = self.place.lock();
         wait_for(self.disk, &path, cancel, || {
             self.disk.try_lock_shared(&path)
         })
+    }
+
+    /// Waits until nobody writes, and keeps it so.
+    fn exclude(&self, cancel: &Cancel) -> Result<Box<dyn LockGuard>> {
+        let path = self.place.lock();
+        wait_for(self.disk, &path, cancel, || self.disk.try_lock(&path, ""))
     }
 }
 

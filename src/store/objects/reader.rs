@@ -20,7 +20,6 @@ pub(super) struct Recent(VecDeque<(BlockKey, Arc<Vec<u8>>)>);
 type BlockKey = (PackId, u64);
 
 const RECENT_MAX: usize = 8;
-
 /// Objects that the index does not know yet.
 type Found = HashMap<ObjectId, Location>;
 
@@ -38,6 +37,10 @@ impl Recent {
         let bytes = Arc::clone(&found.1);
         self.0.push_front(found);
         Some(bytes)
+    }
+
+    fn forget(&mut self, key: BlockKey) {
+        self.0.retain(|(found, _)| *found != key);
     }
 
     fn put(&mut self, key: BlockKey, bytes: Arc<Vec<u8>>) {
@@ -114,23 +117,21 @@ impl Store<'_> {
                 }
             }
         };
-        let bytes = match self.read(id, &at, depth, also) {
+        match self.read(id, &at, depth, also) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 if also.is_some() {
                     return Err(missing());
                 }
-                // A gc moved it since its place was looked up.
-                self.catch_up()?;
-                let at = self.find(id)?.ok_or_else(missing)?;
-                self.read(id, &at, depth, None)?
             }
-            bytes => bytes?,
-        };
-        if ObjectId::of(&bytes) == *id {
-            Ok(bytes)
-        } else {
-            Err(self.damaged(id, Some(at.pack), "its bytes are not those of its name"))
+            Err(Error::ObjectDamaged { .. }) if also.is_none() => {}
+            read => return read,
         }
+        // A gc may have moved it since its place was looked up, and another pack may have the old
+        // one's number by now.
+        self.recent().forget((at.pack, at.block));
+        self.catch_up()?;
+        let at = self.find(id)?.ok_or_else(missing)?;
+        self.read(id, &at, depth, None)
     }
 
     /// Reads what a writer stored that is still at work: its checkpoint may be visible before its
@@ -175,15 +176,24 @@ impl Store<'_> {
             raw
         };
         let end = at.start.saturating_add(at.len);
-        match raw.get(at.start..end) {
-            Some(bytes) => Ok(bytes.to_vec()),
-            None => Err(self.damaged(id, Some(at.pack), "its block is shorter than it was")),
+        let bytes = raw
+            .get(at.start..end)
+            .ok_or_else(|| self.damaged(id, Some(at.pack), "its block is shorter than it was"))?;
+        if ObjectId::of(bytes) == *id {
+            Ok(bytes.to_vec())
+        } else {
+            Err(self.damaged(id, Some(at.pack), "its bytes are not those of its name"))
         }
     }
 
     /// Keeps a block that was unpacked.
     pub(super) fn keep_recent(&self, pack: PackId, block: u64, raw: Vec<u8>) {
         self.recent().put((pack, block), Arc::new(raw));
+    }
+
+    /// Forgets the blocks that were read last, so that they are read from the disk again.
+    pub(super) fn forget_recent(&self) {
+        self.recent().0.clear();
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, super::reader::Recent> {

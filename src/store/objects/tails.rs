@@ -21,6 +21,9 @@ use crate::store::objects::pack::{Head, PACK_HEADER};
 use crate::store::objects::{Store, locations, scan};
 use crate::store::place::PackId;
 
+/// Tells which slots the caller holds.
+pub(super) type Held<'a> = &'a dyn Fn(u8) -> bool;
+
 /// What was found, before the index is told.
 #[derive(Default)]
 pub(super) struct Found {
@@ -54,18 +57,15 @@ enum Proof {
 
 impl Store<'_> {
     /// Indexes the tails of packs, after making them durable: a later checkpoint may lean on them.
-    /// Packs where a writer is at work are passed over, unless their slot is the caller's.
-    pub(super) fn index_tails(
-        &self,
-        packs: impl IntoIterator<Item = PackId>,
-        own_slot: Option<u8>,
-    ) -> Result<()> {
+    /// Packs where a writer is at work are passed over, unless the caller holds their slots. A caller
+    /// who holds some may give only some of the packs that have tails.
+    pub(super) fn index_tails(&self, packs: &[PackId], held: Option<Held<'_>>) -> Result<()> {
         let mut found = Found {
-            incomplete: own_slot.is_some(),
+            incomplete: held.is_some(),
             ..Found::default()
         };
         for pack in packs {
-            self.walk_tail(&mut found, pack, own_slot)?;
+            self.walk_tail(&mut found, *pack, held)?;
         }
         self.resolve(&mut found)?;
         if found.packs.is_empty() {
@@ -75,8 +75,8 @@ impl Store<'_> {
         self.index().record(&objects, &found.packs)
     }
 
-    fn walk_tail(&self, found: &mut Found, pack: PackId, own_slot: Option<u8>) -> Result<()> {
-        if own_slot != Some(pack.slot) {
+    fn walk_tail(&self, found: &mut Found, pack: PackId, held: Option<Held<'_>>) -> Result<()> {
+        if !held.is_some_and(|held| held(pack.slot)) {
             let lock = match found.locks.entry(pack.slot) {
                 Entry::Occupied(taken) => taken.into_mut(),
                 Entry::Vacant(free) => {

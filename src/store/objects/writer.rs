@@ -51,6 +51,20 @@ pub struct Writer<'s> {
     filling: Mutex<Filling>,
     /// How many bytes may be stored.
     allowance: Option<u64>,
+    /// Packs that nothing is appended to.
+    avoid: Vec<PackId>,
+}
+
+/// What was copied, durably, and is not in the index yet.
+pub(super) struct Copies {
+    /// Where the copies lie.
+    pub(super) rows: Vec<(ObjectId, Location)>,
+    /// The packs they lie in.
+    pub(super) packs: Vec<Indexed>,
+    /// The packs, and their lengths before; `None` for new ones.
+    begun: Vec<(PackId, Option<u64>)>,
+    /// How many bytes were appended to packs.
+    bytes: u64,
 }
 
 /// What a writer holds until its checkpoint is visible.
@@ -113,7 +127,22 @@ impl<'s> Writer<'s> {
             nothing_before,
             filling: Mutex::default(),
             allowance,
+            avoid: Vec::new(),
         })
+    }
+
+    /// Begins to copy what the store has already, into packs of a slot that the caller holds.
+    pub(super) fn copying(store: &'s Store<'s>, slot: u8, avoid: Vec<PackId>) -> Self {
+        Self {
+            store,
+            guards: None,
+            slot,
+            claimed: Mutex::default(),
+            nothing_before: false,
+            filling: Mutex::default(),
+            allowance: None,
+            avoid,
+        }
     }
 
     fn take_slot(store: &Store<'_>, cancel: &Cancel) -> Result<(u8, Box<dyn LockGuard>)> {
@@ -150,7 +179,7 @@ impl<'s> Writer<'s> {
     }
 
     /// Appends a block.
-    fn append(&self, block: &[u8]) -> Result<()> {
+    pub(super) fn append(&self, block: &[u8]) -> Result<()> {
         let mut filling = held(&self.filling);
         if filling.failed {
             return Err(Error::Internal {
@@ -218,8 +247,9 @@ impl<'s> Writer<'s> {
         };
         if let Some((pack, len)) = last
             && len < PACK_MAX
+            && !self.avoid.contains(&pack)
         {
-            store.index_tails([pack], Some(self.slot))?;
+            store.index_tails(&[pack], Some(&|_| true))?;
             let known = store.index().pack(pack)?;
             if known.is_some_and(|known| !known.sealed) {
                 let path = store.place().pack(pack);
@@ -359,40 +389,75 @@ impl<'s> Writer<'s> {
 
     /// Makes everything durable that was stored.
     pub fn sync(mut self) -> Result<Stored<'s>> {
-        let (packs, rows, bytes) = {
-            let mut filling = held(&self.filling);
-            if filling.failed {
-                return Err(Error::Internal {
-                    message: "a writer was used after it failed".to_owned(),
-                });
-            }
-            let store = self.store;
-            let (open, full) = (filling.open.take(), std::mem::take(&mut filling.full));
-            let mut packs = Vec::new();
-            for Open { pack, file, len } in full.into_iter().chain(open) {
-                let path = store.place().pack(pack);
-                file.finish().context("sync", &path)?;
-                packs.push(Indexed {
-                    pack,
-                    len,
-                    sealed: false,
-                });
-            }
-            if filling.begun.iter().any(|(_, before)| before.is_none()) {
-                let folder = store.place().objects();
-                store.disk().sync_dir(&folder).context("sync", &folder)?;
-            }
-            // Nothing is cut back any more.
-            filling.begun.clear();
-            (packs, std::mem::take(&mut filling.rows), filling.appended)
-        };
+        let copies = self.settle()?;
         Ok(Stored {
             store: self.store,
             _guards: self.guards.take(),
-            rows,
-            packs,
-            bytes,
+            rows: copies.rows,
+            packs: copies.packs,
+            bytes: copies.bytes,
         })
+    }
+
+    /// Makes everything durable that was copied.
+    pub(super) fn sync_copies(self) -> Result<Copies> {
+        self.settle()
+    }
+
+    fn settle(&self) -> Result<Copies> {
+        let mut filling = held(&self.filling);
+        if filling.failed {
+            return Err(Error::Internal {
+                message: "a writer was used after it failed".to_owned(),
+            });
+        }
+        let store = self.store;
+        let (open, full) = (filling.open.take(), std::mem::take(&mut filling.full));
+        let mut packs = Vec::new();
+        for Open { pack, file, len } in full.into_iter().chain(open) {
+            let path = store.place().pack(pack);
+            file.finish().context("sync", &path)?;
+            packs.push(Indexed {
+                pack,
+                len,
+                sealed: false,
+            });
+        }
+        if filling.begun.iter().any(|(_, before)| before.is_none()) {
+            let folder = store.place().objects();
+            store.disk().sync_dir(&folder).context("sync", &folder)?;
+        }
+        Ok(Copies {
+            rows: std::mem::take(&mut filling.rows),
+            packs,
+            // Nothing is cut back any more by dropping the writer.
+            begun: std::mem::take(&mut filling.begun),
+            bytes: filling.appended,
+        })
+    }
+}
+
+impl Copies {
+    /// How much longer the packs are for them.
+    pub(super) fn grown(&self) -> u64 {
+        let new = self.begun.iter().filter(|(_, before)| before.is_none());
+        self.bytes + (new.count() * PACK_HEADER.len()) as u64
+    }
+
+    /// Takes the copies back: nobody knows of them yet.
+    pub(super) fn discard(self, store: &Store<'_>) {
+        cut_back(store, self.begun);
+    }
+}
+
+/// Cuts packs to their lengths before. What stays behind is an orphan and dropped by gc.
+fn cut_back(store: &Store<'_>, begun: Vec<(PackId, Option<u64>)>) {
+    for (pack, before) in begun {
+        let path = store.place().pack(pack);
+        let _ = match before {
+            Some(len) => store.disk().truncate(&path, len),
+            None => store.disk().remove_file(&path),
+        };
     }
 }
 
@@ -401,14 +466,7 @@ impl Drop for Writer<'_> {
         let mut filling = held(&self.filling);
         filling.open = None;
         filling.full.clear();
-        for (pack, before) in filling.begun.drain(..) {
-            let path = self.store.place().pack(pack);
-            // What stays behind is an orphan and dropped by gc.
-            let _ = match before {
-                Some(len) => self.store.disk().truncate(&path, len),
-                None => self.store.disk().remove_file(&path),
-            };
-        }
+        cut_back(self.store, std::mem::take(&mut filling.begun));
     }
 }
 
@@ -430,7 +488,7 @@ impl Sink for Writer<'_> {
 }
 
 /// Collects objects into a block.
-struct Filler<'w, 's> {
+pub(super) struct Filler<'w, 's> {
     writer: &'w Writer<'s>,
     level: i32,
     compressor: Option<Compressor<'static>>,
@@ -439,6 +497,11 @@ struct Filler<'w, 's> {
 }
 
 impl<'w, 's> Filler<'w, 's> {
+    /// For objects of all kinds that are copied.
+    pub(super) fn for_copies(writer: &'w Writer<'s>) -> Self {
+        Self::new(writer, LEVEL_STATE)
+    }
+
     fn new(writer: &'w Writer<'s>, level: i32) -> Self {
         Self {
             writer,
@@ -449,8 +512,8 @@ impl<'w, 's> Filler<'w, 's> {
         }
     }
 
-    /// Adds an object that was claimed.
-    fn add(&mut self, id: ObjectId, bytes: &[u8]) -> Result<()> {
+    /// Adds an object that was claimed, or is copied.
+    pub(super) fn add(&mut self, id: ObjectId, bytes: &[u8]) -> Result<()> {
         if bytes.len() > RAW_MAX {
             // Nobody else stores it: it was claimed here.
             held(&self.writer.filling).failed = true;
@@ -470,7 +533,8 @@ impl<'w, 's> Filler<'w, 's> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Hands what was added to the writer.
+    pub(super) fn flush(&mut self) -> Result<()> {
         if self.objects.is_empty() {
             return Ok(());
         }

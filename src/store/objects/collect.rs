@@ -1,0 +1,499 @@
+//! Takes back the space of objects that nobody needs: packs are dropped, or written anew without them.
+//!
+//! *Invariants*: a pack is only removed under the store's exclusive lock, after what became needed
+//! meanwhile was marked, and only if every needed object in it was copied or has another copy that
+//! was just read. The copies are synced before the index learns of them, the index is durable
+//! before the pack goes, and the pack's slot is held all the while, so that nobody appends to it or
+//! indexes it again. The generation changes with every pack that goes.
+//!
+//! *Crash story*: before the index learns of the copies they are a torn or a second copy of what the
+//! old pack still holds; after that the old pack is the second copy. Whoever opens the store next
+//! indexes what is there, and the next gc finds the other copies unneeded.
+//!
+//! *Limits*: a pack is left alone while its slot is busy, if it can't be read, or if bytes in it that
+//! are no block may be what somebody misses.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::error::{Error, IoContext, Result};
+use crate::model::cancel::Cancel;
+use crate::model::object::ObjectId;
+use crate::store::disk::LockGuard;
+use crate::store::index::Location;
+use crate::store::objects::marks::{Marks, Problem};
+use crate::store::objects::pack::Head;
+use crate::store::objects::writer::{Copies, Filler, Writer};
+use crate::store::objects::{Store, locations, scan};
+use crate::store::place::PackId;
+use crate::store::publish::remove;
+
+/// How often a slot that is busy is asked for again; whoever reads a pack's end holds it for a moment.
+const SLOT_TRIES: u32 = 40;
+const SLOT_PAUSE_MS: u64 = 5;
+
+/// What of a pack is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackUse {
+    /// The pack.
+    pub pack: PackId,
+    /// Its length in bytes.
+    pub len: u64,
+    /// About how many of its bytes are needed.
+    pub live_bytes: u64,
+    /// True if it has to stay as it is: what can't be read in it may be needed.
+    pub fixed: bool,
+    /// Why it can't be read, if that is so.
+    pub unread: Option<String>,
+}
+
+/// What became of some packs.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The packs that are gone.
+    pub gone: Vec<PackId>,
+    /// Their bytes.
+    pub gone_bytes: u64,
+    /// The bytes that were copied out of them.
+    pub copied_bytes: u64,
+    /// The packs that were left alone.
+    pub left: Vec<PackId>,
+    /// Why, where something is wrong with them.
+    pub problems: Vec<Problem>,
+}
+
+/// What is done about needed objects of a pack that is to go.
+#[derive(Debug, Clone, Copy)]
+pub enum Copy<'a> {
+    /// The pack is left alone.
+    Nothing,
+    /// They are copied, but not into these packs.
+    Except(&'a [PackId]),
+}
+
+/// What a pack says of itself.
+struct Contents {
+    pack: PackId,
+    len: u64,
+    blocks: Vec<(u64, Head)>,
+    /// How many bytes are no block.
+    foreign: u64,
+}
+
+/// What is to be done about the needed objects of a pack.
+#[derive(Default)]
+struct Kept {
+    /// Where they lie now.
+    moved: HashMap<ObjectId, Location>,
+    /// Those that stay unreadable, in blocks that were copied as they are.
+    unread: HashSet<ObjectId>,
+}
+
+impl Store<'_> {
+    /// Tells what of each pack is needed.
+    pub fn survey(&self, marks: &Marks<'_>, cancel: &Cancel) -> Result<Vec<PackUse>> {
+        let mut uses = Vec::new();
+        for (pack, len) in self.place().packs(self.disk())? {
+            cancel.check()?;
+            let contents = match self.contents(pack) {
+                Ok(Some(contents)) => contents,
+                Ok(None) => continue,
+                Err(error) if is_about(&error, &self.place().pack(pack)) => {
+                    uses.push(PackUse {
+                        pack,
+                        len,
+                        live_bytes: len,
+                        fixed: true,
+                        unread: Some(error.full_message()),
+                    });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut live_bytes = 0;
+            for (at, head) in &contents.blocks {
+                let mut raw = 0_u64;
+                let mut count = 0;
+                for (id, location) in locations(pack, *at, head) {
+                    if self.is_here(marks, &id, &location)? {
+                        raw += location.len as u64;
+                        count += 1;
+                    }
+                }
+                let whole = head.block_len() as u64;
+                live_bytes += if count == head.objects.len() {
+                    whole
+                } else {
+                    let packed = head.payload_len as u64 * raw / (head.raw_len as u64).max(1);
+                    let table = 36 * count as u64;
+                    (packed + table).min(whole)
+                };
+            }
+            // What a writer is just appending is unknown, so needed.
+            live_bytes += len.saturating_sub(contents.len);
+            uses.push(PackUse {
+                pack,
+                len,
+                live_bytes,
+                fixed: self.is_fixed(&contents, marks)?,
+                unread: None,
+            });
+        }
+        Ok(uses)
+    }
+
+    /// True if the object is needed, and needed from here: no other place of it is known.
+    fn is_here(&self, marks: &Marks<'_>, id: &ObjectId, here: &Location) -> Result<bool> {
+        Ok(marks.needs(id)
+            && self
+                .find(id)?
+                .is_none_or(|at| (at.pack, at.block) == (here.pack, here.block)))
+    }
+
+    /// Reads the heads of a pack, as far as it is indexed; `None` if it is gone.
+    fn contents(&self, pack: PackId) -> Result<Option<Contents>> {
+        let len = self.index().pack(pack)?.map_or(0, |found| found.len);
+        let path = self.place().pack(pack);
+        let mut blocks = Vec::new();
+        match scan::blocks(self.disk(), &path, 0, len, &mut |at, head| {
+            blocks.push((at, head.clone()));
+        }) {
+            Ok(foreign) => Ok(Some(Contents {
+                pack,
+                len,
+                blocks,
+                foreign,
+            })),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if bytes of the pack that are no block may be needed.
+    fn is_fixed(&self, contents: &Contents, marks: &Marks<'_>) -> Result<bool> {
+        if contents.foreign == 0 {
+            return Ok(false);
+        }
+        if marks.is_missing_some() {
+            return Ok(true);
+        }
+        let whole: HashSet<u64> = contents.blocks.iter().map(|(at, _)| *at).collect();
+        let mut fixed = false;
+        self.index().all(&mut |id, at| {
+            fixed |= at.pack == contents.pack && !whole.contains(&at.block) && marks.needs(&id);
+        })?;
+        Ok(fixed)
+    }
+}
+
+/// Removes packs, one round after the other.
+pub struct Collector<'s> {
+    store: &'s Store<'s>,
+    /// The slots that are held, until the end of the round.
+    slots: BTreeMap<u8, Box<dyn LockGuard>>,
+    now_ms: i64,
+}
+
+impl<'s> Collector<'s> {
+    /// Begins to collect. The caller holds the gc's lock.
+    #[must_use]
+    pub fn new(store: &'s Store<'s>, now_ms: i64) -> Self {
+        Self {
+            store,
+            slots: BTreeMap::new(),
+            now_ms,
+        }
+    }
+
+    /// Removes packs, which are of one slot. `refresh` marks what became needed since the marks were
+    /// made; it is called while nobody writes.
+    pub fn collect(
+        &mut self,
+        packs: &[PackId],
+        copy: Copy<'_>,
+        marks: &mut Marks<'_>,
+        refresh: &mut dyn FnMut(&mut Marks<'_>) -> Result<()>,
+        cancel: &Cancel,
+    ) -> Result<Round> {
+        let result = self.round(packs, copy, marks, refresh, cancel);
+        self.slots.clear();
+        result
+    }
+
+    fn round(
+        &mut self,
+        packs: &[PackId],
+        copy: Copy<'_>,
+        marks: &mut Marks<'_>,
+        refresh: &mut dyn FnMut(&mut Marks<'_>) -> Result<()>,
+        cancel: &Cancel,
+    ) -> Result<Round> {
+        let store = self.store;
+        let mut round = Round::default();
+        // A pack may have the number of one that is gone.
+        store.forget_recent();
+        let mut victims = Vec::new();
+        for pack in packs {
+            if !self.hold(pack.slot)? {
+                round.left.push(*pack);
+                continue;
+            }
+            store.index_tails(&[*pack], Some(&|_| true))?;
+            match store.contents(*pack)? {
+                Some(contents) if store.is_fixed(&contents, marks)? => round.left.push(*pack),
+                Some(contents) => victims.push((contents, Kept::default())),
+                None => {}
+            }
+        }
+        let Some(slot) = victims.first().map(|(contents, _)| contents.pack.slot) else {
+            return Ok(round);
+        };
+        let writer = Writer::copying(
+            store,
+            slot,
+            match copy {
+                Copy::Except(avoid) => [packs, avoid].concat(),
+                Copy::Nothing => Vec::new(),
+            },
+        );
+        let mut ready = Vec::new();
+        for (contents, mut kept) in victims {
+            cancel.check()?;
+            let done = match copy {
+                Copy::Except(_) => self.copy(&writer, &contents, &mut kept, marks),
+                Copy::Nothing => Ok(()),
+            };
+            match done {
+                Ok(()) => ready.push((contents, kept)),
+                // It can't be read: it stays, and what was copied is dropped with the writer.
+                Err(error) if is_about(&error, &store.place().pack(contents.pack)) => {
+                    round.left.push(contents.pack);
+                    round.problems.push(Problem {
+                        object: None,
+                        path: store.place().pack(contents.pack),
+                        reason: error.full_message(),
+                    });
+                    return Ok(round);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let copies = writer.sync_copies()?;
+        match self.publish(ready, &copies, marks, refresh, &mut round, cancel) {
+            Ok(true) => {
+                round.copied_bytes = copies.grown();
+                Ok(round)
+            }
+            Ok(false) => {
+                copies.discard(store);
+                Ok(round)
+            }
+            Err((error, told)) => {
+                if !told {
+                    copies.discard(store);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a slot's lock; `false` if a writer is at work there.
+    fn hold(&mut self, slot: u8) -> Result<bool> {
+        if self.slots.contains_key(&slot) {
+            return Ok(true);
+        }
+        let (disk, path) = (self.store.disk(), self.store.place().slot(slot));
+        for tried in 0..SLOT_TRIES {
+            if tried > 0 {
+                disk.pause(SLOT_PAUSE_MS);
+            }
+            if let Some(guard) = disk.try_lock(&path, "").context("lock", &path)? {
+                self.slots.insert(slot, guard);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Copies what is needed of a pack.
+    fn copy(
+        &self,
+        writer: &Writer<'_>,
+        contents: &Contents,
+        kept: &mut Kept,
+        marks: &Marks<'_>,
+    ) -> Result<()> {
+        let store = self.store;
+        let path = store.place().pack(contents.pack);
+        let mut filler = Filler::for_copies(writer);
+        for (at, head) in &contents.blocks {
+            // The needed objects, and whether the index knows them here.
+            let mut needed = Vec::new();
+            for (id, here) in locations(contents.pack, *at, head) {
+                if !marks.needs(&id) {
+                    continue;
+                }
+                match store.find(&id)? {
+                    None => needed.push((id, here, false)),
+                    Some(found) if (found.pack, found.block) == (here.pack, here.block) => {
+                        needed.push((id, here, true));
+                    }
+                    // A second copy. It goes if the first one is good.
+                    Some(found) => {
+                        if store.get(&id).is_ok() && store.find(&id)? == Some(found) {
+                            kept.moved.insert(id, found);
+                        } else {
+                            needed.push((id, here, true));
+                        }
+                    }
+                }
+            }
+            if needed.is_empty() {
+                continue;
+            }
+            let block = store
+                .disk()
+                .read_at(&path, *at, head.block_len())
+                .context("read", &path)?;
+            if Head::read(&block).as_ref() != Some(head) {
+                return Err(Error::io(
+                    "read",
+                    &path,
+                    std::io::Error::other("a block changed while it was copied"),
+                ));
+            }
+            let as_it_is = needed.len() == head.objects.len() || head.base.is_some();
+            let raw = if as_it_is {
+                None
+            } else {
+                let raw = head.unpack(&block[head.payload_at()..], None).ok();
+                raw.filter(|raw| {
+                    needed
+                        .iter()
+                        .all(|(id, here, _)| ObjectId::of(bytes_of(raw, here)) == *id)
+                })
+            };
+            if let Some(raw) = raw {
+                for (id, here, _) in &needed {
+                    filler.add(*id, bytes_of(&raw, here))?;
+                }
+            } else {
+                writer.append(&block)?;
+                // What the index does not know here was given up before; its name stays unknown.
+                let given_up = needed.iter().filter(|(_, _, known)| !known);
+                kept.unread.extend(given_up.map(|(id, _, _)| *id));
+            }
+        }
+        filler.flush()
+    }
+
+    /// Tells the index of the copies and removes the packs. `false` if nothing came of it; on errors
+    /// also whether the index may know the copies.
+    fn publish(
+        &self,
+        ready: Vec<(Contents, Kept)>,
+        copies: &Copies,
+        marks: &mut Marks<'_>,
+        refresh: &mut dyn FnMut(&mut Marks<'_>) -> Result<()>,
+        round: &mut Round,
+        cancel: &Cancel,
+    ) -> std::result::Result<bool, (Error, bool)> {
+        let store = self.store;
+        let untold = |error| (error, false);
+        let _alone = store.exclude(cancel).map_err(untold)?;
+        self.catch_up(copies).map_err(untold)?;
+        marks.again(cancel).map_err(untold)?;
+        refresh(marks).map_err(untold)?;
+        let fresh: HashMap<ObjectId, Location> = copies.rows.iter().copied().collect();
+        let mut gone = Vec::new();
+        let mut moved = HashMap::new();
+        for (contents, mut kept) in ready {
+            let needs = |id: &ObjectId| marks.needs(id);
+            let all_kept = contents.blocks.iter().all(|(_, head)| {
+                head.objects.iter().all(|(id, _)| {
+                    !needs(id) || fresh.contains_key(id) || kept.moved.contains_key(id)
+                })
+            });
+            if !all_kept || store.is_fixed(&contents, marks).map_err(untold)? {
+                // Somebody needs it now.
+                round.left.push(contents.pack);
+                continue;
+            }
+            let here = contents.blocks.iter().flat_map(|(_, head)| &head.objects);
+            for (id, _) in here.filter(|(id, _)| needs(id) && !kept.unread.contains(id)) {
+                if !kept.moved.contains_key(id)
+                    && let Some(at) = fresh.get(id)
+                {
+                    kept.moved.insert(*id, *at);
+                }
+            }
+            moved.extend(kept.moved);
+            round.gone_bytes += contents.len;
+            gone.push(contents.pack);
+        }
+        if gone.is_empty() {
+            return Ok(false);
+        }
+        let moved: Vec<_> = moved.into_iter().collect();
+        let before = store.generation().map_err(untold)?;
+        let replaced = store
+            .index()
+            .replace(&gone, &moved, &copies.packs, self.now_ms);
+        if let Err(error) = replaced {
+            // Only if the index surely does not know the copies they may go.
+            let told = store.generation().ok() != Some(before);
+            return Err((error, told));
+        }
+        let told = |error| (error, true);
+        for pack in &gone {
+            remove(store.disk(), &store.place().pack(*pack)).map_err(told)?;
+        }
+        let folder = store.place().objects();
+        let synced = store.disk().sync_dir(&folder).context("sync", &folder);
+        synced.map_err(told)?;
+        round.gone = gone;
+        Ok(true)
+    }
+
+    /// Indexes what killed writers left, in the slots that are held here as well.
+    fn catch_up(&self, copies: &Copies) -> Result<()> {
+        let store = self.store;
+        let mut tried = 0;
+        loop {
+            let known = store.index().packs()?;
+            let mut behind = store.place().packs(store.disk())?;
+            behind.retain(|(pack, len)| {
+                let known = known.iter().find(|known| known.pack == *pack);
+                let mine = copies.packs.iter().any(|found| found.pack == *pack);
+                !mine && known.map_or(0, |known| known.len) < *len
+            });
+            let Some((first, _)) = behind.first().copied() else {
+                return Ok(());
+            };
+            // Somebody who reads a pack's end holds its slot for a moment.
+            if tried > 0 {
+                store.disk().pause(SLOT_PAUSE_MS);
+            }
+            if tried > SLOT_TRIES {
+                return Err(Error::StoreBusy {
+                    path: store.place().slot(first.slot),
+                    waited_ms: u64::from(tried) * SLOT_PAUSE_MS,
+                });
+            }
+            tried += 1;
+            let behind: Vec<PackId> = behind.into_iter().map(|(pack, _)| pack).collect();
+            store.index_tails(&behind, Some(&|slot| self.slots.contains_key(&slot)))?;
+        }
+    }
+}
+
+/// True if an error is about reading this pack.
+fn is_about(error: &Error, pack: &std::path::Path) -> bool {
+    matches!(error, Error::Io { action: "read", path, .. } if path == pack)
+}
+
+/// An object's bytes among those of its block.
+fn bytes_of<'a>(raw: &'a [u8], at: &Location) -> &'a [u8] {
+    raw.get(at.start..at.start + at.len).unwrap_or_default()
+}
