@@ -99,6 +99,23 @@ enum Trouble {
     Failed(Error),
 }
 
+/// From this length on the write-ahead log is copied back when the index is closed, in bytes.
+const WAL_MAX: u64 = 256 << 10;
+
+impl Drop for Index {
+    /// Not by `SQLite` itself: it would copy back at each close, or, with many short connections,
+    /// never begin its log anew.
+    fn drop(&mut self) {
+        let wal = std::fs::metadata(named(&self.path, "-wal"));
+        if wal.is_ok_and(|wal| wal.len() > WAL_MAX) {
+            // Whoever closes it next tries again.
+            let _ = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+}
+
 impl Index {
     /// Opens the index, making it if it is missing. `true` if it is new and knows nothing: then
     /// `generation` becomes its generation.
@@ -158,7 +175,7 @@ impl Index {
             use_wal(&connection)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch(
-                "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256;
+                "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;
                  PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
             )?;
             if version == MIGRATIONS.len() {
