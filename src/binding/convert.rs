@@ -117,6 +117,10 @@ pub(super) fn create_request<'a>(
             .capture
             .map(|wanted| capture(wanted, project))
             .transpose()?,
+        max_store_bytes: request
+            .max_store_bytes
+            .map(|bytes| whole("maxStoreBytes", bytes, STEP_MAX))
+            .transpose()?,
     })
 }
 

@@ -64,6 +64,8 @@ pub struct CreateRequest {
     pub max_state_bytes: f64,
     /// Which files are captured; absent captures none.
     pub capture: Option<CaptureRequest>,
+    /// The store's budget, in bytes; absent is none.
+    pub max_store_bytes: Option<f64>,
 }
 
 /// Which files are captured with a checkpoint.

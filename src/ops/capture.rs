@@ -256,12 +256,14 @@ fn escaped(name: &str) -> String {
 /// The artifacts of the registry that lie in the project but not in the run, relative to the project.
 fn artifacts(context: &Context<'_>, project: &Path, registry: Registry<'_>) -> Vec<PathBuf> {
     let run = context.run.path();
+    // Nearly all lie in the run, and there may be thousands.
+    let plain_prefix = format!("{}/", run.display());
     let mut found: Vec<PathBuf> = registry
         .paths()
         .filter_map(Value::as_str)
         .filter_map(|text| {
             let path = Path::new(text.as_ref());
-            if path.starts_with(run) {
+            if text.starts_with(&plain_prefix) && !text.contains("..") {
                 return None;
             }
             let relative = match path.strip_prefix(project) {
