@@ -42,7 +42,7 @@ function contents(folder = at.root) {
   const found = {};
   for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
     const file = path.join(entry.parentPath, entry.name);
-    if (entry.isFile() && !entry.name.startsWith('index.db')) {
+    if (entry.isFile() && !/^index\.db|\ufffd/.test(entry.name)) {
       found[file] = fs.readFileSync(file, 'base64');
     }
   }

@@ -144,21 +144,22 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
 
 impl Walk {
     fn next(&mut self, count: usize, cancel: &Cancel) -> Result<String> {
-        if let Self::Waiting(start) = std::mem::replace(self, Self::Ended) {
-            let (place, run_id, checkpoint_id, filter) = *start;
-            let id = CheckpointId::parse(&checkpoint_id)?;
-            let handle = Handle {
-                cancel: cancel.clone(),
-                progress: Arc::default(),
-            };
-            *self = on_run(place, &run_id, &handle, |context| {
-                let listing = Listing::open(context, &id, &filter)?;
-                let store = context.store.cloned();
-                Ok(Self::Open(Box::new((context.run.clone(), store, listing))))
-            })?;
-        } else {
-            return self.resume(count, cancel);
-        }
+        *self = match std::mem::replace(self, Self::Ended) {
+            Self::Waiting(start) => {
+                let (place, run_id, checkpoint_id, filter) = *start;
+                let id = CheckpointId::parse(&checkpoint_id)?;
+                let handle = Handle {
+                    cancel: cancel.clone(),
+                    progress: Arc::default(),
+                };
+                on_run(place, &run_id, &handle, |context| {
+                    let listing = Listing::open(context, &id, &filter)?;
+                    let store = context.store.cloned();
+                    Ok(Self::Open(Box::new((context.run.clone(), store, listing))))
+                })?
+            }
+            other => other,
+        };
         self.resume(count, cancel)
     }
 
