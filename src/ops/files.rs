@@ -396,22 +396,22 @@ impl<'a> Opened<'a> {
                 limit: max_bytes,
             });
         }
-        content(self.store.as_ref(), self.context, &Content::from(file))
+        content_of(self.store.as_ref(), self.context, &Content::from(file))
             .or_else(|error| damaged(self.context, self.id(), error))
     }
 }
 
 /// Reads a content piece by piece, so that the caller can stop it.
-pub(super) fn content(
+pub(super) fn content_of(
     store: Option<&Store<'_>>,
     context: &Context<'_>,
-    content: &Content,
+    wanted: &Content,
 ) -> Result<Vec<u8>> {
     let Some(store) = store else {
-        return read_tree(None, context, &content.object).map(|_| Vec::new());
+        return read_tree(None, context, &wanted.object).map(|_| Vec::new());
     };
     let mut bytes = Vec::new();
-    store.read_content(content, &mut |piece| {
+    store.read_content(wanted, &mut |piece| {
         context.cancel.check()?;
         context.progress.add(0, piece.len() as u64);
         bytes.extend_from_slice(piece);
