@@ -70,6 +70,7 @@ pub struct CreateRequest {
 
 /// Which files are captured with a checkpoint.
 #[napi(object, object_to_js = false)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct CaptureRequest {
     /// Whether the run's own files are captured.
     pub run: bool,

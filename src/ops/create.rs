@@ -158,7 +158,7 @@ pub(super) fn create_once(
     )?;
     let registry = registry_of(context, &registry_json)?;
     let survey = registry.survey();
-    let wanted = Wanted::find(context, request.capture.as_ref(), registry, &run_files)?;
+    let wanted = Wanted::find(context, request.capture.as_ref(), &[registry], &run_files)?;
     if wanted.is_some() && writer.is_none() {
         writer = begin_writer(context, &opened, limit, pack_max)?;
     }
@@ -512,7 +512,7 @@ fn parse_state<'a>(request: &Request<'a>) -> Result<Json<'a>> {
     })
 }
 
-fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
+pub(super) fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
     let path = context.run.run_record();
     match context.disk.read(&path, RUN_FILE_MAX) {
         Ok(bytes) => Ok(bytes),
@@ -531,7 +531,7 @@ fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
     }
 }
 
-fn parse_run_record<'a>(context: &Context<'_>, bytes: &'a [u8]) -> Result<Json<'a>> {
+pub(super) fn parse_run_record<'a>(context: &Context<'_>, bytes: &'a [u8]) -> Result<Json<'a>> {
     let damaged = |reason: String| Error::RunRecordDamaged {
         path: context.run.run_record(),
         reason,
@@ -579,7 +579,7 @@ pub(super) fn registry_of<'a>(context: &Context<'_>, json: &'a Json<'a>) -> Resu
 
 /// Captures the other JSON files at the top of the run's folder. One that can't be captured is
 /// listed with its reason.
-fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
+pub(super) fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
     use base64::Engine as _;
     let run = context.run;
     let entries = context

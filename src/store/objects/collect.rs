@@ -400,6 +400,7 @@ impl<'s> Collector<'s> {
 
     /// Tells the index of the copies and removes the packs. `false` if nothing came of it; on errors
     /// also whether the index may know the copies.
+    #[allow(clippy::result_large_err, reason = "it is rare, and not passed on")]
     fn publish(
         &self,
         ready: Vec<(Contents, Kept)>,
