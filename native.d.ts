@@ -180,6 +180,8 @@ export interface CreateRequest {
   maxStateBytes: number
   /** Which files are captured; absent captures none. */
   capture?: CaptureRequest
+  /** The store's budget, in bytes; absent is none. */
+  maxStoreBytes?: number
 }
 
 /** Takes a checkpoint. `state` is JSON text. */
