@@ -70,7 +70,10 @@ pub struct CreateRequest {
 
 /// Which files are captured with a checkpoint.
 #[napi(object, object_to_js = false)]
-#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct CaptureRequest {
     /// Whether the run's own files are captured.
     pub run: bool,
