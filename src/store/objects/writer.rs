@@ -35,7 +35,7 @@ const BLOCK_LEN: usize = 256 << 10;
 const WRITE_BACK: u64 = 8 << 20;
 const SLOTS: u8 = 64;
 /// zstd's level for files: the fastest that is not worse than what peers do by default.
-const LEVEL_FILES: i32 = 1;
+const LEVEL_FILES: i32 = 2;
 /// zstd's level for state, which is small.
 const LEVEL_STATE: i32 = 3;
 
