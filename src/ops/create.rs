@@ -217,6 +217,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
         path: run.manifest(&checkpoint_id),
         size,
         stamp: None,
+        last_verified_ms: None,
     });
     manifests::note_seen(context.disk, run, &scan.good);
 
