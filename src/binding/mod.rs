@@ -10,7 +10,7 @@
 mod convert;
 mod job;
 mod types;
-mod upkeep;
+pub mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
