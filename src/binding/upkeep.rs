@@ -198,7 +198,10 @@ impl From<Problem> for StoreProblem {
 impl From<Collected> for GcOutcome {
     fn from(collected: Collected) -> Self {
         let names = |packs: Vec<crate::store::place::PackId>| -> Vec<String> {
-            packs.into_iter().map(crate::store::place::PackId::file_name).collect()
+            packs
+                .into_iter()
+                .map(crate::store::place::PackId::file_name)
+                .collect()
         };
         let Collected {
             place,
