@@ -61,8 +61,8 @@ function newBar(title, stream) {
       bar = new SingleBar({
         stream,
         barsize: 24,
-        barCompleteString: '#'.repeat(24),
-        barIncompleteString: '.'.repeat(24),
+        barCompleteChar: '#',
+        barIncompleteChar: '.',
         clearOnComplete: true,
         // Ctrl-C is ours, and the cursor is left alone.
         gracefulExit: false,

@@ -46,20 +46,20 @@ function gcRequest({ dryRun = false, maxUnused, forgetRoots = [] }) {
  * @returns {Collected}
  */
 function notCollected(error) {
-  const { code, message } = /** @type {WaymarkError} */ (error);
+  const { code, message } = /** @type {{ code?: string, message: string }} */ (error);
   const why = code === 'ERR_ABORTED' ? 'aborted' : `${message} [${code}]`;
   return { warnings: [`gc, to free what is needed no more: ${why}`] };
 }
 
 /**
- * @template T
+ * @template {object} T
  * @param {T} outcome
  * @param {Record<string, any>} options
  * @param {(watch: import('../index.js').ProgressOptions) => Promise<GcOutcome>} gc
  * @returns {Promise<T & Collected>}
  */
 async function thenGc(outcome, { gc: wanted, dryRun, signal, onProgress }, gc) {
-  if (wanted !== true || dryRun === true) return outcome;
+  if (wanted !== true || dryRun === true) return /** @type {T & Collected} */ (outcome);
   try {
     return { ...outcome, gc: await gc({ signal, onProgress }) };
   } catch (error) {
@@ -68,14 +68,14 @@ async function thenGc(outcome, { gc: wanted, dryRun, signal, onProgress }, gc) {
 }
 
 /**
- * @template T
+ * @template {object} T
  * @param {T} outcome
  * @param {Record<string, any>} options
  * @param {() => GcOutcome} gc
  * @returns {T & Collected}
  */
 function thenGcSync(outcome, { gc: wanted, dryRun }, gc) {
-  if (wanted !== true || dryRun === true) return outcome;
+  if (wanted !== true || dryRun === true) return /** @type {T & Collected} */ (outcome);
   try {
     return { ...outcome, gc: gc() };
   } catch (error) {
