@@ -90,7 +90,7 @@ impl Project {
     }
 
     fn create(&self, step: u64, state: &[u8]) {
-        let text: String = state.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text: String = state.iter().map(|byte| char::from(b'a' + byte % 16)).collect();
         let state = format!("{{\"text\":\"{text}\"}}");
         #[allow(clippy::cast_precision_loss, reason = "a small number")]
         let request = create::Request {
