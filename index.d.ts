@@ -4,16 +4,23 @@ import type {
   CleanupOutcome,
   CreateOutcome,
   DamagedCheckpoint,
+  DamagedObject,
   DoctorFinding,
   DoctorOutcome,
   DoctorProbe,
   FileSystemInfo,
+  GcOutcome,
+  GcPlan,
   LeftRun,
   Listing,
   PruneOutcome,
   RestoreOutcome,
   RetentionDecision,
   SkippedCheckpoint,
+  StoreProblem,
+  TouchedPlace,
+  VerifiedRun,
+  VerifyOutcome,
 } from './native.js';
 
 export type {
@@ -21,13 +28,20 @@ export type {
   CleanedRun,
   CleanupOutcome,
   DamagedCheckpoint,
+  DamagedObject,
   DoctorFinding,
   DoctorProbe,
   FileSystemInfo,
+  GcOutcome,
+  GcPlan,
   LeftRun,
+  Listing,
   PruneOutcome,
   RetentionDecision,
   SkippedCheckpoint,
+  StoreProblem,
+  TouchedPlace,
+  VerifiedRun,
 };
 
 /** A step: its number as given (0, 1, 1.5 …), or its name. */
@@ -302,14 +316,57 @@ export interface ListOptions extends SignalOptions {
   includeDamaged?: boolean;
 }
 
+/** Options of `verifyStore`. */
+export interface VerifyStoreOptions extends ProgressOptions {
+  /** Contents are read, unpacked and hashed, each once; else they are looked up. Default false. */
+  data?: boolean;
+  /**
+   * Of the contents only this share, from 0.001 to 1, and the next one each time: ten calls with 0.1 read
+   * all of them. Implies `data`. How far the round is, is kept on the disk.
+   */
+  share?: number;
+  /**
+   * Objects that can't be read are made to be stored anew by the next checkpoint that meets the same
+   * content; until then the checkpoints that need them lack them. Default false.
+   */
+  heal?: boolean;
+}
+
 /** Options of `verify`. */
-export interface VerifyOptions extends SignalOptions {
-  /** Only this one. Default: all of the run. */
+export interface VerifyOptions extends VerifyStoreOptions {
+  /** Only this one, which does not go with `share`. Default: all of the run. */
   checkpointId?: string;
 }
 
+/** Options of `gc`. */
+export interface GcOptions extends ProgressOptions {
+  /** Plan only. Default false. */
+  dryRun?: boolean;
+  /** Packs with a larger share of unneeded bytes are written anew, from 0 to 1. Default 0.05. */
+  maxUnused?: number;
+  /** Folders of runs whose checkpoints need nothing any more: they lose their files. Default none. */
+  forgetRoots?: string[];
+}
+
+/** Options of what drops checkpoints. */
+export interface CollectOptions extends ProgressOptions {
+  /**
+   * Whether a gc follows, so that the space comes back at once. One that fails is a warning.
+   * Default false.
+   */
+  gc?: boolean;
+}
+
+/** What the gc did that followed. */
+export interface CollectResult {
+  /** Absent if none was asked for, or if it failed. */
+  gc?: GcOutcome;
+  /** Why it failed. */
+  warnings?: string[];
+}
+
 /** Options of `prune`. */
-export interface PruneOptions extends SignalOptions {
+export interface PruneOptions extends CollectOptions {
   /** How many stay. Default: the manager's. */
   keepLast?: number | 'all';
   /** Decide, but drop nothing. Default false. */
@@ -317,7 +374,7 @@ export interface PruneOptions extends SignalOptions {
 }
 
 /** Options of `cleanup`. */
-export interface CleanupOptions extends SignalOptions {
+export interface CleanupOptions extends CollectOptions {
   /** Only this run. */
   runId?: string;
   /**
@@ -532,11 +589,11 @@ export type RestoreResult = Omit<RestoreOutcome, 'manifest'> & {
 /** A checkpoint with its content. */
 export type ShowResult = CheckpointInfo & { checkpoint: Checkpoint };
 
-/** What a verification found. */
-export type VerifyResult = Listing & {
-  /** True if no checkpoint is damaged. */
-  ok: boolean;
-};
+/** What a verification of a run found. */
+export type VerifyResult = Omit<VerifyOutcome, 'runs'> & Listing;
+
+/** What a verification of the store found. */
+export type VerifyStoreResult = VerifyOutcome;
 
 /** What runs here. */
 export interface Versions {
@@ -607,23 +664,43 @@ export declare class CheckpointManager {
   /** Reads one checkpoint, blocking. */
   showSync(runId: string, checkpointId: string): ShowResult;
 
-  /** Computes the checksums of all checkpoints of a run, or of one. Damage is a result, no error. */
+  /**
+   * Checks that all checkpoints of a run, or one, are whole: their checksums, and that all they need is
+   * in the store; with `data` also what it holds. Damage is a result, no error: it names the checkpoints
+   * and files that it touches. Nothing is deleted.
+   */
   verify(runId: string, options?: VerifyOptions): Promise<VerifyResult>;
-  /** Computes the checksums, blocking. */
+  /** Checks checkpoints, blocking. */
   verifySync(runId: string, options?: VerifyOptions): VerifyResult;
 
+  /**
+   * Checks the whole store: its packs and its index, and all checkpoints of all folders of runs that
+   * need it; with `data` also what no checkpoint needs.
+   */
+  verifyStore(options?: VerifyStoreOptions): Promise<VerifyStoreResult>;
+  /** Checks the whole store, blocking. */
+  verifyStoreSync(options?: VerifyStoreOptions): VerifyStoreResult;
+
+  /**
+   * Takes back the space of objects that no checkpoint needs. Also gives `ERR_STORE_BUSY`,
+   * `ERR_STORE_ROOT_MISSING`, `ERR_STORE_ROOTS_DAMAGED`, `ERR_STORE_GC_STOPPED`.
+   */
+  gc(options?: GcOptions): Promise<GcOutcome>;
+  /** Takes back space, blocking. */
+  gcSync(options?: GcOptions): GcOutcome;
+
   /** Drops all checkpoints of a run but the newest. Damaged ones neither count nor go. */
-  prune(runId: string, options?: PruneOptions): Promise<PruneOutcome>;
+  prune(runId: string, options?: PruneOptions): Promise<PruneOutcome & CollectResult>;
   /** Drops checkpoints, blocking. */
-  pruneSync(runId: string, options?: PruneOptions): PruneOutcome;
+  pruneSync(runId: string, options?: PruneOptions): PruneOutcome & CollectResult;
 
   /**
    * Drops old failed runs: their whole folders. Never one in progress, nor one whose
    * `run.json.lock` a live process holds.
    */
-  cleanup(options?: CleanupOptions): Promise<CleanupOutcome>;
+  cleanup(options?: CleanupOptions): Promise<CleanupOutcome & CollectResult>;
   /** Drops old failed runs, blocking. */
-  cleanupSync(options?: CleanupOptions): CleanupOutcome;
+  cleanupSync(options?: CleanupOptions): CleanupOutcome & CollectResult;
 
   /**
    * Tells what a file system really does, and which of Waymark's promises hold on it, by trying it

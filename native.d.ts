@@ -88,6 +88,11 @@ export interface CheckpointInfo {
   workflowId?: string
   /** SHA-256 by the rule in `docs/format.md`. */
   checksum: string
+  /**
+   * When all that it needs was last read and found whole (`verify` of the data), ISO 8601; absent if
+   * never, or not known.
+   */
+  lastVerifiedAt?: string
 }
 
 /** A run that was dropped, or would be. */
@@ -225,6 +230,20 @@ export interface DiffRequest {
 /** Compares two checkpoints, or one with the disk; JSON text. */
 export declare function diffSync(place: Place, runId: string, request: DiffRequest): Failure | string
 
+/** An object of the store that can't be had. */
+export interface DamagedObject {
+  /** Its name: the BLAKE3 hash of what it should be. */
+  object: string
+  /** Whether it is not there at all. */
+  missing: boolean
+  /** What is wrong with it. */
+  reason: string
+  /** Its pack, or the store. */
+  path: string
+  /** Where it is needed, at most a thousand places of each checkpoint; empty if no checkpoint needs it. */
+  touches: Array<TouchedPlace>
+}
+
 /** Tells what a file system really does, and which promises hold on it. */
 export declare function doctor(place: Place, path?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | DoctorOutcome>
 
@@ -310,6 +329,62 @@ export interface FileSystemInfo {
   /** Whether it is mounted read-only. */
   readOnly?: boolean
 }
+
+/** Takes back the space of objects that no checkpoint needs. */
+export declare function gc(place: Place, request: GcRequest, cancel?: CancelToken | undefined | null): Promise<Failure | GcOutcome>
+
+/** What a gc did. */
+export interface GcOutcome {
+  /** The store's folder. */
+  storeDir: string
+  /** Whether it only planned. */
+  dryRun: boolean
+  /** What it meant to do. */
+  plan: GcPlan
+  /** How many bytes were freed. */
+  freedBytes: number
+  /** How many bytes were copied from one pack to another. */
+  copiedBytes: number
+  /** The packs that are gone. */
+  gone: Array<string>
+  /** Packs that were to go and were left alone, because a writer needs them now. */
+  left: Array<string>
+  /** True if it was aborted after it had freed something. */
+  stopped: boolean
+  /** What can't be read, and stays as it is. */
+  problems: Array<StoreProblem>
+}
+
+/** What a gc means to do. */
+export interface GcPlan {
+  /** How many objects are needed. */
+  liveObjects: number
+  /** About how many bytes of packs are needed. */
+  liveBytes: number
+  /** About how many are not. */
+  deadBytes: number
+  /** Packs of which nothing is needed, which go. */
+  drop: Array<string>
+  /** Packs that are written anew, in order. */
+  rewrite: Array<string>
+  /** About how many bytes this frees. */
+  freedBytes: number
+  /** About how many bytes it needs besides, for a while. */
+  workingBytes: number
+}
+
+/** What to collect. */
+export interface GcRequest {
+  /** Plan only. */
+  dryRun: boolean
+  /** Packs with a larger share of unneeded bytes are written anew, from 0 to 1. */
+  maxUnused?: number
+  /** Folders of runs whose checkpoints need nothing any more, absolute. */
+  forgetRoots: Array<string>
+}
+
+/** Takes back the space of objects that no checkpoint needs. */
+export declare function gcSync(place: Place, request: GcRequest): Failure | GcOutcome
 
 /** A run that was left alone with a reason worth knowing. */
 export interface LeftRun {
@@ -483,8 +558,96 @@ export interface SnapshotInfo {
   missing: Array<string>
 }
 
-/** Checks the checksums of all checkpoints of a run, or of one. */
-export declare function verify(place: Place, runId: string, checkpointId?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | Listing>
+/** Something in the store that is wrong or can't be read, and was left as it is. */
+export interface StoreProblem {
+  /** The object, if it is about one. */
+  object?: string
+  /** The file or folder concerned. */
+  path: string
+  /** What is wrong. */
+  reason: string
+}
 
-/** Checks the checksums of all checkpoints of a run, or of one. */
-export declare function verifySync(place: Place, runId: string, checkpointId?: string | undefined | null): Failure | Listing
+/** A place in a checkpoint that damage touches. */
+export interface TouchedPlace {
+  /** The folder that holds the run. */
+  runsDir: string
+  /** The run. */
+  runId: string
+  /** The checkpoint. */
+  checkpointId: string
+  /** What is touched: a `file`, a `folder` with all that is in it, or a member of the `state`. */
+  kind: 'file' | 'folder' | 'state'
+  /** The root it lies in, `run` or `project`; absent for state. */
+  root?: string
+  /** The path below the root, empty for all of it; of state the member's name. */
+  path: string
+}
+
+/** A run with its checkpoints. */
+export interface VerifiedRun {
+  /** The folder that holds the run. */
+  runsDir: string
+  /** The run. */
+  runId: string
+  /** Those that are whole, newest first. */
+  checkpoints: Array<CheckpointInfo>
+  /** Those that are not. */
+  damaged: Array<DamagedCheckpoint>
+}
+
+/** Checks all checkpoints of a run, or one, and all that they need. */
+export declare function verify(place: Place, runId: string, request: VerifyRequest, cancel?: CancelToken | undefined | null): Promise<Failure | VerifyOutcome>
+
+/** What a verification found. */
+export interface VerifyOutcome {
+  /** True if nothing is wrong. */
+  ok: boolean
+  /** What was looked at: `structure`, or also the `data`. */
+  mode: 'structure' | 'data'
+  /** The share of the data that was read; absent if it was all of it. */
+  share?: VerifyShare
+  /** The runs. */
+  runs: Array<VerifiedRun>
+  /** Objects that can't be had, and what that touches. */
+  objects: Array<DamagedObject>
+  /** What is wrong with the store beside. */
+  problems: Array<StoreProblem>
+  /** How many objects were looked at. */
+  checkedObjects: number
+  /** How many bytes were read, unpacked. */
+  checkedBytes: number
+  /** The objects that the next checkpoint which meets them stores anew. */
+  healed: Array<string>
+  /** What could not be done beside the verification. */
+  warnings: Array<string>
+}
+
+/** How thoroughly to verify. */
+export interface VerifyRequest {
+  /** Only this checkpoint. */
+  checkpointId?: string
+  /** Whether contents are read, not only looked up. */
+  data: boolean
+  /** Which share of the contents is read, the next one each time. */
+  share?: number
+  /** Whether objects that can't be read are made to be stored anew. */
+  heal: boolean
+}
+
+/** A share of the data. */
+export interface VerifyShare {
+  /** Which one, from 1 on. */
+  part: number
+  /** How many there are. */
+  of: number
+}
+
+/** Checks the whole store and all checkpoints that need it. */
+export declare function verifyStore(place: Place, request: VerifyRequest, cancel?: CancelToken | undefined | null): Promise<Failure | VerifyOutcome>
+
+/** Checks the whole store and all checkpoints that need it. */
+export declare function verifyStoreSync(place: Place, request: VerifyRequest): Failure | VerifyOutcome
+
+/** Checks all checkpoints of a run, or one, and all that they need. */
+export declare function verifySync(place: Place, runId: string, request: VerifyRequest): Failure | VerifyOutcome

@@ -395,7 +395,7 @@ describe('verify', () => {
       [two, '2', expect.any(String), 'good'],
       [one, '1', expect.any(String), 'good'],
       [''],
-      ['2 checkpoints, 0 damaged'],
+      ['2 checkpoints, 0 damaged; 2 objects looked up'],
     ]);
     expect(await json('verify', 'demo')).toEqual(manager.verifySync('demo'));
     expect((await json('verify', 'demo', one)).checkpoints).toMatchObject([{ checkpointId: one }]);
@@ -407,7 +407,7 @@ describe('verify', () => {
     const text = await run(['verify', 'demo']);
     expect(text).toMatchObject({ code: 3, stderr: '' });
     expect(text.stdout).toMatch(new RegExp(`${two} +checksum_mismatch: `));
-    expect(text.stdout).toContain('2 checkpoints, 1 damaged\n');
+    expect(text.stdout).toContain('2 checkpoints, 1 damaged; 2 objects looked up\n');
     const data = await run(['verify', 'demo', '--json']);
     expect(data).toMatchObject({ code: 3, stderr: '' });
     expect(JSON.parse(data.stdout)).toMatchObject({

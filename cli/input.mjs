@@ -29,6 +29,7 @@ import options from '../lib/options.js';
  * @property {Manager} manager
  * @property {(string | undefined)[]} args
  * @property {Record<string, any>} options its own and the global ones
+ * @property {(notice: string) => void} tell says something at once, on stderr
  * @property {string[] | undefined} command the words after `--`; undefined without `--`
  *
  * @typedef {object} Result
@@ -112,6 +113,16 @@ export function parseDays(text) {
   // Number('') is 0, which would take every run.
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   throw new UsageError(`--max-age-days must be a number of days from 0 on, not "${text}"`);
+}
+
+/**
+ * @param {string} flag
+ * @param {string} text
+ * @returns {number}
+ */
+export function parseShare(flag, text) {
+  if (/^\d*\.?\d+$/.test(text) && Number(text) <= 1) return Number(text);
+  throw new UsageError(`${flag} must be a share from 0 to 1, not "${text}"`);
 }
 
 /**

@@ -15,6 +15,8 @@ import { plainLines, styleFor } from './output.mjs';
  */
 
 const FAILED = 1;
+/** 128 and the number of SIGINT. */
+const ABORTED = 130;
 
 /** @type {[code: string, about: string][]} */
 const EXITS = [
@@ -34,6 +36,7 @@ const VERBS = {
   verify: () => import('./commands/verify.mjs'),
   prune: () => import('./commands/prune.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
+  gc: () => import('./commands/gc.mjs'),
   resume: () => import('./commands/resume.mjs'),
   doctor: () => import('./commands/doctor.mjs'),
 };
@@ -44,6 +47,7 @@ Exit codes:
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs
+  130  stopped by Ctrl-C: create, verify, gc, prune and cleanup
   resume ends with the exit code of the command that it starts.
 
 Environment:
@@ -86,7 +90,7 @@ async function main() {
       addCommand(program, command.definition, async (args, options) => {
         const { runsDir, root } = options;
         const manager = new waymark.CheckpointManager({ runsDir, root });
-        result = await command.run({ manager, args, options, command: rest });
+        result = await command.run({ manager, args, options, tell, command: rest });
       });
     }
     const after = rest === undefined || verb === 'resume' ? [] : ['--', ...rest];
@@ -101,7 +105,7 @@ async function main() {
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     printError(error, usageOf(program, verb));
-    return FAILED;
+    return /** @type {{ code?: unknown }} */ (error).code === 'ERR_ABORTED' ? ABORTED : FAILED;
   }
 }
 
@@ -203,9 +207,14 @@ function usageOf(program, verb) {
   return command ? `waymark ${verb} ${command.usage()}` : `waymark ${program.usage()}`;
 }
 
+/** Says at once what is worth knowing. @param {string} notice */
+function tell(notice) {
+  say({ notice }, notice);
+}
+
 /** @param {Result} result */
 function print({ data, text, bytes, notices = [], start }) {
-  for (const notice of notices) say({ notice }, notice);
+  for (const notice of notices) tell(notice);
   // Standard output is the started command's own.
   const stream = start ? process.stderr : process.stdout;
   if (bytes !== undefined && !json) {

@@ -124,6 +124,15 @@ export function size(bytes) {
 }
 
 /**
+ * What a gc after another operation freed, as the end of its sentence.
+ * @param {{ gc?: import('../index.js').GcOutcome }} outcome
+ * @returns {string}
+ */
+export function collected({ gc }) {
+  return gc !== undefined && gc.freedBytes > 0 ? `; gc freed ${size(gc.freedBytes)}` : '';
+}
+
+/**
  * @param {number} ms
  * @returns {string} such as `3 min`
  */

@@ -15,6 +15,7 @@ const {
 } = require('./options.js');
 const { captureRequest } = require('./capture.js');
 const { configured } = require('./settings.js');
+const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
 
 /**
  * @typedef {import('../native.js').Failure} Failure
@@ -38,8 +39,28 @@ const CREATE = /** @type {const} */ ({
 const RESTORE = /** @type {const} */ ({ checkpointId: 'id', step: 'step', signal: 'signal' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
 const SHOW = /** @type {const} */ ({ signal: 'signal' });
-const VERIFY = /** @type {const} */ ({ checkpointId: 'id', signal: 'signal' });
-const PRUNE = /** @type {const} */ ({ keepLast: 'keepLast', dryRun: 'boolean', signal: 'signal' });
+const VERIFY_STORE = /** @type {const} */ ({
+  data: 'boolean',
+  share: 'number',
+  heal: 'boolean',
+  signal: 'signal',
+  onProgress: 'function',
+});
+const VERIFY = /** @type {const} */ ({ checkpointId: 'id', ...VERIFY_STORE });
+const GC = /** @type {const} */ ({
+  dryRun: 'boolean',
+  maxUnused: 'number',
+  forgetRoots: 'strings',
+  signal: 'signal',
+  onProgress: 'function',
+});
+const PRUNE = /** @type {const} */ ({
+  keepLast: 'keepLast',
+  dryRun: 'boolean',
+  gc: 'boolean',
+  signal: 'signal',
+  onProgress: 'function',
+});
 const CLEANUP = /** @type {const} */ ({
   runId: 'id',
   statuses: 'strings',
@@ -47,7 +68,9 @@ const CLEANUP = /** @type {const} */ ({
   dryRun: 'boolean',
   report: 'boolean',
   reportPath: 'string',
+  gc: 'boolean',
   signal: 'signal',
+  onProgress: 'function',
 });
 const DOCTOR = /** @type {const} */ ({ path: 'string', signal: 'signal' });
 const MANAGER = /** @type {const} */ ({
@@ -347,15 +370,12 @@ class CheckpointManager {
    * @param {import('../index.js').VerifyOptions} [options]
    */
   async verify(runId, options) {
-    const { signal, checkpointId } = checkOptions(options, VERIFY, 'verify');
+    const { signal, onProgress, ...checked } = checkOptions(options, VERIFY, 'verify');
     const id = checkRunId(runId);
-    const place = this.#place();
-    const found = await run(
-      signal,
-      (token) => native().verify(place, id, checkpointId, token),
-      undefined,
-    );
-    return { ok: found.damaged.length === 0, ...found };
+    const [place, request] = [this.#place(), verifyRequest(checked)];
+    const call = (/** @type {CancelToken | undefined} */ token) =>
+      native().verify(place, id, request, token);
+    return ofOneRun(await run(signal, call, undefined, onProgress));
   }
 
   /**
@@ -363,11 +383,44 @@ class CheckpointManager {
    * @param {import('../index.js').VerifyOptions} [options]
    */
   verifySync(runId, options) {
-    const { signal, checkpointId } = checkOptions(options, VERIFY, 'verifySync');
+    const { signal, ...checked } = checkOptions(options, VERIFY, 'verifySync');
     const id = checkRunId(runId);
     refuseAborted(signal);
-    const found = unwrap(native().verifySync(this.#place(), id, checkpointId), this.verifySync);
-    return { ok: found.damaged.length === 0, ...found };
+    const found = native().verifySync(this.#place(), id, verifyRequest(checked));
+    return ofOneRun(unwrap(found, this.verifySync));
+  }
+
+  /** @param {import('../index.js').VerifyStoreOptions} [options] */
+  async verifyStore(options) {
+    const { signal, onProgress, ...checked } = checkOptions(options, VERIFY_STORE, 'verifyStore');
+    const [place, request] = [this.#place(), verifyRequest(checked)];
+    const call = (/** @type {CancelToken | undefined} */ token) =>
+      native().verifyStore(place, request, token);
+    return run(signal, call, undefined, onProgress);
+  }
+
+  /** @param {import('../index.js').VerifyStoreOptions} [options] */
+  verifyStoreSync(options) {
+    const { signal, ...checked } = checkOptions(options, VERIFY_STORE, 'verifyStoreSync');
+    refuseAborted(signal);
+    const found = native().verifyStoreSync(this.#place(), verifyRequest(checked));
+    return unwrap(found, this.verifyStoreSync);
+  }
+
+  /** @param {import('../index.js').GcOptions} [options] */
+  async gc(options) {
+    const { signal, onProgress, ...checked } = checkOptions(options, GC, 'gc');
+    const [place, request] = [this.#place(), gcRequest(checked)];
+    const call = (/** @type {CancelToken | undefined} */ token) =>
+      native().gc(place, request, token);
+    return run(signal, call, undefined, onProgress);
+  }
+
+  /** @param {import('../index.js').GcOptions} [options] */
+  gcSync(options) {
+    const { signal, ...checked } = checkOptions(options, GC, 'gcSync');
+    refuseAborted(signal);
+    return unwrap(native().gcSync(this.#place(), gcRequest(checked)), this.gcSync);
   }
 
   /** @param {Record<string, any>} options */
@@ -385,11 +438,12 @@ class CheckpointManager {
     const id = checkRunId(runId);
     const keep = this.#pruneKeep(checked);
     const place = this.#place();
-    return run(
+    const outcome = await run(
       checked.signal,
       (token) => native().prune(place, id, keep, checked.dryRun ?? false, token),
       this.#key(id),
     );
+    return thenGc(outcome, checked, (watch) => this.gc(watch));
   }
 
   /**
@@ -401,26 +455,31 @@ class CheckpointManager {
     const id = checkRunId(runId);
     refuseAborted(checked.signal);
     const keep = this.#pruneKeep(checked);
-    return unwrap(
+    const outcome = unwrap(
       native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false),
       this.pruneSync,
     );
+    return thenGcSync(outcome, checked, () => this.gcSync());
   }
 
   /** @param {import('../index.js').CleanupOptions} [options] */
   async cleanup(options) {
-    const { signal, ...checked } = checkOptions(options, CLEANUP, 'cleanup');
+    const checked = checkOptions(options, CLEANUP, 'cleanup');
     const request = cleanupRequest(checked);
     const place = this.#place();
-    return run(signal, (token) => native().cleanup(place, request, token), undefined);
+    const call = (/** @type {CancelToken | undefined} */ token) =>
+      native().cleanup(place, request, token);
+    const outcome = await run(checked.signal, call, undefined);
+    return thenGc(outcome, checked, (watch) => this.gc(watch));
   }
 
   /** @param {import('../index.js').CleanupOptions} [options] */
   cleanupSync(options) {
-    const { signal, ...checked } = checkOptions(options, CLEANUP, 'cleanupSync');
-    refuseAborted(signal);
+    const checked = checkOptions(options, CLEANUP, 'cleanupSync');
+    refuseAborted(checked.signal);
     const request = cleanupRequest(checked);
-    return unwrap(native().cleanupSync(this.#place(), request), this.cleanupSync);
+    const outcome = unwrap(native().cleanupSync(this.#place(), request), this.cleanupSync);
+    return thenGcSync(outcome, checked, () => this.gcSync());
   }
 
   /** @param {import('../index.js').DoctorOptions} [options] */

@@ -24,6 +24,7 @@
 //! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
 //! | `<run>/checkpoints/.waymark/seen` | [`store::manifests`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
+//! | `<run>/checkpoints/.waymark/verified` | [`store::verified`], for [`ops::verify`] |
 //! | `.waymark/roots/*` | [`store::roots`] |
 //! | `.waymark/objects/*.pack` | [`store::objects`]; removed by [`store::objects::collect`] for [`ops::gc`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |

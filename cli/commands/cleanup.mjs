@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { oneOf, parseDays, parseNames, UsageError } from '../input.mjs';
-import { count, plain, size, table } from '../output.mjs';
+import { collected, count, plain, size, table } from '../output.mjs';
+import { watched } from '../progress.mjs';
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
@@ -30,6 +31,7 @@ export const definition = {
         'where the report goes (default: .claude/context/reports/checkpoint-cleanup-report.md)',
     },
     { flags: '--no-report', about: 'write no report' },
+    { flags: '--no-gc', about: 'leave what only they needed in the store until a later gc' },
   ],
   examples: [
     ['waymark cleanup --dry-run', 'what would go'],
@@ -39,8 +41,8 @@ export const definition = {
   ],
 };
 
-/** @param {import('../input.mjs').Input} input @returns {import('../input.mjs').Result} */
-export function run({ manager, args, options }) {
+/** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
+export async function run({ manager, args, options }) {
   const runId = oneOf([
     ['[run]', args[0]],
     ['--run-id', options.runId],
@@ -48,14 +50,18 @@ export function run({ manager, args, options }) {
   const { status: statuses = ['failed'], maxAgeDays = 7 } = options;
   const dryRun = options.dryRun === true;
   if (options.report === '') throw new UsageError('--report needs a path');
-  const outcome = manager.cleanupSync({
-    runId,
-    statuses,
-    maxAgeDays,
-    dryRun,
-    report: options.report !== false,
-    reportPath: typeof options.report === 'string' ? path.resolve(options.report) : undefined,
-  });
+  const outcome = await watched('cleanup', options, (watch) =>
+    manager.cleanup({
+      runId,
+      statuses,
+      maxAgeDays,
+      dryRun,
+      report: options.report !== false,
+      reportPath: typeof options.report === 'string' ? path.resolve(options.report) : undefined,
+      gc: options.gc !== false,
+      ...watch,
+    }),
+  );
   const runsDir = manager.runsDir(runId);
   const { scanned, cleaned, left, freedBytes, reportPath } = outcome;
   return {
@@ -79,11 +85,14 @@ export function run({ manager, args, options }) {
       }
       const which = `${statuses.join(' or ')}, older than ${count(maxAgeDays, 'day')}`;
       lines.push(
-        `${dryRun ? 'would drop' : 'dropped'} ${cleaned.length} of ${count(scanned, 'run')} in ${plain(runsDir)}, ${size(freedBytes)} (${which})`,
+        `${dryRun ? 'would drop' : 'dropped'} ${cleaned.length} of ${count(scanned, 'run')} in ${plain(runsDir)}, ${size(freedBytes)} (${which})${collected(outcome)}`,
       );
       if (reportPath !== undefined) lines.push(`report: ${plain(reportPath)}`);
       return lines.join('\n');
     },
-    notices: left.map((one) => `left alone: ${one.runId}: ${one.reason}`),
+    notices: [
+      ...left.map((one) => `left alone: ${one.runId}: ${one.reason}`),
+      ...(outcome.warnings ?? []),
+    ],
   };
 }

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import waymark from '../../index.js';
 import { parseKeepLast, parseStep, RUN_ID_OPTION, runOf, UsageError } from '../input.mjs';
 import { count, size } from '../output.mjs';
+import { watched } from '../progress.mjs';
 
 const { WaymarkError } = waymark;
 
@@ -46,7 +47,9 @@ export async function run(input) {
   const { manager, options } = input;
   const { runId, oldForm } = runOf(input);
   const state = await readState(options.state, options.stateFile);
-  const created = manager.createSync(runId, options.step, state, { keepLast: options.keepLast });
+  const created = await watched('create', options, (watch) =>
+    manager.create(runId, options.step, state, { keepLast: options.keepLast, ...watch }),
+  );
   const notices = created.warnings;
   if (oldForm) return { data: created.checkpoint, text: undefined, notices };
   const { checkpoint: _, ...data } = Object.getOwnPropertyDescriptors(created);

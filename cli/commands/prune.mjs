@@ -1,5 +1,6 @@
 import { parseKeepLast } from '../input.mjs';
-import { count, size, table } from '../output.mjs';
+import { collected, count, size, table } from '../output.mjs';
+import { watched } from '../progress.mjs';
 
 /** Why the retention policy decides as it does, by its stable words. @type {Record<string, string>} */
 const REASONS = {
@@ -23,6 +24,7 @@ export const definition = {
       parse: parseKeepLast,
     },
     { flags: '--dry-run', about: 'tell what would be dropped, drop nothing' },
+    { flags: '--no-gc', about: 'leave what only they needed in the store until a later gc' },
   ],
   examples: [
     ['waymark prune demo --keep-last 2 --dry-run', 'what would go, and why'],
@@ -30,11 +32,18 @@ export const definition = {
   ],
 };
 
-/** @param {import('../input.mjs').Input} input @returns {import('../input.mjs').Result} */
-export function run({ manager, args, options }) {
+/** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
+export async function run({ manager, args, options }) {
   const dryRun = options.dryRun === true;
   const runId = /** @type {string} */ (args[0]);
-  const outcome = manager.pruneSync(runId, { keepLast: options.keepLast, dryRun });
+  const outcome = await watched('prune', options, (watch) =>
+    manager.prune(runId, {
+      keepLast: options.keepLast,
+      dryRun,
+      gc: options.gc !== false,
+      ...watch,
+    }),
+  );
   return {
     data: { runId, dryRun, ...outcome },
     text: (style) => {
@@ -53,7 +62,8 @@ export function run({ manager, args, options }) {
         REASONS[one.reason] ?? one.reason,
       ]);
       const done = `${dryRun ? 'would drop' : 'dropped'} ${count(dropped.length, 'checkpoint')}, ${size(freedBytes)}`;
-      return `${table(columns, rows, style)}\n\n${done}`;
+      return `${table(columns, rows, style)}\n\n${done}${collected(outcome)}`;
     },
+    notices: outcome.warnings,
   };
 }

@@ -20,6 +20,7 @@ use crate::model::manifest::{Header, Snapshot};
 use crate::model::progress::Glance;
 use crate::model::retention::{Retention, Verdict};
 use crate::model::step::{STEP_MAX, Step};
+use crate::model::time::to_iso;
 use crate::ops::capture::Capture;
 use crate::ops::locate::Hints;
 use crate::ops::{cleanup, create, doctor, prune, restore, show};
@@ -73,11 +74,11 @@ pub(super) fn whole(name: &'static str, value: f64, max: f64) -> Result<u64> {
     clippy::cast_precision_loss,
     reason = "sizes and counts stay far below 2^53"
 )]
-fn number(value: u64) -> f64 {
+pub(super) fn number(value: u64) -> f64 {
     value as f64
 }
 
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
@@ -274,7 +275,7 @@ impl From<restore::Outcome> for RestoreOutcome {
     }
 }
 
-fn info(header: Header, file: &Path, size: u64) -> CheckpointInfo {
+fn info(header: Header, file: &Path, size: u64, verified_ms: Option<i64>) -> CheckpointInfo {
     CheckpointInfo {
         checkpoint_id: header.checkpoint_id.to_string(),
         step: step_out(header.step),
@@ -285,6 +286,7 @@ fn info(header: Header, file: &Path, size: u64) -> CheckpointInfo {
         parent_checkpoint_id: header.parent,
         workflow_id: header.workflow_id,
         checksum: header.checksum,
+        last_verified_at: verified_ms.map(to_iso),
     }
 }
 
@@ -294,7 +296,7 @@ impl From<Scan> for Listing {
             checkpoints: scan
                 .good
                 .into_iter()
-                .map(|good| info(good.header, &good.path, good.size))
+                .map(|good| info(good.header, &good.path, good.size, good.last_verified_ms))
                 .collect(),
             damaged: scan
                 .damaged
@@ -313,7 +315,12 @@ impl From<Scan> for Listing {
 impl From<show::Shown> for ShowOutcome {
     fn from(shown: show::Shown) -> Self {
         Self {
-            info: info(shown.header, &shown.path, shown.manifest.len() as u64),
+            info: info(
+                shown.header,
+                &shown.path,
+                shown.manifest.len() as u64,
+                shown.last_verified_ms,
+            ),
             manifest: shown.manifest.into(),
         }
     }

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod files;
 mod job;
 mod types;
+pub mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -270,42 +271,6 @@ pub fn show(
     cancel: Option<&CancelToken>,
 ) -> Pending<ops::show::Shown, ShowOutcome> {
     Job::task(show_work(place, run_id, checkpoint_id, token(cancel)))
-}
-
-fn verify_work(
-    place: Place,
-    run_id: String,
-    checkpoint_id: Option<String>,
-    handle: Handle,
-) -> impl FnOnce() -> Result<Scan> + Send {
-    move || {
-        let id = checkpoint_id
-            .as_deref()
-            .map(CheckpointId::parse)
-            .transpose()?;
-        on_run(place, &run_id, &handle, |context| {
-            ops::verify::verify(context, id.as_ref())
-        })
-    }
-}
-
-/// Checks the checksums of all checkpoints of a run, or of one.
-#[napi(ts_return_type = "Failure | Listing")]
-#[must_use]
-pub fn verify_sync(place: Place, run_id: String, checkpoint_id: Option<String>) -> Reply<Listing> {
-    now(verify_work(place, run_id, checkpoint_id, Handle::default()))
-}
-
-/// Checks the checksums of all checkpoints of a run, or of one.
-#[napi(ts_return_type = "Promise<Failure | Listing>")]
-#[must_use]
-pub fn verify(
-    place: Place,
-    run_id: String,
-    checkpoint_id: Option<String>,
-    cancel: Option<&CancelToken>,
-) -> Pending<Scan, Listing> {
-    Job::task(verify_work(place, run_id, checkpoint_id, token(cancel)))
 }
 
 type Decisions = Vec<ops::prune::Decision>;

@@ -227,6 +227,9 @@ pub struct CheckpointInfo {
     pub workflow_id: Option<String>,
     /// SHA-256 by the rule in `docs/format.md`.
     pub checksum: String,
+    /// When all that it needs was last read and found whole (`verify` of the data), ISO 8601; absent if
+    /// never, or not known.
+    pub last_verified_at: Option<String>,
 }
 
 /// A file among the checkpoints that can't be restored.

@@ -104,7 +104,13 @@ fn make_room(
             .iter()
             .map(|good| good.path.clone())
             .collect();
-        let live = gc::live_bytes_without(&store, &gone, context.now_ms, context.cancel)?;
+        let live = gc::live_bytes_without(
+            &store,
+            &gone,
+            context.now_ms,
+            context.cancel,
+            context.progress,
+        )?;
         let allowed = usable.saturating_sub(live);
         most = most.max(allowed);
         if allowed >= needed {
@@ -141,7 +147,13 @@ fn collect(context: &Context<'_>, store: &Store<'_>, pack_max: u64) -> Result<()
         pack_max,
         ..gc::Request::default()
     };
-    let gc = gc::Gc::begin(store, &request, context.now_ms, context.cancel)?;
+    let gc = gc::Gc::begin(
+        store,
+        &request,
+        context.now_ms,
+        context.cancel,
+        context.progress,
+    )?;
     gc.apply(context.cancel).map(|_| ())
 }
 

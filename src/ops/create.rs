@@ -24,6 +24,7 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::budget;
+use crate::ops::gc;
 use crate::ops::capture::{Capture, Wanted};
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
@@ -221,6 +222,9 @@ pub(super) fn create_once(
         warnings.push(error.full_message());
     }
     let gone = drop_old(context, &scan, &dropped, &mut warnings);
+    if let (Some(store), false) = (opened.get(), gone.is_empty()) {
+        collect_if_due(context, store, &mut warnings);
+    }
     let header = manifest.header(checksum.clone());
     let snapshot = header.snapshot.clone();
     if let Some(taken) = taken {
@@ -233,6 +237,7 @@ pub(super) fn create_once(
         path: run.manifest(&checkpoint_id),
         size,
         stamp: None,
+        last_verified_ms: None,
     });
     manifests::note_seen(context.disk, run, &scan.good);
 
@@ -249,6 +254,24 @@ pub(super) fn create_once(
         manifest: staged.bytes.filter(|_| inline),
         snapshot,
     })
+}
+
+/// Takes back what dropped checkpoints needed, once there is enough of it to be worth its while.
+fn collect_if_due(context: &Context<'_>, store: &Store<'_>, warnings: &mut Vec<String>) {
+    let collect = || {
+        if !gc::due(store)? {
+            return Ok(());
+        }
+        let request = gc::Request::default();
+        let (now_ms, cancel) = (context.now_ms, context.cancel);
+        let gc = gc::Gc::begin(store, &request, now_ms, cancel, context.progress)?;
+        gc.apply(cancel).map(|_| ())
+    };
+    match collect() {
+        // The checkpoint is safe; the next one collects.
+        Ok(()) | Err(Error::Aborted) => {}
+        Err(error) => warnings.push(error.full_message()),
+    }
 }
 
 /// Drops checkpoints that the new one replaces; gives those that are gone.
@@ -311,6 +334,7 @@ fn begin_writer<'a, 'c: 'a>(
     };
     let store = Store::open_or_create(context.disk, place, context.now_ms)?;
     let store = opened.get_or_init(|| store);
+    place.keep_reserve(context.disk);
     // A gc that does not know of this folder would drop what its checkpoints need.
     roots::register(context.disk, place, context.run.runs_dir(), context.cancel)?;
     let writer = Writer::begin(store, limit, context.cancel)?;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::manifest::references;
+use crate::model::progress::{Phase, Progress};
 use crate::store::disk::{Disk, EntryKind, LockGuard, Metadata, Stamp};
 use crate::store::objects::collect::{Collector, Copy, Round};
 use crate::store::objects::{Marks, Problem, Store, wait_for};
@@ -103,11 +104,36 @@ pub fn gc(
     request: &Request,
     now_ms: i64,
     cancel: &Cancel,
+    progress: &Progress,
+) -> Result<Done> {
+    let work = || gc_once(disk, place, request, now_ms, cancel, progress);
+    match work() {
+        // What was set aside for this: the index and the first copies need a little.
+        Err(error) if is_full(&error) && place.release_reserve(disk) => work(),
+        done => done,
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    match error {
+        Error::DiskFull { .. } => true,
+        Error::StoreGcStopped { source, .. } => is_full(source),
+        _ => false,
+    }
+}
+
+fn gc_once(
+    disk: &dyn Disk,
+    place: &StoreDir,
+    request: &Request,
+    now_ms: i64,
+    cancel: &Cancel,
+    progress: &Progress,
 ) -> Result<Done> {
     let Some(store) = Store::open(disk, place, now_ms)? else {
         return Ok(Done::default());
     };
-    let gc = Gc::begin(&store, request, now_ms, cancel)?;
+    let gc = Gc::begin(&store, request, now_ms, cancel, progress)?;
     if request.dry_run {
         return Ok(Done {
             problems: gc.plan().problems.clone(),
@@ -126,6 +152,7 @@ pub struct Gc<'s> {
     plan: Plan,
     now_ms: i64,
     pack_max: u64,
+    progress: &'s Progress,
     _only: Box<dyn LockGuard>,
 }
 
@@ -137,7 +164,9 @@ impl<'s> Gc<'s> {
         request: &Request,
         now_ms: i64,
         cancel: &Cancel,
+        progress: &'s Progress,
     ) -> Result<Self> {
+        progress.enter(Phase::Scanning);
         if !(0.0..=1.0).contains(&request.max_unused) {
             return Err(Error::OptionValue {
                 name: "maxUnused",
@@ -160,6 +189,7 @@ impl<'s> Gc<'s> {
             read: HashMap::new(),
             racy_from_ms: now_ms.saturating_sub(RACY_MS),
             gone: HashSet::new(),
+            progress,
         };
         let mut marks = Marks::new(store);
         manifests.mark(&mut marks, cancel)?;
@@ -171,6 +201,7 @@ impl<'s> Gc<'s> {
             plan,
             now_ms,
             pack_max: request.pack_max,
+            progress,
             _only: only,
         })
     }
@@ -190,7 +221,11 @@ impl<'s> Gc<'s> {
         let result = self.work(&mut done, cancel);
         done.problems.extend(self.marks.problems());
         match result {
-            Ok(()) => Ok(done),
+            Ok(()) => {
+                // Without it the next gc is only due too early.
+                let _ = note(self.store, self.plan.live_bytes);
+                Ok(done)
+            }
             Err(Error::Aborted) if !done.gone.is_empty() => {
                 done.stopped = true;
                 Ok(done)
@@ -211,6 +246,13 @@ impl<'s> Gc<'s> {
                 done.problems.push(problem.clone());
             }
         }
+        let packs = self.plan.drop.len() + self.plan.rewrite.len();
+        let done_before = self.progress.glance();
+        self.progress.expect(
+            done_before.files + packs as u64,
+            done_before.bytes + self.plan.freed_bytes,
+        );
+        self.progress.enter(Phase::Storing);
         let mut slots: BTreeMap<u8, Vec<PackId>> = BTreeMap::new();
         for pack in &self.plan.drop {
             slots.entry(pack.slot).or_default().push(*pack);
@@ -220,13 +262,13 @@ impl<'s> Gc<'s> {
             let round = self.collect(&packs, Copy::Nothing, cancel)?;
             // Something in them is needed after all.
             rewrite.extend(&round.left);
-            note(done, round);
+            self.count(done, round);
         }
         rewrite.extend(&self.plan.rewrite);
         for (at, pack) in rewrite.iter().enumerate() {
             let round = self.collect(&[*pack], Copy::Except(&rewrite[at..]), cancel)?;
             done.left.extend(&round.left);
-            note(done, round);
+            self.count(done, round);
         }
         // Leftovers wait for the next gc while somebody writes.
         let (disk, place) = (self.store.disk(), self.store.place());
@@ -235,6 +277,15 @@ impl<'s> Gc<'s> {
             roots::tidy(disk, place)?;
         }
         Ok(())
+    }
+
+    fn count(&self, done: &mut Done, round: Round) {
+        let freed = round.gone_bytes.saturating_sub(round.copied_bytes);
+        self.progress.add(round.gone.len() as u64, freed);
+        done.freed_bytes += freed;
+        done.copied_bytes += round.copied_bytes;
+        done.gone.extend(round.gone);
+        done.problems.extend(round.problems);
     }
 
     fn collect(&mut self, packs: &[PackId], copy: Copy<'_>, cancel: &Cancel) -> Result<Round> {
@@ -250,11 +301,32 @@ impl<'s> Gc<'s> {
     }
 }
 
-fn note(done: &mut Done, round: Round) {
-    done.freed_bytes += round.gone_bytes.saturating_sub(round.copied_bytes);
-    done.copied_bytes += round.copied_bytes;
-    done.gone.extend(round.gone);
-    done.problems.extend(round.problems);
+/// Facts in the index: how long all packs were after the last gc, and how much of that was needed.
+const BYTES_AFTER: &str = "gc_bytes";
+const LIVE_AFTER: &str = "gc_live_bytes";
+/// Less growth is never worth a gc, in bytes.
+const GROWTH_MIN: u64 = 64 << 20;
+
+/// Notes what a gc left, so that [`due`] knows what came after it. `live_bytes` of it are needed.
+pub fn note(store: &Store<'_>, live_bytes: u64) -> Result<()> {
+    let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let bytes = store.pack_bytes()?;
+    let index = store.index();
+    index.set_fact(BYTES_AFTER, number(bytes))?;
+    index.set_fact(LIVE_AFTER, number(live_bytes))
+}
+
+/// True if a gc is worth its while: the packs have grown by more than 64 MiB, and by more than half
+/// of what was needed after the last gc.
+pub fn due(store: &Store<'_>) -> Result<bool> {
+    let fact = |name| -> Result<u64> {
+        let fact = store.index().fact(name)?;
+        Ok(fact
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .unwrap_or(0))
+    };
+    let grown = store.pack_bytes()?.saturating_sub(fact(BYTES_AFTER)?);
+    Ok(grown > GROWTH_MIN.max(fact(LIVE_AFTER)? / 2))
 }
 
 fn make_plan(
@@ -305,6 +377,7 @@ pub(super) fn live_bytes_without(
     gone: &[PathBuf],
     now_ms: i64,
     cancel: &Cancel,
+    progress: &Progress,
 ) -> Result<u64> {
     let mut manifests = Manifests {
         disk: store.disk(),
@@ -313,6 +386,7 @@ pub(super) fn live_bytes_without(
         read: HashMap::new(),
         racy_from_ms: now_ms.saturating_sub(RACY_MS),
         gone: gone.iter().cloned().collect(),
+        progress,
     };
     let mut marks = Marks::new(store);
     manifests.mark(&mut marks, cancel)?;
@@ -330,6 +404,7 @@ struct Manifests<'s> {
     racy_from_ms: i64,
     /// Those that are taken to be gone.
     gone: HashSet<PathBuf>,
+    progress: &'s Progress,
 }
 
 impl Manifests<'_> {
@@ -441,6 +516,7 @@ impl Manifests<'_> {
             }
             at += len - 66;
         }
+        self.progress.add(1, found.len);
         self.read.insert(path, now);
         Ok(())
     }

@@ -82,6 +82,24 @@ pub fn project(runs_dir: &Path, hints: &Hints) -> Result<Project> {
     })
 }
 
+/// Finds the store. An explicit place is enough, and so is a project whose runs are gone.
+pub fn store(hints: &Hints) -> Result<StoreDir> {
+    match locate(hints) {
+        Ok(runs_dir) => Ok(project(&runs_dir, hints)?.store),
+        Err(error @ Error::RunsDirNotFound { .. }) => {
+            if let Some(store) = &hints.store {
+                check_path(store)?;
+                return Ok(StoreDir::new(absolute(store, hints)?));
+            }
+            match &hints.root {
+                Some(root) => Ok(project(&absolute(root, hints)?.join(PLACES[1]), hints)?.store),
+                None => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The settings in `waymark.config.json` that the core knows. Others belong to other layers.
 #[derive(Debug, Default, Deserialize)]
 struct Config {

@@ -6,6 +6,7 @@ use crate::model::manifest::{Check, Header, inspect};
 use crate::ops::Context;
 use crate::ops::state::whole;
 use crate::store::manifests::bytes_of;
+use crate::store::verified::Verified;
 
 /// A checkpoint with its manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Shown {
     pub path: std::path::PathBuf,
     /// The manifest's bytes, with everything in it that it keeps in the store.
     pub manifest: Vec<u8>,
+    /// When all that it needs was last read and found whole, in milliseconds since 1970.
+    pub last_verified_ms: Option<i64>,
 }
 
 /// Reads and checks one checkpoint.
@@ -33,6 +36,7 @@ pub fn show(context: &Context<'_>, id: &CheckpointId) -> Result<Shown> {
         inspect(&manifest, id.as_str(), context.run.run_id(), Check::Seal).map_err(damaged)?;
     let manifest = whole(context, &header, manifest)?.map_err(damaged)?;
     Ok(Shown {
+        last_verified_ms: Verified::read(context.disk, context.run).last_ms(&header),
         header,
         path: path.clone(),
         manifest,

@@ -115,6 +115,12 @@ impl RunDir {
         self.private().join("seen")
     }
 
+    /// When its checkpoints were verified; see [`crate::store::verified`].
+    #[must_use]
+    pub fn verified(&self) -> PathBuf {
+        self.private().join("verified")
+    }
+
     /// A name for bytes that are not visible yet.
     #[must_use]
     pub fn staged(&self, name: &str) -> PathBuf {

@@ -39,6 +39,9 @@ pub struct Good {
     pub size: u64,
     /// The file's stamp before it was read; `None` for one that was just written.
     pub stamp: Option<Stamp>,
+    /// When all that it needs was last read and found whole, in milliseconds since 1970; only told by
+    /// the verbs that look it up in [`crate::store::verified`].
+    pub last_verified_ms: Option<i64>,
 }
 
 /// A file that is no restorable checkpoint of this run.
@@ -226,6 +229,7 @@ fn scan_known(
                 path,
                 size: found.len,
                 stamp,
+                last_verified_ms: None,
             });
             continue;
         }
@@ -245,6 +249,7 @@ fn scan_known(
                 path,
                 size,
                 stamp,
+                last_verified_ms: None,
             }),
             Err(damage) => scan.damaged.push(Damaged {
                 name: stem.to_owned(),

@@ -18,4 +18,5 @@ pub mod publish;
 pub mod real_disk;
 pub mod roots;
 pub mod runner_lock;
+pub mod verified;
 pub mod workspace;

@@ -213,7 +213,13 @@ fn links_and_files_in_the_place_of_folders_are_refused() {
             code(world.prune(1)),
             code(world.recover()),
             code(world.list()),
-            code(world.act(|context| waymark::ops::verify::verify(context, None))),
+            code(world.act(|context| {
+                waymark::ops::verify::verify(
+                    context,
+                    None,
+                    &waymark::ops::verify::Request::default(),
+                )
+            })),
         ] {
             assert_eq!(found, expected);
         }
@@ -289,7 +295,11 @@ fn a_checkpoint_that_does_not_exist_is_told() {
         "ERR_CHECKPOINT_NOT_FOUND"
     );
     assert_eq!(
-        code(world.act(|context| waymark::ops::verify::verify(context, Some(&id)))),
+        code(world.act(|context| waymark::ops::verify::verify(
+            context,
+            Some(&id),
+            &waymark::ops::verify::Request::default()
+        ))),
         "ERR_CHECKPOINT_NOT_FOUND"
     );
     assert_eq!(

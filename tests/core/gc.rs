@@ -8,6 +8,7 @@ use waymark::error::Error;
 use waymark::model::cancel::Cancel;
 use waymark::model::manifest::references;
 use waymark::model::object::ObjectId;
+use waymark::model::progress::Progress;
 use waymark::model::snapshot::{ChunkList, File, Node, Piece, Tree, TreeEntry};
 use waymark::ops::gc::{Done, Gc, Request, gc};
 use waymark::store::disk::Disk;
@@ -200,7 +201,14 @@ impl<D: Disk> Project<D> {
     }
 
     fn gc_with(&self, request: &Request) -> waymark::error::Result<Done> {
-        gc(&self.disk, &self.place, request, NOW, &Cancel::default())
+        gc(
+            &self.disk,
+            &self.place,
+            request,
+            NOW,
+            &Cancel::default(),
+            &Progress::default(),
+        )
     }
 
     fn pack_bytes(&self) -> u64 {
@@ -630,8 +638,18 @@ fn bytes_that_flip_are_found_and_harm_no_others() {
         .unwrap()
         .unwrap();
     let cancel = Cancel::default();
-    assert_eq!(check::structure(&store, &cancel).unwrap().faults, []);
-    assert_eq!(check::data(&store, Part::ALL, &cancel).unwrap().faults, []);
+    assert_eq!(
+        check::structure(&store, &cancel, &Progress::default())
+            .unwrap()
+            .faults,
+        []
+    );
+    assert_eq!(
+        check::data(&store, Part::ALL, &cancel, &Progress::default())
+            .unwrap()
+            .faults,
+        []
+    );
     let mut rng = Rng::new(7);
     let (mut found, mut healed) = (0, 0);
     for _ in 0..150 {
@@ -644,9 +662,12 @@ fn bytes_that_flip_are_found_and_harm_no_others() {
             .unwrap()
             .unwrap();
         project.disk.plant_file(&path, &altered);
-        let mut damaged = check::structure(&store, &cancel).unwrap().damaged();
+        let mut damaged = check::structure(&store, &cancel, &Progress::default())
+            .unwrap()
+            .damaged();
         for n in 0..3 {
-            let part = check::data(&store, Part { n, of: 3 }, &cancel).unwrap();
+            let part =
+                check::data(&store, Part { n, of: 3 }, &cancel, &Progress::default()).unwrap();
             damaged.extend(part.damaged());
         }
         assert!(!damaged.is_empty(), "byte {at}");
@@ -670,7 +691,8 @@ fn bytes_that_flip_are_found_and_harm_no_others() {
         }
         // With the index from before, then with one made of the damaged pack.
         let request = Request::default();
-        let run = Gc::begin(&store, &request, NOW, &cancel).unwrap();
+        let progress = Progress::default();
+        let run = Gc::begin(&store, &request, NOW, &cancel, &progress).unwrap();
         run.apply(&cancel).unwrap();
         let again = Store::open(&project.disk, &project.place, NOW)
             .unwrap()
@@ -804,7 +826,8 @@ fn a_checkpoint_that_leans_on_a_pruned_one_survives() {
             let (store, other) = (project.open(), project.open());
             let request = Request::default();
             let mut needs = Needs::default();
-            let begin = || Gc::begin(&store, &request, LATER, &cancel).unwrap();
+            let progress = Progress::default();
+            let begin = || Gc::begin(&store, &request, LATER, &cancel, &progress).unwrap();
             let write = |needs: &mut Needs| {
                 let writer = Writer::begin(&other, Limit::None, &cancel).unwrap();
                 let root = put_files(&writer, needs, &[1, 3, 5, 40]);
@@ -869,7 +892,8 @@ fn one_gc_at_a_time_and_none_while_somebody_writes() {
         .unwrap()
         .unwrap();
     let (cancel, request) = (Cancel::default(), Request::default());
-    let first = Gc::begin(&store, &request, NOW, &cancel).unwrap();
+    let progress = Progress::default();
+    let first = Gc::begin(&store, &request, NOW, &cancel, &progress).unwrap();
     assert_eq!(code(project.gc()), "ERR_STORE_BUSY");
     let writer = Writer::begin(&store, Limit::None, &cancel).unwrap();
     let before = project.pack_bytes();

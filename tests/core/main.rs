@@ -29,5 +29,6 @@ mod store_model;
 mod store_threads;
 mod store_world;
 mod verbs;
+mod verify;
 mod world;
 mod write_order;

@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
+use crate::model::progress::{Phase, Progress};
 use crate::store::index::Location;
 use crate::store::objects::pack::{Head, PACK_HEADER};
 use crate::store::objects::{Problem, Store, locations, scan, wait_for};
@@ -77,7 +78,8 @@ impl Part {
 }
 
 /// Walks all packs and holds the index against them.
-pub fn structure(store: &Store<'_>, cancel: &Cancel) -> Result<Checked> {
+pub fn structure(store: &Store<'_>, cancel: &Cancel, progress: &Progress) -> Result<Checked> {
+    progress.enter(Phase::Scanning);
     store.catch_up()?;
     let mut checked = Checked::default();
     // By pack, then by block.
@@ -176,16 +178,35 @@ fn again(
 }
 
 /// Reads a part of all objects and holds them against their names.
-pub fn data(store: &Store<'_>, part: Part, cancel: &Cancel) -> Result<Checked> {
+pub fn data(
+    store: &Store<'_>,
+    part: Part,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<Checked> {
     store.catch_up()?;
-    store.forget_recent();
-    let mut checked = Checked::default();
     let mut rows = Vec::new();
     store.index().all(&mut |id, at| {
         if part.contains(&id) {
             rows.push((id, at));
         }
     })?;
+    let bytes = rows.iter().map(|(_, at)| at.len as u64).sum();
+    progress.expect(rows.len() as u64, bytes);
+    objects(store, rows, cancel, progress)
+}
+
+/// Reads objects from where the index has them, each block once, and holds them against their names.
+/// Where one can't be read because of another that it is built on, both are told.
+pub fn objects(
+    store: &Store<'_>,
+    mut rows: Vec<(ObjectId, Location)>,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<Checked> {
+    progress.enter(Phase::Verifying);
+    store.forget_recent();
+    let mut checked = Checked::default();
     rows.sort_unstable_by_key(|(_, at)| (at.pack, at.block, at.start));
     for block in rows.chunk_by(|(_, a), (_, b)| (a.pack, a.block) == (b.pack, b.block)) {
         cancel.check()?;
@@ -194,6 +215,7 @@ pub fn data(store: &Store<'_>, part: Part, cancel: &Cancel) -> Result<Checked> {
         for (id, at) in block {
             checked.objects += 1;
             checked.bytes += at.len as u64;
+            progress.add(1, at.len as u64);
             let bytes = raw.get(at.start..at.start.saturating_add(at.len));
             if bytes.is_some_and(|bytes| ObjectId::of(bytes) == *id) {
                 continue;
@@ -201,7 +223,15 @@ pub fn data(store: &Store<'_>, part: Part, cancel: &Cancel) -> Result<Checked> {
             store.forget_recent();
             let reason = match store.get(id) {
                 Ok(_) => continue,
-                Err(Error::ObjectDamaged { reason, .. }) => reason,
+                Err(Error::ObjectDamaged {
+                    id: base, reason, ..
+                }) => {
+                    if base != *id {
+                        let pack = store.find(&base)?.map_or(at.pack, |found| found.pack);
+                        checked.fault(store, pack, Some(base), reason.clone());
+                    }
+                    reason
+                }
                 Err(Error::ObjectMissing { id: missing, .. }) if missing == *id => {
                     if store.find(id)?.is_none() {
                         continue;
@@ -218,6 +248,105 @@ pub fn data(store: &Store<'_>, part: Part, cancel: &Cancel) -> Result<Checked> {
         }
     }
     Ok(checked)
+}
+
+/// Looks objects up without reading them.
+pub struct Lookup<'s> {
+    store: &'s Store<'s>,
+    lens: HashMap<PackId, u64>,
+}
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its length in bytes.
+    pub len: u64,
+    /// Where it lies, if the index has it by now.
+    pub at: Option<Location>,
+    /// The object that it is stored by its difference from.
+    pub base: Option<ObjectId>,
+}
+
+impl<'s> Lookup<'s> {
+    /// Looks at how long the packs are.
+    pub fn new(store: &'s Store<'s>) -> Result<Self> {
+        store.catch_up()?;
+        let lens = store.place().packs(store.disk())?.into_iter().collect();
+        Ok(Self { store, lens })
+    }
+
+    /// Looks an object up; `Err` says what is wrong with it, and whether it is merely not there. Only
+    /// what is not where it should be is read.
+    pub fn look(&self, id: &ObjectId) -> Result<std::result::Result<Known, Fault>> {
+        let Some(at) = self.store.find(id)? else {
+            return self.read(id);
+        };
+        let end = at.block.saturating_add(at.block_len as u64);
+        if self.lens.get(&at.pack).is_none_or(|len| *len < end) {
+            return self.read(id);
+        }
+        let mut base = None;
+        if at.depth > 0 {
+            let path = self.store.place().pack(at.pack);
+            match scan::head_at(self.store.disk(), &path, at.block, end) {
+                Ok(Some(head)) => base = head.base,
+                Ok(None) | Err(Error::Io { .. }) => return self.read(id),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ok(Known {
+            len: at.len as u64,
+            at: Some(at),
+            base,
+        }))
+    }
+
+    fn read(&self, id: &ObjectId) -> Result<std::result::Result<Known, Fault>> {
+        Ok(fetch(self.store, id)?.map(|bytes| Known {
+            len: bytes.len() as u64,
+            at: None,
+            base: None,
+        }))
+    }
+}
+
+/// Why an object can't be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// True if nothing is there, rather than something wrong.
+    pub missing: bool,
+    /// What is wrong.
+    pub reason: String,
+    /// Where.
+    pub path: std::path::PathBuf,
+}
+
+/// Reads an object; what is wrong with it is a result.
+pub fn fetch(store: &Store<'_>, id: &ObjectId) -> Result<std::result::Result<Vec<u8>, Fault>> {
+    let fault = |missing, path, reason| {
+        Ok(Err(Fault {
+            missing,
+            reason,
+            path,
+        }))
+    };
+    match store.get(id) {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(Error::ObjectMissing { id: lost, path }) if lost == *id => {
+            fault(true, path, "it is missing".to_owned())
+        }
+        Err(Error::ObjectMissing { id: base, path }) => fault(
+            false,
+            path,
+            format!("object {base}, which it is built on, is missing"),
+        ),
+        Err(Error::ObjectDamaged { path, reason, .. }) => fault(false, path, reason),
+        Err(error @ Error::Io { .. }) => {
+            let path = error.path().map(std::path::Path::to_path_buf);
+            fault(false, path.unwrap_or_default(), error.full_message())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The objects of a block, one behind the other, straight from the disk.
