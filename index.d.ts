@@ -227,6 +227,13 @@ export interface CheckpointManagerOptions {
   maxStateBytes?: number;
   /** Which files are captured; `false` captures none. Default: as configured. */
   capture?: CaptureOptions | false;
+  /**
+   * The budget of the store, in bytes; everything in its folder counts, and the room that gc needs.
+   * Where a checkpoint does not fit, unneeded objects go, then the run's oldest checkpoints, but never
+   * the newest good one; if that is not enough, nothing is dropped and `create` fails with
+   * `ERR_STORE_BUDGET`. Default: `maxBytes` in `waymark.config.json`, else none.
+   */
+  maxBytes?: number;
 }
 
 /**
@@ -291,6 +298,8 @@ export interface CreateOptions extends ProgressOptions {
   maxStateBytes?: number;
   /** Which files are captured; `false` captures none. Default: the manager's. */
   capture?: CaptureOptions | false;
+  /** The budget of the store, in bytes. Default: the manager's. */
+  maxBytes?: number;
 }
 
 /** Options of `restore`: an id, a step, or (neither) the newest good checkpoint. */
@@ -387,6 +396,180 @@ export interface CleanupOptions extends CollectOptions {
 export interface DoctorOptions extends SignalOptions {
   /** The folder to probe. Default: the folder of runs, else the working directory. */
   path?: string;
+}
+
+/** Options of `diff`. */
+export interface DiffOptions extends ProgressOptions {
+  /**
+   * Which files are also compared line by line: all that are listed, or those with these paths
+   * (`pathBytes` for those that are not UTF-8). Secrets never are. Default false.
+   */
+  text?: boolean | (string | Uint8Array)[];
+  /** Larger files are not compared line by line, in bytes. Default 1 MiB. */
+  maxBytes?: number;
+  /** How many changes of each part of the state are listed. All are counted. Default 200. */
+  limit?: number;
+  /** How many changes of files are listed. All are counted. Default 1000. */
+  fileLimit?: number;
+  /** Whether files that differ in nothing but their time count. Default false. */
+  times?: boolean;
+  /**
+   * How the disk is looked at, as in `create`; `false` leaves files out. Of the workspace only the
+   * folders that the checkpoint has are looked at. Default: the manager's. Not with two checkpoints.
+   */
+  capture?: CaptureOptions | false;
+}
+
+/** The differences of two JSON values. */
+export interface JsonDifference {
+  /** The first of them, as many as asked for. */
+  changes: {
+    /** The place, as a JSON Pointer (RFC 6901); empty for the whole value. */
+    path: string;
+    change: 'added' | 'removed' | 'changed';
+    /** The value before as JSON text, cut behind 200 characters; absent where it was added. */
+    before?: string;
+    /** The value after, likewise; absent where it was removed. */
+    after?: string;
+  }[];
+  /** How many there are in all. */
+  total: number;
+}
+
+/** Differences line by line, if they were asked for. */
+export interface TextDifference {
+  /** The hunks of a unified diff, from `@@` on. */
+  text?: string;
+  /** Why there are none. */
+  noText?: 'binary' | 'too_large' | 'secret' | 'not_files' | 'changing';
+}
+
+/** Another JSON file at the top of the run's folder that differs. */
+export interface RunFileChange extends JsonDifference, TextDifference {
+  name: string;
+  change: 'added' | 'removed' | 'changed';
+  /**
+   * `json`: value by value, in `changes`; `bytes`: not both are JSON, or only their layout differs;
+   * `unknown`: one side could not be captured.
+   */
+  compared: 'json' | 'bytes' | 'unknown';
+}
+
+/** What stands at a captured path. */
+export interface CapturedNode {
+  /** `withheld` is a secret, of which only hash and size were kept. */
+  kind: 'file' | 'symlink' | 'directory' | 'withheld' | 'skipped';
+  /** Its permission bits (`0o7777`); absent for links and for what was skipped. */
+  mode?: number;
+  /** Its size in bytes; files, and as far as known what was skipped. */
+  size?: number;
+  /** When its content changed last, in milliseconds since 1970; files only. */
+  modified?: number;
+  /** BLAKE3 of its whole content, hex; files only. */
+  hash?: string;
+  /** Where a symbolic link leads; U+FFFD for what is not UTF-8. */
+  target?: string;
+  /** The same in bytes, where it is not UTF-8. */
+  targetBytes?: Buffer;
+  /** Why something was skipped. */
+  reason?: 'not_regular' | 'unreadable' | 'too_large' | 'changing';
+}
+
+/** A captured path. */
+export interface CapturedPath {
+  /** The captured folder it lies in: `run`, `artifacts` or `workspace`. */
+  root: string;
+  /** Where that folder lay: relative to the project where it lies in it (`.` is it), else absolute. */
+  rootPath: string;
+  /** Its path from there; `/` between names, U+FFFD for what is not UTF-8. */
+  path: string;
+  /** The same in bytes, where it is not UTF-8. */
+  pathBytes?: Buffer;
+}
+
+/** Something that a checkpoint has captured. */
+export type CapturedFile = CapturedPath & CapturedNode;
+
+/** A path that differs. */
+export interface FileChange extends CapturedPath, TextDifference {
+  change: 'added' | 'removed' | 'changed';
+  /** What differs of a path that both sides have. */
+  differs: {
+    /** The bytes of a file. */
+    content: boolean;
+    /** The permission bits. */
+    mode: boolean;
+    /** What it is: a file became a folder, say. */
+    type: boolean;
+    /** Where a symbolic link leads. */
+    target: boolean;
+    /** When the content changed last. */
+    time: boolean;
+    /** One side could not be captured: nothing is known. */
+    unknown: boolean;
+  };
+  /** Absent where it was added. */
+  before?: CapturedNode;
+  /** Absent where it was removed. */
+  after?: CapturedNode;
+}
+
+/** A side of a comparison. */
+export interface DiffSide {
+  checkpointId: string;
+  step: Step;
+  timestamp: string;
+}
+
+/** What differs. */
+export interface DiffResult {
+  from: DiffSide;
+  /** `null` is the disk. */
+  to: DiffSide | null;
+  state: {
+    /** `run.json`. */
+    run: JsonDifference;
+    /** `artifact-registry.json`, without what Waymark enters in it: checkpoints, and `updated_at`. */
+    registry: JsonDifference;
+    /** The caller's own state; `null` against the disk, where there is none. */
+    stepState: JsonDifference | null;
+    /** The other JSON files at the top of the run's folder that differ, by name. */
+    runFiles: RunFileChange[];
+  };
+  files: {
+    /**
+     * False if nothing is known of the files of one side (a checkpoint of another tool, or
+     * `capture: false`): then nothing was compared.
+     */
+    compared: boolean;
+    /** The captured folders, and which sides have them. */
+    roots: { root: string; rootPath: string; before: boolean; after: boolean }[];
+    /** The first changes, folder by folder, by path. */
+    changes: FileChange[];
+    /** How many paths differ. */
+    total: number;
+    added: number;
+    removed: number;
+    changed: number;
+  };
+  /** True if nothing differs of what was compared. */
+  equal: boolean;
+}
+
+/** Options of `files`. */
+export interface FilesOptions extends SignalOptions {
+  /** Only of the root with this name (`run`, `artifacts`, `workspace`) or path. */
+  root?: string;
+  /** Only what lies below this path, or this file. */
+  under?: string | Uint8Array;
+}
+
+/** Options of `readFile`. */
+export interface ReadFileOptions extends ProgressOptions {
+  /** The root, by its name or path. Default: the first one that has the file. */
+  root?: string;
+  /** A larger file is refused with `ERR_FILE_TOO_LARGE`, in bytes. Default 256 MiB. */
+  maxBytes?: number;
 }
 
 /** A checkpoint that was taken. */
@@ -528,6 +711,50 @@ export declare class CheckpointManager {
   doctor(options?: DoctorOptions): Promise<DoctorResult>;
   /** Tells what a file system really does, blocking. */
   doctorSync(options?: DoctorOptions): DoctorResult;
+
+  /**
+   * Tells what differs between two checkpoints of a run, or between one and the disk as it is now
+   * (without `to`). Writes nothing. Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`
+   * (also where the store lacks what the checkpoint needs), and against the disk
+   * `ERR_RUN_RECORD_DAMAGED`, `ERR_REGISTRY_DAMAGED`.
+   */
+  diff(runId: string, from: string, to?: string | null, options?: DiffOptions): Promise<DiffResult>;
+  /** Tells what differs, blocking. */
+  diffSync(runId: string, from: string, to?: string | null, options?: DiffOptions): DiffResult;
+
+  /**
+   * Lists the captured files of a checkpoint, a folder before what is in it, by name. They are read in
+   * pages while the iteration goes on; errors come from the iteration: `ERR_CHECKPOINT_NOT_FOUND`,
+   * `ERR_CHECKPOINT_DAMAGED`, `ERR_FILE_NOT_IN_CHECKPOINT` for `under`, `ERR_OPTION_INVALID` for a
+   * `root` that was not captured.
+   */
+  files(
+    runId: string,
+    checkpointId: string,
+    options?: FilesOptions,
+  ): AsyncGenerator<CapturedFile, void, void>;
+  /** Lists the captured files, blocking, all at once. */
+  filesSync(runId: string, checkpointId: string, options?: FilesOptions): CapturedFile[];
+
+  /**
+   * Reads one captured file, held against its hash. `path` is as `files` gives it (`pathBytes` where it
+   * is not UTF-8). Also gives `ERR_FILE_NOT_IN_CHECKPOINT` (with what there is), `ERR_FILE_WITHHELD`
+   * for a secret, `ERR_FILE_SKIPPED` for what could not be captured, `ERR_FILE_TOO_LARGE`,
+   * `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`.
+   */
+  readFile(
+    runId: string,
+    checkpointId: string,
+    path: string | Uint8Array,
+    options?: ReadFileOptions,
+  ): Promise<Buffer>;
+  /** Reads one captured file, blocking. */
+  readFileSync(
+    runId: string,
+    checkpointId: string,
+    path: string | Uint8Array,
+    options?: ReadFileOptions,
+  ): Buffer;
 
   /**
    * Finishes or undoes what a killed restore left behind. Every method that writes begins with

@@ -22,6 +22,16 @@ export declare class CancelToken {
   progress(): OperationProgress
 }
 
+/** Lists the captured files of a checkpoint, page by page. */
+export declare class FileWalk {
+  /** A walk that has not begun. `under` is a path in bytes. */
+  constructor(place: Place, runId: string, checkpointId: string, root?: string | undefined | null, under?: Buffer | undefined | null)
+  /** The next entries, as JSON text: `{ entries, done }`. */
+  next(count: number, cancel?: CancelToken | undefined | null): Promise<Failure | string>
+  /** The next entries, as JSON text: `{ entries, done }`. */
+  nextSync(count: number): Failure | string
+}
+
 /** Something that could not be captured. */
 export interface CaptureProblem {
   /** The root it lies in: `run`, `artifacts` or `workspace`. */
@@ -175,6 +185,8 @@ export interface CreateRequest {
   maxStateBytes: number
   /** Which files are captured; absent captures none. */
   capture?: CaptureRequest
+  /** The store's budget, in bytes; absent is none. */
+  maxStoreBytes?: number
 }
 
 /** Takes a checkpoint. `state` is JSON text. */
@@ -205,6 +217,32 @@ export interface DamagedObject {
   /** Where it is needed, at most a thousand places of each checkpoint; empty if no checkpoint needs it. */
   touches: Array<TouchedPlace>
 }
+
+/** Compares two checkpoints, or one with the disk; JSON text. */
+export declare function diff(place: Place, runId: string, request: DiffRequest, cancel?: CancelToken | undefined | null): Promise<Failure | string>
+
+/** What is compared. */
+export interface DiffRequest {
+  /** The checkpoint before. */
+  from: string
+  /** The checkpoint after; absent for the disk. */
+  to?: string
+  /** How the disk is looked at; absent leaves its files out. */
+  capture?: CaptureRequest
+  /** Whether all files are compared line by line, or those with these paths, in bytes. */
+  text: boolean | Array<Buffer>
+  /** Larger files are not compared line by line, in bytes. */
+  maxBytes: number
+  /** How many changes of each JSON value are listed. */
+  limit: number
+  /** How many changes of files are listed. */
+  fileLimit: number
+  /** Whether files that differ in nothing but their time count. */
+  times: boolean
+}
+
+/** Compares two checkpoints, or one with the disk; JSON text. */
+export declare function diffSync(place: Place, runId: string, request: DiffRequest): Failure | string
 
 /** Tells what a file system really does, and which promises hold on it. */
 export declare function doctor(place: Place, path?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | DoctorOutcome>
@@ -418,6 +456,12 @@ export interface PruneOutcome {
 
 /** Drops all checkpoints of a run but the newest `keepLast`. */
 export declare function pruneSync(place: Place, runId: string, keepLast: number, dryRun: boolean): Failure | PruneOutcome
+
+/** Reads one captured file, held against its hash. `path` is in bytes. */
+export declare function readFile(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number, cancel?: CancelToken | undefined | null): Promise<Failure | Buffer>
+
+/** Reads one captured file, held against its hash. `path` is in bytes. */
+export declare function readFileSync(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number): Failure | Buffer
 
 /** Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`. */
 export declare function recoverSync(place: Place, runId: string): Failure | string

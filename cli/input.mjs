@@ -36,6 +36,7 @@ import options from '../lib/options.js';
  * @property {unknown} data what `--json` prints
  * @property {((style: Style) => string) | undefined} text what is printed for people; undefined: the
  * data, as JSON
+ * @property {Buffer} [bytes] what is printed instead, as it is, without `--json`
  * @property {string[]} [notices] what is worth knowing beside the result; goes to stderr
  * @property {number} [exitCode] default 0
  * @property {{ words: string[], env: NodeJS.ProcessEnv }} [start] the command to start in the end;
@@ -134,4 +135,14 @@ export function parseNames(text, before = []) {
   const names = text.split(',').map((name) => name.trim());
   if (names.includes('')) throw new UsageError(`"${text}" names nothing; give failed,cancelled`);
   return [...before, ...names];
+}
+
+/**
+ * @param {string} text
+ * @returns {number}
+ */
+export function parseCount(text) {
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(number)) return number;
+  throw new UsageError(`give a whole number from 0 on, not "${text}"`);
 }

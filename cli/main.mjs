@@ -30,6 +30,9 @@ const VERBS = {
   restore: () => import('./commands/restore.mjs'),
   list: () => import('./commands/list.mjs'),
   show: () => import('./commands/show.mjs'),
+  diff: () => import('./commands/diff.mjs'),
+  files: () => import('./commands/files.mjs'),
+  cat: () => import('./commands/cat.mjs'),
   verify: () => import('./commands/verify.mjs'),
   prune: () => import('./commands/prune.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
@@ -42,7 +45,8 @@ const HELP = `
 Exit codes:
   0  done
   1  refused or failed; also a command line that can't be understood
-  3  verify: a checkpoint is damaged; doctor: a promise does not hold, or can't be told
+  3  verify: a checkpoint is damaged; doctor: a promise does not hold, or can't be told;
+     diff --exit-code: something differs
   130  stopped by Ctrl-C: create, verify, gc, prune and cleanup
   resume ends with the exit code of the command that it starts.
 
@@ -209,11 +213,13 @@ function tell(notice) {
 }
 
 /** @param {Result} result */
-function print({ data, text, notices = [], start }) {
+function print({ data, text, bytes, notices = [], start }) {
   for (const notice of notices) tell(notice);
   // Standard output is the started command's own.
   const stream = start ? process.stderr : process.stdout;
-  if (json || text === undefined) {
+  if (bytes !== undefined && !json) {
+    write(stream, bytes);
+  } else if (json || text === undefined) {
     write(stream, `${JSON.stringify(data, null, start ? undefined : 2)}\n`);
   } else {
     const shown = text(styleFor(stream, process.env, Date.now()));
@@ -265,7 +271,7 @@ function say(data, text) {
 
 /**
  * @param {NodeJS.WriteStream} stream
- * @param {string} text
+ * @param {string | Buffer} text
  */
 function write(stream, text) {
   if (stream.listenerCount('error') === 0) {

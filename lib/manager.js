@@ -1,7 +1,9 @@
 const path = require('node:path');
 const { version } = require('../package.json');
 const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
+const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
+const captured = require('./files.js');
 const { libc, native } = require('./native.js');
 const { isOwnCommand } = require('./own-command.js');
 const {
@@ -30,6 +32,7 @@ const CREATE = /** @type {const} */ ({
   keepLast: 'keepLast',
   maxStateBytes: 'number',
   capture: 'capture',
+  maxBytes: 'number',
   signal: 'signal',
   onProgress: 'function',
 });
@@ -77,6 +80,7 @@ const MANAGER = /** @type {const} */ ({
   keepLast: 'keepLast',
   maxStateBytes: 'number',
   capture: 'capture',
+  maxBytes: 'number',
 });
 
 /**
@@ -229,6 +233,8 @@ class CheckpointManager {
     return {
       keepLast: keepLast === 'all' ? 0 : keepLast,
       maxStateBytes: options.maxStateBytes ?? this.#options.maxStateBytes ?? MAX_STATE_BYTES,
+      maxStoreBytes:
+        options.maxBytes ?? this.#options.maxBytes ?? configured(this.#configStarts()).maxBytes,
       capture: captureRequest(
         configured(this.#configStarts()).capture,
         this.#options.capture,
@@ -496,6 +502,82 @@ class CheckpointManager {
     return { ...found, versions: versions() };
   }
 
+  /** @param {import('../index.js').CaptureOptions | false | undefined} capture */
+  #capture(capture) {
+    const project = configured(this.#configStarts()).capture;
+    return captureRequest(project, this.#options.capture, capture);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} from
+   * @param {string | null} [to]
+   * @param {import('../index.js').DiffOptions} [options]
+   */
+  async diff(runId, from, to, options) {
+    const words = [runId, from, to, options];
+    return diffing.diff(
+      CALLS,
+      () => this.#place(),
+      (one) => this.#capture(one),
+      words,
+    );
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} from
+   * @param {string | null} [to]
+   * @param {import('../index.js').DiffOptions} [options]
+   */
+  diffSync(runId, from, to, options) {
+    const words = [runId, from, to, options];
+    return diffing.diffSync(
+      CALLS,
+      () => this.#place(),
+      (one) => this.#capture(one),
+      words,
+    );
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').FilesOptions} [options]
+   */
+  files(runId, checkpointId, options) {
+    return captured.files(CALLS, () => this.#place(), runId, checkpointId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').FilesOptions} [options]
+   */
+  filesSync(runId, checkpointId, options) {
+    return captured.filesSync(CALLS, () => this.#place(), runId, checkpointId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {string | Uint8Array} path_
+   * @param {import('../index.js').ReadFileOptions} [options]
+   */
+  async readFile(runId, checkpointId, path_, options) {
+    return captured.readFile(CALLS, () => this.#place(), runId, checkpointId, path_, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {string | Uint8Array} path_
+   * @param {import('../index.js').ReadFileOptions} [options]
+   */
+  readFileSync(runId, checkpointId, path_, options) {
+    return captured.readFileSync(CALLS, () => this.#place(), runId, checkpointId, path_, options);
+  }
+
   /**
    * @param {string} runId
    * @returns {'nothing' | 'finished' | 'undone'}
@@ -577,5 +659,12 @@ function withManifest(restored) {
 function rows(listing, includeDamaged) {
   return includeDamaged ? [...listing.checkpoints, ...listing.damaged] : listing.checkpoints;
 }
+
+/**
+ * How verbs in files of their own call the addon.
+ * @typedef {{ run: typeof run, unwrap: typeof unwrap, refuseAborted: typeof refuseAborted }} Calls
+ * @type {Calls}
+ */
+const CALLS = { run, unwrap, refuseAborted };
 
 module.exports = { CheckpointManager };

@@ -4,7 +4,7 @@ const { captureProblem } = require('./capture.js');
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text'} Kind
  */
 
 /** @type {Record<Kind, { expected: string, test: (value: any) => boolean, problem?: (value: any) => string | undefined }>} */
@@ -39,11 +39,25 @@ const KINDS = {
     test: (value) => captureProblem(value) === undefined,
     problem: captureProblem,
   },
+  count: {
+    expected: 'a whole number from 0 on',
+    test: (value) => Number.isSafeInteger(value) && value >= 0,
+  },
+  path: { expected: 'a non-empty string, or bytes', test: isPath },
+  text: {
+    expected: 'true, false, or an array of paths',
+    test: (value) => typeof value === 'boolean' || (Array.isArray(value) && value.every(isPath)),
+  },
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
   },
 };
+
+/** @param {any} value a path as text, or in bytes where it is no text */
+function isPath(value) {
+  return (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0;
+}
 
 /**
  * Checks an options object against what a function knows.

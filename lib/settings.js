@@ -69,12 +69,12 @@ function fromEnvironment(env) {
 /**
  * What `waymark.config.json` says of checkpoints.
  * @param {string[]} starts the folders to look from
- * @returns {{ keepLast?: number | 'all', capture?: import('../index.js').CaptureOptions }}
+ * @returns {{ keepLast?: number | 'all', maxBytes?: number, capture?: import('../index.js').CaptureOptions }}
  */
 function configured(starts) {
   const found = configFor(starts);
   if (!found) return {};
-  const { keepLast, capture } = found.config;
+  const { keepLast, maxBytes, capture } = found.config;
   if (
     keepLast !== undefined &&
     keepLast !== 'all' &&
@@ -82,9 +82,12 @@ function configured(starts) {
   ) {
     throw invalid(found.file, "keepLast must be a whole number from 1 on, or 'all'");
   }
+  if (maxBytes !== undefined && !(Number.isSafeInteger(maxBytes) && maxBytes >= 0)) {
+    throw invalid(found.file, 'maxBytes must be a whole number from 0 on');
+  }
   const problem = capture === undefined ? undefined : captureProblem(capture);
   if (problem) throw invalid(found.file, problem);
-  return { keepLast, capture };
+  return { keepLast, maxBytes, capture };
 }
 
 /**

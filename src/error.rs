@@ -244,6 +244,56 @@ pub enum Error {
         /// The first of them, with their reasons.
         problems: Vec<String>,
     },
+    /// A checkpoint holds no file under a path.
+    #[error("checkpoint {checkpoint_id} has no file {path:?}: {known}")]
+    FileNotInCheckpoint {
+        /// The run.
+        run_id: String,
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// The path as it was given.
+        path: String,
+        /// What there is instead, in words.
+        known: String,
+        /// `missing`, `directory` or `symlink`.
+        reason: &'static str,
+    },
+    /// A file whose content was left out of the checkpoint, because it is a secret.
+    #[error("the content of {path} is not in checkpoint {checkpoint_id}: it holds a secret, so only its hash and its size ({size} bytes) were kept; take it from where the secret is kept", path = path.display())]
+    FileWithheld {
+        /// The run.
+        run_id: String,
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// The file, in the checkpoint.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The hash of its content.
+        hash: ObjectId,
+    },
+    /// A file that could not be captured when the checkpoint was taken.
+    #[error("{path} is not in checkpoint {checkpoint_id}: it could not be captured ({reason}); see whether another checkpoint has it", path = path.display())]
+    FileSkipped {
+        /// The run.
+        run_id: String,
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// The file, in the checkpoint.
+        path: PathBuf,
+        /// Why: `not_regular`, `unreadable`, `too_large` or `changing`.
+        reason: &'static str,
+    },
+    /// A captured file is larger than the caller wants to have in memory.
+    #[error("{path} has {size} bytes, the limit is {limit}; raise maxBytes", path = path.display())]
+    FileOverLimit {
+        /// The file, in the checkpoint.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The run has no checkpoint at all.
     #[error("run {run_id:?} has no checkpoint; start it from its first step")]
     NoCheckpoint {
@@ -386,7 +436,7 @@ impl Error {
             Self::StateNotJson { .. } => "ERR_STATE_NOT_JSON",
             Self::StateTooDeep { .. } => "ERR_STATE_TOO_DEEP",
             Self::StateTooLarge { .. } => "ERR_STATE_TOO_LARGE",
-            Self::FileTooLarge { .. } => "ERR_FILE_TOO_LARGE",
+            Self::FileTooLarge { .. } | Self::FileOverLimit { .. } => "ERR_FILE_TOO_LARGE",
             Self::RunsDirNotFound { .. } => "ERR_RUNS_DIR_NOT_FOUND",
             Self::Config { .. } => "ERR_CONFIG_INVALID",
             Self::RunNotFound { .. } => "ERR_RUN_NOT_FOUND",
@@ -404,6 +454,9 @@ impl Error {
             Self::CheckpointNotFound { .. } => "ERR_CHECKPOINT_NOT_FOUND",
             Self::CheckpointDamaged { .. } => "ERR_CHECKPOINT_DAMAGED",
             Self::CheckpointPartial { .. } => "ERR_CHECKPOINT_PARTIAL",
+            Self::FileNotInCheckpoint { .. } => "ERR_FILE_NOT_IN_CHECKPOINT",
+            Self::FileWithheld { .. } => "ERR_FILE_WITHHELD",
+            Self::FileSkipped { .. } => "ERR_FILE_SKIPPED",
             Self::NoCheckpoint { .. } => "ERR_NO_CHECKPOINT",
             Self::NoGoodCheckpoint { .. } => "ERR_NO_GOOD_CHECKPOINT",
             Self::JournalDamaged { .. } => "ERR_JOURNAL_DAMAGED",
@@ -426,6 +479,9 @@ impl Error {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::FileTooLarge { path, .. }
+            | Self::FileOverLimit { path, .. }
+            | Self::FileWithheld { path, .. }
+            | Self::FileSkipped { path, .. }
             | Self::Config { path, .. }
             | Self::RunNotFound { path, .. }
             | Self::RunRecordMissing { path }
@@ -463,6 +519,9 @@ impl Error {
             | Self::CheckpointNotFound { run_id, .. }
             | Self::CheckpointDamaged { run_id, .. }
             | Self::CheckpointPartial { run_id, .. }
+            | Self::FileNotInCheckpoint { run_id, .. }
+            | Self::FileWithheld { run_id, .. }
+            | Self::FileSkipped { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
             _ => None,
@@ -474,6 +533,9 @@ impl Error {
     pub fn checkpoint_id(&self) -> Option<&str> {
         match self {
             Self::CheckpointNotFound { checkpoint_id, .. }
+            | Self::FileNotInCheckpoint { checkpoint_id, .. }
+            | Self::FileWithheld { checkpoint_id, .. }
+            | Self::FileSkipped { checkpoint_id, .. }
             | Self::CheckpointDamaged { checkpoint_id, .. } => Some(checkpoint_id),
             _ => None,
         }
@@ -486,6 +548,8 @@ impl Error {
             Self::RunId { reason, .. }
             | Self::CheckpointId { reason, .. }
             | Self::Step { reason, .. }
+            | Self::FileNotInCheckpoint { reason, .. }
+            | Self::FileSkipped { reason, .. }
             | Self::PathInvalid { reason, .. } => Some(reason),
             Self::CheckpointDamaged { damage, .. } => Some(damage.kind()),
             _ => None,

@@ -60,7 +60,7 @@ fn step_out(step: Step) -> Either<f64, String> {
     clippy::cast_sign_loss,
     reason = "checked to be whole and in range first"
 )]
-fn whole(name: &'static str, value: f64, max: f64) -> Result<u64> {
+pub(super) fn whole(name: &'static str, value: f64, max: f64) -> Result<u64> {
     if value.fract() == 0.0 && (0.0..=max).contains(&value) {
         return Ok(value as u64);
     }
@@ -82,7 +82,7 @@ pub(super) fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn capture(request: CaptureRequest, project: &Path) -> Result<Capture> {
+pub(super) fn capture(request: CaptureRequest, project: &Path) -> Result<Capture> {
     Ok(Capture {
         project: project.to_path_buf(),
         run: request.run,
@@ -117,6 +117,10 @@ pub(super) fn create_request<'a>(
         capture: request
             .capture
             .map(|wanted| capture(wanted, project))
+            .transpose()?,
+        max_store_bytes: request
+            .max_store_bytes
+            .map(|bytes| whole("maxStoreBytes", bytes, STEP_MAX))
             .transpose()?,
     })
 }

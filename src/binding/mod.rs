@@ -8,6 +8,8 @@
 //! works in `process.on('exit')`.
 
 mod convert;
+pub mod diff;
+pub mod files;
 mod job;
 mod types;
 pub mod upkeep;

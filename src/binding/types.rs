@@ -64,10 +64,16 @@ pub struct CreateRequest {
     pub max_state_bytes: f64,
     /// Which files are captured; absent captures none.
     pub capture: Option<CaptureRequest>,
+    /// The store's budget, in bytes; absent is none.
+    pub max_store_bytes: Option<f64>,
 }
 
 /// Which files are captured with a checkpoint.
 #[napi(object, object_to_js = false)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct CaptureRequest {
     /// Whether the run's own files are captured.
     pub run: bool,

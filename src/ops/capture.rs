@@ -4,15 +4,18 @@
 //! what the registry names elsewhere in the project; `workspace`, the project or chosen folders of it,
 //! if asked for.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::json::Value;
 use crate::model::manifest::{PROBLEMS_MAX, Problem, RunFile, Snapshot, SnapshotRoot};
+use crate::model::object::ObjectId;
 use crate::model::registry::Registry;
 use crate::ops::Context;
 use crate::store::disk::EntryKind;
-use crate::store::objects::Writer;
+use crate::store::objects::{Sink, Writer};
+use crate::store::place::StoreDir;
 use crate::store::workspace::{self, CacheFile, Captured, Root, Rules, Select};
 
 /// The largest file that is captured unless the caller sets another limit, in bytes (1 GiB).
@@ -50,6 +53,38 @@ impl Taken {
     }
 }
 
+/// A folder as it is now.
+pub(super) struct Looked {
+    pub(super) name: &'static str,
+    /// Its path as a manifest has it.
+    pub(super) shown: String,
+    pub(super) path: PathBuf,
+    /// `None` if there is nothing of what was asked for.
+    pub(super) tree: Option<ObjectId>,
+}
+
+/// A folder to capture.
+struct Folder<'a> {
+    name: &'static str,
+    path: PathBuf,
+    select: Select<'a>,
+    cache: PathBuf,
+    rules: Rules,
+}
+
+impl Folder<'_> {
+    fn root(&self, generation: Option<u64>) -> Root<'_> {
+        Root {
+            path: &self.path,
+            select: self.select,
+            cache: generation.map(|generation| CacheFile {
+                path: &self.cache,
+                generation,
+            }),
+        }
+    }
+}
+
 /// What there is to capture.
 pub(super) struct Wanted<'a> {
     capture: &'a Capture,
@@ -62,7 +97,7 @@ impl<'a> Wanted<'a> {
     pub(super) fn find(
         context: &Context<'_>,
         capture: Option<&'a Capture>,
-        registry: Registry<'_>,
+        registries: &[Registry<'_>],
         run_files: &[(String, RunFile)],
     ) -> Result<Option<Self>> {
         // The capture reads the user's own folders, which only a real disk has.
@@ -72,7 +107,7 @@ impl<'a> Wanted<'a> {
         };
         let run = capture.run && has_files(context, run_files)?;
         let artifacts = if capture.artifacts {
-            artifacts(context, &capture.project, registry)
+            artifacts(context, &capture.project, registries)
         } else {
             Vec::new()
         };
@@ -92,55 +127,16 @@ impl<'a> Wanted<'a> {
         run_files: &[(String, RunFile)],
     ) -> Result<Taken> {
         let generation = writer.store().generation()?.cast_unsigned();
-        let place = writer.store().place();
-        let rules = &self.capture.rules;
         let mut taken = Taken {
             snapshot: Snapshot::default(),
             found: Vec::new(),
         };
-        let mut add =
-            |name: &str, path: &Path, select: Select<'_>, cache: PathBuf, rules: &Rules| {
-                let root = Root {
-                    path,
-                    select,
-                    cache: Some(CacheFile {
-                        path: &cache,
-                        generation,
-                    }),
-                };
-                let found =
-                    workspace::capture(&root, rules, writer, context.progress, context.cancel)?;
-                self.enter(&mut taken.snapshot, name, path, &found);
-                taken.found.push(found);
-                Ok::<(), Error>(())
-            };
-        if self.run {
-            let rules = run_rules(rules, run_files);
-            let cache = context.run.private().join("files");
-            add("run", context.run.path(), Select::All, cache, &rules)?;
-        }
-        // Explicitly named paths go by their names, whatever ignore files say.
-        let mut never = vec![place.path().to_path_buf()];
-        if !self.artifacts.is_empty() {
-            let rules = Rules {
-                never: never.clone(),
-                ..rules.clone()
-            };
-            let cache = context.run.private().join("artifacts");
-            let select = Select::Paths(&self.artifacts);
-            add("artifacts", &self.capture.project, select, cache, &rules)?;
-        }
-        never.push(context.run.runs_dir().to_path_buf());
-        for folder in &self.capture.workspace {
-            let path = joined(&self.capture.project, folder)?;
-            let rules = Rules {
-                never: never.clone(),
-                ..rules.clone()
-            };
-            // Runs share what the last one of them saw.
-            let name = crate::model::object::ObjectId::of(path.as_os_str().as_encoded_bytes());
-            let cache = place.caches().join(&name.to_string()[..32]);
-            add("workspace", &path, Select::All, cache, &rules)?;
+        for folder in self.folders(context, writer.store().place(), run_files)? {
+            let root = folder.root(Some(generation));
+            let (progress, cancel) = (context.progress, context.cancel);
+            let found = workspace::capture(&root, &folder.rules, writer, progress, cancel)?;
+            self.enter(&mut taken.snapshot, folder.name, &folder.path, &found);
+            taken.found.push(found);
         }
         for (name, file) in run_files {
             if let RunFile::Skipped { reason, size } = file {
@@ -169,16 +165,104 @@ impl<'a> Wanted<'a> {
         Ok(taken)
     }
 
+    /// Looks at it as it is now, and keeps nothing. Without a generation the caches are not asked.
+    pub(super) fn look(
+        &self,
+        context: &Context<'_>,
+        place: &StoreDir,
+        generation: Option<u64>,
+        sink: &dyn Sink,
+        run_files: &[(String, RunFile)],
+    ) -> Result<Vec<Looked>> {
+        let mut looked = Vec::new();
+        for folder in self.folders(context, place, run_files)? {
+            let root = folder.root(generation);
+            let (progress, cancel) = (context.progress, context.cancel);
+            let tree = match workspace::look(&root, &folder.rules, sink, progress, cancel) {
+                Ok(found) => found.tree,
+                // The folder is gone.
+                Err(Error::Io { path, source, .. })
+                    if path == folder.path && source.kind() == io::ErrorKind::NotFound =>
+                {
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            looked.push(Looked {
+                name: folder.name,
+                shown: self.shown(&folder.path),
+                path: folder.path,
+                tree,
+            });
+        }
+        Ok(looked)
+    }
+
+    /// The folders to capture, in the order of a snapshot.
+    fn folders(
+        &self,
+        context: &Context<'_>,
+        place: &StoreDir,
+        run_files: &[(String, RunFile)],
+    ) -> Result<Vec<Folder<'_>>> {
+        let rules = &self.capture.rules;
+        let mut folders = Vec::new();
+        if self.run {
+            folders.push(Folder {
+                name: "run",
+                path: context.run.path().to_path_buf(),
+                select: Select::All,
+                cache: context.run.private().join("files"),
+                rules: run_rules(rules, run_files),
+            });
+        }
+        // Explicitly named paths go by their names, whatever ignore files say.
+        let mut never = vec![place.path().to_path_buf()];
+        if !self.artifacts.is_empty() {
+            folders.push(Folder {
+                name: "artifacts",
+                path: self.capture.project.clone(),
+                select: Select::Paths(&self.artifacts),
+                cache: context.run.private().join("artifacts"),
+                rules: Rules {
+                    never: never.clone(),
+                    ..rules.clone()
+                },
+            });
+        }
+        never.push(context.run.runs_dir().to_path_buf());
+        for folder in &self.capture.workspace {
+            let path = joined(&self.capture.project, folder)?;
+            // Runs share what the last one of them saw.
+            let name = ObjectId::of(path.as_os_str().as_encoded_bytes());
+            folders.push(Folder {
+                name: "workspace",
+                cache: place.caches().join(&name.to_string()[..32]),
+                path,
+                select: Select::All,
+                rules: Rules {
+                    never: never.clone(),
+                    ..rules.clone()
+                },
+            });
+        }
+        Ok(folders)
+    }
+
+    /// A captured folder's path as a manifest has it.
+    fn shown(&self, path: &Path) -> String {
+        let shown = path.strip_prefix(&self.capture.project).unwrap_or(path);
+        match shown.to_string_lossy() {
+            empty if empty.is_empty() => ".".to_owned(),
+            shown => shown.into_owned(),
+        }
+    }
+
     fn enter(&self, snapshot: &mut Snapshot, name: &str, path: &Path, found: &Captured) {
         if let Some(tree) = found.tree {
-            let shown = path.strip_prefix(&self.capture.project).unwrap_or(path);
-            let shown = match shown.to_string_lossy() {
-                empty if empty.is_empty() => ".".to_owned(),
-                shown => shown.into_owned(),
-            };
             snapshot.roots.push(SnapshotRoot {
                 name: name.to_owned(),
-                path: shown,
+                path: self.shown(path),
                 tree,
             });
         }
@@ -253,15 +337,18 @@ fn escaped(name: &str) -> String {
     glob
 }
 
-/// The artifacts of the registry that lie in the project but not in the run, relative to the project.
-fn artifacts(context: &Context<'_>, project: &Path, registry: Registry<'_>) -> Vec<PathBuf> {
+/// The artifacts of registries that lie in the project but not in the run, relative to the project.
+fn artifacts(context: &Context<'_>, project: &Path, registries: &[Registry<'_>]) -> Vec<PathBuf> {
     let run = context.run.path();
-    let mut found: Vec<PathBuf> = registry
-        .paths()
+    // Nearly all lie in the run, and there may be thousands.
+    let plain_prefix = format!("{}/", run.display());
+    let mut found: Vec<PathBuf> = registries
+        .iter()
+        .flat_map(|registry| registry.paths())
         .filter_map(Value::as_str)
         .filter_map(|text| {
             let path = Path::new(text.as_ref());
-            if path.starts_with(run) {
+            if text.starts_with(&plain_prefix) && !text.contains("..") {
                 return None;
             }
             let relative = match path.strip_prefix(project) {

@@ -23,13 +23,14 @@ use crate::model::run_record;
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
+use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted};
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
 use crate::ops::state::{Member, inline_max, store_members};
 use crate::store::disk::EntryKind;
 use crate::store::manifests::{self, Good, Scan};
-use crate::store::objects::{Store, Stored, Writer};
+use crate::store::objects::{Limit, Store, Stored, Writer};
 use crate::store::publish::{Staged, Staging, remove};
 use crate::store::roots;
 
@@ -55,6 +56,8 @@ pub struct Request<'a> {
     pub max_state_bytes: u64,
     /// Which files are captured; `None` captures none.
     pub capture: Option<Capture>,
+    /// The store's budget, in bytes; `None` is none.
+    pub max_store_bytes: Option<u64>,
 }
 
 /// A checkpoint that was taken.
@@ -86,11 +89,24 @@ pub struct Created {
 }
 
 /// Takes a checkpoint.
+pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
+    match (request.max_store_bytes, context.store) {
+        (Some(max), Some(place)) => budget::create_within(context, request, place, max),
+        _ => create_once(context, request, Limit::None, u64::MAX),
+    }
+}
+
+/// Takes a checkpoint that adds no more to the store than it may.
 #[allow(
     clippy::too_many_lines,
     reason = "one thing after another, in the order that makes it safe"
 )]
-pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
+pub(super) fn create_once(
+    context: &Context<'_>,
+    request: &Request<'_>,
+    limit: Limit,
+    pack_max: u64,
+) -> Result<Created> {
     let state = parse_state(request)?;
     let (_lock, _) = context.begin()?;
     let run = context.run;
@@ -130,7 +146,7 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     let opened = OnceCell::new();
     let mut writer = None;
     if !large.is_empty() {
-        writer = begin_writer(context, &opened)?;
+        writer = begin_writer(context, &opened, limit, pack_max)?;
     }
     let (registry_json, state_objects) = beside(
         work >= PARALLEL_FROM && writer.is_some(),
@@ -142,9 +158,9 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     )?;
     let registry = registry_of(context, &registry_json)?;
     let survey = registry.survey();
-    let wanted = Wanted::find(context, request.capture.as_ref(), registry, &run_files)?;
+    let wanted = Wanted::find(context, request.capture.as_ref(), &[registry], &run_files)?;
     if wanted.is_some() && writer.is_none() {
-        writer = begin_writer(context, &opened)?;
+        writer = begin_writer(context, &opened, limit, pack_max)?;
     }
     let mut taken = match (&wanted, &writer) {
         (Some(wanted), Some(writer)) => Some(wanted.take(context, writer, &run_files)?),
@@ -288,6 +304,8 @@ impl HistoryPlace {
 fn begin_writer<'a, 'c: 'a>(
     context: &Context<'c>,
     opened: &'a OnceCell<Store<'c>>,
+    limit: Limit,
+    pack_max: u64,
 ) -> Result<Option<Writer<'a>>> {
     let Some(place) = context.store else {
         return Ok(None);
@@ -296,7 +314,8 @@ fn begin_writer<'a, 'c: 'a>(
     let store = opened.get_or_init(|| store);
     // A gc that does not know of this folder would drop what its checkpoints need.
     roots::register(context.disk, place, context.run.runs_dir(), context.cancel)?;
-    Writer::begin(store, None, context.cancel).map(Some)
+    let writer = Writer::begin(store, limit, context.cancel)?;
+    Ok(Some(writer.with_packs_of(pack_max)))
 }
 
 /// Does two things, the first of them on a second thread if that is worth it.
@@ -494,7 +513,7 @@ fn parse_state<'a>(request: &Request<'a>) -> Result<Json<'a>> {
     })
 }
 
-fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
+pub(super) fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
     let path = context.run.run_record();
     match context.disk.read(&path, RUN_FILE_MAX) {
         Ok(bytes) => Ok(bytes),
@@ -513,7 +532,7 @@ fn read_run_record(context: &Context<'_>) -> Result<Vec<u8>> {
     }
 }
 
-fn parse_run_record<'a>(context: &Context<'_>, bytes: &'a [u8]) -> Result<Json<'a>> {
+pub(super) fn parse_run_record<'a>(context: &Context<'_>, bytes: &'a [u8]) -> Result<Json<'a>> {
     let damaged = |reason: String| Error::RunRecordDamaged {
         path: context.run.run_record(),
         reason,
@@ -561,7 +580,7 @@ pub(super) fn registry_of<'a>(context: &Context<'_>, json: &'a Json<'a>) -> Resu
 
 /// Captures the other JSON files at the top of the run's folder. One that can't be captured is
 /// listed with its reason.
-fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
+pub(super) fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
     use base64::Engine as _;
     let run = context.run;
     let entries = context

@@ -8,6 +8,7 @@
 //!
 //! A gc that is killed leaves a store in which all that is needed can be read; the next one finishes.
 
+use std::collections::HashSet;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub struct Request {
     pub max_unused: f64,
     /// Folders of runs whose checkpoints need nothing any more.
     pub forget_roots: Vec<PathBuf>,
+    /// How large the packs that it writes may become, in bytes.
+    pub pack_max: u64,
 }
 
 impl Default for Request {
@@ -49,6 +52,7 @@ impl Default for Request {
             dry_run: false,
             max_unused: MAX_UNUSED,
             forget_roots: Vec::new(),
+            pack_max: u64::MAX,
         }
     }
 }
@@ -124,6 +128,7 @@ pub struct Gc<'s> {
     plan: Plan,
     now_ms: i64,
     progress: &'s Progress,
+    pack_max: u64,
     _only: Box<dyn LockGuard>,
 }
 
@@ -160,6 +165,7 @@ impl<'s> Gc<'s> {
             read: HashMap::new(),
             racy_from_ms: now_ms.saturating_sub(RACY_MS),
             progress,
+            gone: HashSet::new(),
         };
         let mut marks = Marks::new(store);
         manifests.mark(&mut marks, cancel)?;
@@ -171,6 +177,7 @@ impl<'s> Gc<'s> {
             plan,
             now_ms,
             progress,
+            pack_max: request.pack_max,
             _only: only,
         })
     }
@@ -259,7 +266,8 @@ impl<'s> Gc<'s> {
 
     fn collect(&mut self, packs: &[PackId], copy: Copy<'_>, cancel: &Cancel) -> Result<Round> {
         let manifests = &mut self.manifests;
-        Collector::new(self.store, self.now_ms).collect(
+        let collector = Collector::new(self.store, self.now_ms);
+        collector.with_packs_of(self.pack_max).collect(
             packs,
             copy,
             &mut self.marks,
@@ -339,6 +347,29 @@ fn make_plan(
     Ok(plan)
 }
 
+/// How many bytes of the store are needed when some manifests are gone.
+pub(super) fn live_bytes_without(
+    store: &Store<'_>,
+    gone: &[PathBuf],
+    now_ms: i64,
+    cancel: &Cancel,
+) -> Result<u64> {
+    let unseen = Progress::default();
+    let mut manifests = Manifests {
+        disk: store.disk(),
+        place: store.place(),
+        forgotten: Vec::new(),
+        read: HashMap::new(),
+        racy_from_ms: now_ms.saturating_sub(RACY_MS),
+        progress: &unseen,
+        gone: gone.iter().cloned().collect(),
+    };
+    let mut marks = Marks::new(store);
+    manifests.mark(&mut marks, cancel)?;
+    let packs = store.survey(&marks, cancel)?;
+    Ok(packs.iter().map(|pack| pack.live_bytes).sum())
+}
+
 /// The manifests of all registered folders of runs.
 struct Manifests<'s> {
     disk: &'s dyn Disk,
@@ -348,6 +379,8 @@ struct Manifests<'s> {
     read: HashMap<PathBuf, (u64, Stamp)>,
     racy_from_ms: i64,
     progress: &'s Progress,
+    /// Those that are taken to be gone.
+    gone: HashSet<PathBuf>,
 }
 
 impl Manifests<'_> {
@@ -419,6 +452,9 @@ impl Manifests<'_> {
 
     /// Whatever can't be read stops the gc: nobody knows what it needs.
     fn mark_file(&mut self, path: PathBuf, marks: &mut Marks<'_>, cancel: &Cancel) -> Result<()> {
+        if self.gone.contains(&path) {
+            return Ok(());
+        }
         let Some(found) = self
             .look(&path)?
             .filter(|found| found.kind == EntryKind::File)

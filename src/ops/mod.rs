@@ -12,10 +12,13 @@ use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
 use crate::store::place::StoreDir;
 
+mod budget;
 pub mod capture;
 pub mod cleanup;
 pub mod create;
+pub mod diff;
 pub mod doctor;
+pub mod files;
 pub mod gc;
 pub mod list;
 pub mod locate;

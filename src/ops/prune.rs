@@ -26,6 +26,14 @@ pub struct Decision {
     pub size: u64,
 }
 
+impl Decision {
+    /// True if it goes.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.verdict == Verdict::Drop
+    }
+}
+
 /// Drops what the policy does not keep. With `dry_run` it only decides.
 pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Result<Vec<Decision>> {
     if dry_run {

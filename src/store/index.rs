@@ -508,6 +508,8 @@ fn set_aside(path: &Path) -> Result<()> {
     Ok(())
 }
 
+const IOERR_WRITE: i32 = rusqlite::ffi::SQLITE_IOERR_WRITE;
+const IOERR_SHMSIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 fn named(path: &Path, suffix: &str) -> std::path::PathBuf {
@@ -538,6 +540,12 @@ fn trouble(path: &Path, error: &rusqlite::Error) -> Trouble {
         return Trouble::Unusable;
     };
     let source = |kind: io::ErrorKind| io::Error::new(kind, reason.clone());
+    // Where a write is refused by a quota or a limit, `SQLite` does not tell it from other failures; the
+    // space for its shared memory is asked for first of all.
+    if matches!(failure.extended_code, IOERR_WRITE | IOERR_SHMSIZE) {
+        let source = source(io::ErrorKind::StorageFull);
+        return Trouble::Failed(Error::DiskFull { path, source });
+    }
     Trouble::Failed(match failure.code {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => {
             return Trouble::Unusable;

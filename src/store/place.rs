@@ -13,6 +13,8 @@ use crate::store::publish::Staged;
 
 /// The store's format that this version writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
+/// How much space is set aside, in bytes: for the index's side files and a small pack.
+const RESERVE: usize = 256 << 10;
 const FORMAT_TEXT: &str = "waymark store 1\n";
 
 /// The folder of a store: `<project>/.waymark`.
@@ -184,6 +186,40 @@ impl StoreDir {
             disk.sync_dir(parent).context("sync", parent)?;
         }
         Staged::write(disk, staged("format"), FORMAT_TEXT.as_bytes())?.publish_over(&self.format())
+    }
+
+    /// Sets space aside for cleaning up on a full disk. Nothing fails for the lack of it.
+    pub fn keep_reserve(&self, disk: &dyn Disk) {
+        if disk.metadata(&self.reserve()).is_err() {
+            // Not zeros: a file system may store those without taking space.
+            let mut bytes = vec![0; RESERVE];
+            blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+            let _ = disk.overwrite(&self.reserve(), &bytes);
+        }
+    }
+
+    /// Gives the space back that was set aside; `false` if there was none.
+    pub fn release_reserve(&self, disk: &dyn Disk) -> bool {
+        disk.remove_file(&self.reserve()).is_ok()
+    }
+
+    /// The bytes of everything in the store.
+    pub fn used_bytes(&self, disk: &dyn Disk) -> Result<u64> {
+        let mut bytes = 0;
+        for folder in [self.path(), &self.objects(), &self.caches(), &self.roots()] {
+            let entries = match disk.list(folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io("read", folder, error)),
+            };
+            for entry in entries.iter().filter(|one| one.kind == EntryKind::File) {
+                // What is gone meanwhile takes no space.
+                bytes += disk
+                    .metadata(&folder.join(&entry.name))
+                    .map_or(0, |found| found.len);
+            }
+        }
+        Ok(bytes)
     }
 
     /// The packs and their lengths in bytes, in order; none if there is no store.

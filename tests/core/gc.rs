@@ -13,7 +13,7 @@ use waymark::model::snapshot::{ChunkList, File, Node, Piece, Tree, TreeEntry};
 use waymark::ops::gc::{Done, Gc, Request, gc};
 use waymark::store::disk::Disk;
 use waymark::store::objects::check::{self, Part};
-use waymark::store::objects::{Content, Lane, Marks, Sink, Store, Writer};
+use waymark::store::objects::{Content, Lane, Limit, Marks, Sink, Store, Writer};
 use waymark::store::place::StoreDir;
 use waymark::store::real_disk::RealDisk;
 use waymark::store::roots;
@@ -155,7 +155,7 @@ impl Project<SimDisk> {
         let store = Store::open_or_create(&self.disk, &self.place, NOW).unwrap();
         let mut needs = Needs::default();
         roots::register(&self.disk, &self.place, &self.runs, &Cancel::default()).unwrap();
-        let writer = Writer::begin(&store, None, &Cancel::default()).unwrap();
+        let writer = Writer::begin(&store, Limit::None, &Cancel::default()).unwrap();
         let mut names = vec![put_files(&writer, &mut needs, seeds)];
         if state {
             let before = earlier.and_then(|name| self.kept[name].state.clone());
@@ -704,7 +704,7 @@ fn bytes_that_flip_are_found_and_harm_no_others() {
         let before = store.generation().unwrap();
         check::heal(&store, &damaged, NOW, &cancel).unwrap();
         assert_ne!(store.generation().unwrap(), before);
-        let writer = Writer::begin(&store, None, &cancel).unwrap();
+        let writer = Writer::begin(&store, Limit::None, &cancel).unwrap();
         let mut lane = writer.lane();
         for bytes in project
             .kept
@@ -777,7 +777,7 @@ impl Project<RealDisk> {
         {
             let store = self.open();
             roots::register(&self.disk, &self.place, &self.runs, &Cancel::default()).unwrap();
-            let writer = Writer::begin(&store, None, &Cancel::default()).unwrap();
+            let writer = Writer::begin(&store, Limit::None, &Cancel::default()).unwrap();
             let root = put_files(&writer, &mut needs, seeds);
             let stored = writer.sync().unwrap();
             publish(self, name, &[root]);
@@ -829,7 +829,7 @@ fn a_checkpoint_that_leans_on_a_pruned_one_survives() {
             let progress = Progress::default();
             let begin = || Gc::begin(&store, &request, LATER, &cancel, &progress).unwrap();
             let write = |needs: &mut Needs| {
-                let writer = Writer::begin(&other, None, &cancel).unwrap();
+                let writer = Writer::begin(&other, Limit::None, &cancel).unwrap();
                 let root = put_files(&writer, needs, &[1, 3, 5, 40]);
                 (writer.sync().unwrap(), root)
             };
@@ -895,7 +895,7 @@ fn one_gc_at_a_time_and_none_while_somebody_writes() {
     let progress = Progress::default();
     let first = Gc::begin(&store, &request, NOW, &cancel, &progress).unwrap();
     assert_eq!(code(project.gc()), "ERR_STORE_BUSY");
-    let writer = Writer::begin(&store, None, &cancel).unwrap();
+    let writer = Writer::begin(&store, Limit::None, &cancel).unwrap();
     let before = project.pack_bytes();
     // The writer is at work in the only pack.
     let done = first.apply(&cancel).unwrap();

@@ -53,6 +53,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             retention: Some(Retention::default()),
             max_state_bytes: STATE_MAX,
             capture: None,
+            max_store_bytes: None,
         };
         let context = Context {
             store: None,

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod budget;
 mod crash;
 mod damage;
 mod decoders;

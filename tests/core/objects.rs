@@ -6,7 +6,7 @@ use waymark::error::Result;
 use waymark::model::cancel::Cancel;
 use waymark::model::object::ObjectId;
 use waymark::store::disk::Disk;
-use waymark::store::objects::{Content, Sink, Store, Writer};
+use waymark::store::objects::{Content, Limit, Sink, Store, Writer};
 use waymark::store::place::StoreDir;
 use waymark::store::real_disk::RealDisk;
 
@@ -43,7 +43,7 @@ fn project() -> (SimDisk, StoreDir) {
 
 fn put(disk: &dyn Disk, place: &StoreDir, all: &[Vec<u8>]) -> Result<Vec<ObjectId>> {
     let store = Store::open_or_create(disk, place, 1)?;
-    let writer = Writer::begin(&store, None, &Cancel::default())?;
+    let writer = Writer::begin(&store, Limit::None, &Cancel::default())?;
     let mut lane = writer.lane();
     let ids = all
         .iter()
@@ -112,7 +112,7 @@ fn a_growing_state_costs_its_growth() {
     let store = Store::open_or_create(&RealDisk, &place, 1).unwrap();
     for step in 0..1_000 {
         state.extend_from_slice(&text(step, 2_000));
-        let writer = Writer::begin(&store, None, &Cancel::default()).unwrap();
+        let writer = Writer::begin(&store, Limit::None, &Cancel::default()).unwrap();
         let content = writer.put_state(&state, earlier.as_ref()).unwrap();
         writer.sync().unwrap().record().unwrap();
         earlier = Some(content);
@@ -136,7 +136,7 @@ fn a_writer_that_stops_leaves_nothing() {
     let before = place.packs(&disk).unwrap();
     {
         let store = Store::open(&disk, &place, 1).unwrap().unwrap();
-        let writer = Writer::begin(&store, None, &Cancel::default()).unwrap();
+        let writer = Writer::begin(&store, Limit::None, &Cancel::default()).unwrap();
         let mut lane = writer.lane();
         lane.put(&text(2, 500_000)).unwrap();
         lane.finish().unwrap();
@@ -144,7 +144,7 @@ fn a_writer_that_stops_leaves_nothing() {
     }
     assert_eq!(place.packs(&disk).unwrap(), before);
     let store = Store::open(&disk, &place, 1).unwrap().unwrap();
-    let writer = Writer::begin(&store, Some(100), &Cancel::default()).unwrap();
+    let writer = Writer::begin(&store, Limit::Bytes(100), &Cancel::default()).unwrap();
     let mut lane = writer.lane();
     let refused = lane.put(&text(2, 500_000)).unwrap_err();
     assert_eq!(refused.code(), "ERR_STORE_BUDGET");
@@ -186,7 +186,7 @@ fn of_two_copies_the_one_with_fewer_bases_is_found() {
     let store = Store::open_or_create(&RealDisk, &place, 1).unwrap();
     let (one, two) = (text(1, 9_000), [text(1, 9_000), text(2, 50)].concat());
     let base = {
-        let writer = Writer::begin(&store, None, &cancel).unwrap();
+        let writer = Writer::begin(&store, Limit::None, &cancel).unwrap();
         let base = writer.put_state(&two, None).unwrap();
         // Not told yet: the next writer stores `one` as it is.
         let stored = writer.sync().unwrap();
@@ -202,7 +202,7 @@ fn of_two_copies_the_one_with_fewer_bases_is_found() {
         .0
         .forget(&[ObjectId::of(&one)], 1)
         .unwrap();
-    let writer = Writer::begin(&store, None, &cancel).unwrap();
+    let writer = Writer::begin(&store, Limit::None, &cancel).unwrap();
     let content = writer.put_state(&one, Some(&base)).unwrap();
     writer.sync().unwrap().record().unwrap();
     assert_eq!(store.content(&content, u64::MAX).unwrap(), one);

@@ -7,7 +7,7 @@ use waymark::error::{Error, Result};
 use waymark::model::cancel::Cancel;
 use waymark::model::object::ObjectId;
 use waymark::store::disk::Disk;
-use waymark::store::objects::{Content, Sink, Store, Writer};
+use waymark::store::objects::{Content, Limit, Sink, Store, Writer};
 use waymark::store::place::StoreDir;
 
 use crate::sim_disk::{Rng, SimDisk};
@@ -41,7 +41,7 @@ pub(crate) fn project() -> (SimDisk, StoreDir) {
 
 /// Begins to write.
 pub(crate) fn begin<'s>(store: &'s Store<'s>) -> Result<Writer<'s>> {
-    Writer::begin(store, None, &Cancel::default())
+    Writer::begin(store, Limit::None, &Cancel::default())
 }
 
 /// Bytes that do not compress, different for each seed.

@@ -90,7 +90,10 @@ impl Project {
     }
 
     fn create(&self, step: u64, state: &[u8]) {
-        let text: String = state.iter().map(|byte| char::from(b'a' + byte % 16)).collect();
+        let text: String = state
+            .iter()
+            .map(|byte| char::from(b'a' + byte % 16))
+            .collect();
         let state = format!("{{\"text\":\"{text}\"}}");
         #[allow(clippy::cast_precision_loss, reason = "a small number")]
         let request = create::Request {
@@ -98,6 +101,7 @@ impl Project {
             state: state.as_bytes(),
             retention: None,
             max_state_bytes: STATE_MAX,
+            max_store_bytes: None,
             capture: Some(Capture {
                 project: self.home.path().to_path_buf(),
                 run: true,

@@ -160,6 +160,7 @@ impl World {
             retention: Some(Retention::default()),
             max_state_bytes: STATE_MAX,
             capture: None,
+            max_store_bytes: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }

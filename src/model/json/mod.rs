@@ -19,6 +19,7 @@ mod quote;
 mod tree;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 pub use classes::{Classes, Numbers};
 pub use out::{Blocks, Out};
@@ -282,10 +283,15 @@ impl<'a> Value<'a> {
             Node::String(text) => {
                 let quoted = self.json.slice(text);
                 let inner = &quoted[1..quoted.len() - 1];
-                if inner.contains(&b'\\') {
-                    unquote(quoted) == name
-                } else {
-                    inner == name.as_bytes()
+                // An escape is longer than what it stands for, at most six times.
+                match inner.len().cmp(&name.len()) {
+                    Ordering::Less => false,
+                    Ordering::Equal => inner == name.as_bytes() && !inner.contains(&b'\\'),
+                    Ordering::Greater => {
+                        inner.len() <= 6 * name.len()
+                            && inner.contains(&b'\\')
+                            && unquote(quoted) == name
+                    }
                 }
             }
             _ => false,

@@ -193,6 +193,7 @@ pub struct Collector<'s> {
     /// The slots that are held, until the end of the round.
     slots: BTreeMap<u8, Box<dyn LockGuard>>,
     now_ms: i64,
+    pack_max: u64,
 }
 
 impl<'s> Collector<'s> {
@@ -203,7 +204,15 @@ impl<'s> Collector<'s> {
             store,
             slots: BTreeMap::new(),
             now_ms,
+            pack_max: u64::MAX,
         }
+    }
+
+    /// Begins a new pack sooner than usual.
+    #[must_use]
+    pub fn with_packs_of(mut self, bytes: u64) -> Self {
+        self.pack_max = bytes;
+        self
     }
 
     /// Removes packs, which are of one slot. `refresh` marks what became needed since the marks were
@@ -256,7 +265,8 @@ impl<'s> Collector<'s> {
                 Copy::Except(avoid) => [packs, avoid].concat(),
                 Copy::Nothing => Vec::new(),
             },
-        );
+        )
+        .with_packs_of(self.pack_max);
         let mut ready = Vec::new();
         for (contents, mut kept) in victims {
             cancel.check()?;
@@ -390,6 +400,7 @@ impl<'s> Collector<'s> {
 
     /// Tells the index of the copies and removes the packs. `false` if nothing came of it; on errors
     /// also whether the index may know the copies.
+    #[allow(clippy::result_large_err, reason = "it is rare, and not passed on")]
     fn publish(
         &self,
         ready: Vec<(Contents, Kept)>,

@@ -26,7 +26,7 @@ use crate::store::place::{PackId, StoreDir};
 
 pub use marks::{Marks, Problem};
 pub use reader::Content;
-pub use writer::{Stored, Writer};
+pub use writer::{Limit, Stored, Writer};
 
 /// Takes objects, from several threads at once.
 pub trait Sink: Sync {

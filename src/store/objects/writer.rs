@@ -39,6 +39,18 @@ const LEVEL_FILES: i32 = 1;
 /// zstd's level for state, which is small.
 const LEVEL_STATE: i32 = 3;
 
+/// How much a writer may store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// As much as there is room for.
+    None,
+    /// At most so many bytes; more is [`Error::StoreBudget`].
+    Bytes(u64),
+    /// Nothing: it only counts what there would be to store, and tells it as [`Error::StoreBudget`]
+    /// when it is to be synced.
+    Measure,
+}
+
 /// Stores objects.
 pub struct Writer<'s> {
     store: &'s Store<'s>,
@@ -49,8 +61,9 @@ pub struct Writer<'s> {
     /// True if the index knew nothing: there is nothing to look up.
     nothing_before: bool,
     filling: Mutex<Filling>,
-    /// How many bytes may be stored.
-    allowance: Option<u64>,
+    limit: Limit,
+    /// A pack is not filled any more from this length on, in bytes.
+    pack_max: u64,
     /// Packs that nothing is appended to.
     avoid: Vec<PackId>,
 }
@@ -114,8 +127,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'s> Writer<'s> {
-    /// Begins to store. With an allowance, no more bytes than that are appended.
-    pub fn begin(store: &'s Store<'s>, allowance: Option<u64>, cancel: &Cancel) -> Result<Self> {
+    /// Begins to store.
+    pub fn begin(store: &'s Store<'s>, limit: Limit, cancel: &Cancel) -> Result<Self> {
         let share = store.share(cancel)?;
         let (slot, guard) = Self::take_slot(store, cancel)?;
         let nothing_before = store.index().packs()?.is_empty();
@@ -126,7 +139,8 @@ impl<'s> Writer<'s> {
             claimed: Mutex::default(),
             nothing_before,
             filling: Mutex::default(),
-            allowance,
+            limit,
+            pack_max: PACK_MAX,
             avoid: Vec::new(),
         })
     }
@@ -140,7 +154,8 @@ impl<'s> Writer<'s> {
             claimed: Mutex::default(),
             nothing_before: false,
             filling: Mutex::default(),
-            allowance: None,
+            limit: Limit::None,
+            pack_max: PACK_MAX,
             avoid,
         }
     }
@@ -159,6 +174,13 @@ impl<'s> Writer<'s> {
             Ok(None)
         })?;
         Ok((taken.unwrap_or(0), guard))
+    }
+
+    /// Begins a new pack sooner: gc needs room for a copy of one.
+    #[must_use]
+    pub fn with_packs_of(mut self, bytes: u64) -> Self {
+        self.pack_max = bytes.min(PACK_MAX);
+        self
     }
 
     /// The store that is written.
@@ -187,7 +209,11 @@ impl<'s> Writer<'s> {
             });
         }
         let len = block.len() as u64;
-        if let Some(allowance) = self.allowance
+        if self.limit == Limit::Measure {
+            filling.appended += len;
+            return Ok(());
+        }
+        if let Limit::Bytes(allowance) = self.limit
             && filling.appended + len > allowance
         {
             filling.failed = true;
@@ -203,7 +229,7 @@ impl<'s> Writer<'s> {
     }
 
     fn append_to(&self, filling: &mut Filling, block: &[u8]) -> Result<()> {
-        if let Some(full) = filling.open.take_if(|open| open.len >= PACK_MAX) {
+        if let Some(full) = filling.open.take_if(|open| open.len >= self.pack_max) {
             filling.full.push(full);
         }
         if filling.open.is_none() {
@@ -238,7 +264,7 @@ impl<'s> Writer<'s> {
     fn open_pack(&self, before: Option<PackId>) -> Result<(Open, Option<u64>)> {
         let (store, disk) = (self.store, self.store.disk());
         let last = match before {
-            Some(last) => Some((last, PACK_MAX)),
+            Some(last) => Some((last, u64::MAX)),
             None => store
                 .place()
                 .packs(disk)?
@@ -246,7 +272,7 @@ impl<'s> Writer<'s> {
                 .rfind(|(id, _)| id.slot == self.slot),
         };
         if let Some((pack, len)) = last
-            && len < PACK_MAX
+            && len < self.pack_max
             && !self.avoid.contains(&pack)
         {
             store.index_tails(&[pack], Some(&|_| true))?;
@@ -412,6 +438,13 @@ impl<'s> Writer<'s> {
             });
         }
         let store = self.store;
+        if self.limit == Limit::Measure {
+            return Err(Error::StoreBudget {
+                path: store.place().path().to_path_buf(),
+                needed: filling.appended,
+                allowed: 0,
+            });
+        }
         let (open, full) = (filling.open.take(), std::mem::take(&mut filling.full));
         let mut packs = Vec::new();
         for Open { pack, file, len } in full.into_iter().chain(open) {

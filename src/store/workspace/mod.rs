@@ -133,13 +133,43 @@ pub fn capture(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Captured> {
-    cancel.check()?;
-    progress.enter(Phase::Scanning);
-    let compiled = rules::Compiled::new(rules, root.path, root.select)?;
     // Before anything is looked at: what changes from now on is not trusted.
     let clock = root
         .cache
         .and_then(|cache| stat_cache::Clock::ask(cache.path).ok());
+    walk_with(clock, root, rules, sink, progress, cancel)
+}
+
+/// Captures a folder as [`capture`] does, but writes nothing beside the cache: what the cache knows is
+/// believed, what is seen is not noted.
+pub fn look(
+    root: &Root<'_>,
+    rules: &Rules,
+    sink: &dyn Sink,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Captured> {
+    walk_with(None, root, rules, sink, progress, cancel)
+}
+
+/// Reads a regular file of a captured folder, by its path from there; `None` if there is none, if it
+/// has more than `limit` bytes, or if it can't be read. No link on the way is followed.
+#[must_use]
+pub fn read_file(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>> {
+    walk::read_small(&system::Dir::open_root(root).ok()?, path, limit)
+}
+
+fn walk_with(
+    clock: Option<stat_cache::Clock>,
+    root: &Root<'_>,
+    rules: &Rules,
+    sink: &dyn Sink,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Captured> {
+    cancel.check()?;
+    progress.enter(Phase::Scanning);
+    let compiled = rules::Compiled::new(rules, root.path, root.select)?;
     let known = root
         .cache
         .and_then(|cache| stat_cache::Cache::read(cache.path, root.path, cache.generation));

@@ -289,6 +289,64 @@ fn the_cache_is_only_written_when_something_changed() {
 }
 
 #[test]
+fn a_look_gives_the_same_tree_reads_nothing_unchanged_and_writes_nothing() {
+    let world = World::with(&["a", "b/c", "b/d"]);
+    settle();
+    let captured = world.capture();
+    let beside = || {
+        let entries = fs::read_dir(world.dir.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|one| one.unwrap().file_name()).collect();
+        names.sort();
+        (names, fs::read(world.cache()).unwrap())
+    };
+    let before = beside();
+    let look_at = |cache: Option<CacheFile<'_>>| {
+        let root = Root {
+            path: &world.root(),
+            select: Select::All,
+            cache,
+        };
+        let (progress, cancel) = (Progress::default(), Cancel::default());
+        let mut found = look(&root, &world.rules, &world.store, &progress, &cancel).unwrap();
+        found.remember().unwrap();
+        found
+    };
+    let cache = world.cache();
+    let known = CacheFile {
+        path: &cache,
+        generation: 1,
+    };
+    let seen = look_at(Some(known));
+    assert_eq!((seen.tree, seen.read_files), (captured.tree, 0));
+    let seen = look_at(None);
+    assert_eq!((seen.tree, seen.read_files), (captured.tree, 3));
+    world.write("b/c", "changed");
+    let seen = look_at(Some(known));
+    assert_eq!(seen.read_files, 1);
+    assert_ne!(seen.tree, captured.tree);
+    assert_eq!(beside(), before);
+    assert_eq!(world.capture().tree, seen.tree);
+}
+
+#[test]
+fn a_file_is_read_without_following_links() {
+    let world = World::with(&["a", "b/c"]);
+    symlink("a", world.root().join("link")).unwrap();
+    symlink("b", world.root().join("folder")).unwrap();
+    let read = |path: &str, limit| read_file(&world.root(), path.as_bytes(), limit);
+    assert_eq!(read("b/c", 3), Some(b"b/c".to_vec()));
+    for (path, limit) in [
+        ("b/c", 2),
+        ("link", 9),
+        ("folder/c", 9),
+        ("b", 9),
+        ("no", 9),
+    ] {
+        assert_eq!(read(path, limit), None, "{path}");
+    }
+}
+
+#[test]
 fn a_change_within_the_same_tick_is_noticed() {
     let world = World::new();
     for round in 0..200 {

@@ -559,7 +559,7 @@ impl<'a> Worker<'a> {
                     .is_ok()
             };
             rules.levels(&folder.levels, path.len(), has, |file| {
-                read_small(dir, file)
+                read_small(dir, file, IGNORE_FILE_LIMIT)
             })
         } else {
             Arc::clone(&folder.levels)
@@ -1072,8 +1072,8 @@ fn full_path(folder: &Folder) -> Vec<u8> {
     names.join(&b'/')
 }
 
-/// Reads an ignore file; `path` may lead through folders.
-fn read_small(dir: &Dir, path: &[u8]) -> Option<Vec<u8>> {
+/// Reads a regular file of at most `limit` bytes; `path` may lead through folders.
+pub(super) fn read_small(dir: &Dir, path: &[u8], limit: u64) -> Option<Vec<u8>> {
     let mut opened: Option<Dir> = None;
     let mut parts = path.split(|byte| *byte == b'/').peekable();
     while let Some(part) = parts.next() {
@@ -1084,7 +1084,7 @@ fn read_small(dir: &Dir, path: &[u8]) -> Option<Vec<u8>> {
         }
         let file = within.open_file(part).ok()?;
         let found = file.stat().ok()?;
-        if found.kind != Kind::File || found.size > IGNORE_FILE_LIMIT {
+        if found.kind != Kind::File || found.size > limit {
             return None;
         }
         let mut bytes = vec![0; usize::try_from(found.size).ok()?];

@@ -1,0 +1,156 @@
+//! Keeps the store within its budget.
+//!
+//! The budget counts everything in the store's folder, and the room that gc needs to copy a pack. When
+//! a checkpoint does not fit, unneeded objects go first; then retention goes further, the oldest
+//! checkpoints of the run first. The newest good one stays in any case. What would not be enough
+//! is not done: then nothing is dropped, and nothing is stored.
+
+use crate::error::{Error, Result};
+use crate::model::manifest::Check;
+use crate::model::retention::Retention;
+use crate::ops::create::{Created, Request, create_once};
+use crate::ops::state::open_store;
+use crate::ops::{Context, gc, prune};
+use crate::store::manifests;
+use crate::store::objects::{Limit, Store};
+use crate::store::place::StoreDir;
+
+/// A pack is at most this share of the budget, so that gc's copy of one is, too.
+const PACKS: u64 = 8;
+/// The smallest size of a pack, in bytes.
+const PACK_MIN: u64 = 256 << 10;
+
+/// How much more than needed is freed at first, in bytes.
+const SLACK: u64 = 16 << 10;
+
+/// Takes a checkpoint, making room for it if need be.
+pub(super) fn create_within(
+    context: &Context<'_>,
+    request: &Request<'_>,
+    place: &StoreDir,
+    max: u64,
+) -> Result<Created> {
+    let pack_max = (max / PACKS).max(PACK_MIN);
+    let create = |limit| create_once(context, request, limit, pack_max);
+    let room = || room(context, place, max, pack_max);
+    match create(Limit::Bytes(room()?)) {
+        Err(Error::StoreBudget { .. }) => {}
+        done => return done,
+    }
+    let needed = match create(Limit::Measure) {
+        Err(Error::StoreBudget { needed, .. }) => needed,
+        done => return done,
+    };
+    let mut dropped = Vec::new();
+    // What is live says nearly how much is left after a gc, but not of heads and half-filled blocks.
+    let mut slack = SLACK;
+    let mut created = loop {
+        dropped.extend(make_room(context, place, max, pack_max, needed + slack)?);
+        let room = room()?;
+        match create(Limit::Bytes(room)) {
+            Err(Error::StoreBudget { needed, .. }) => slack += needed.saturating_sub(room) + SLACK,
+            done => break done?,
+        }
+    };
+    if !dropped.is_empty() {
+        created.warnings.push(format!(
+            "dropped {} to stay within the store's budget of {max} bytes",
+            dropped.join(", ")
+        ));
+        created.dropped.splice(0..0, dropped);
+    }
+    Ok(created)
+}
+
+/// How many bytes may be added now.
+fn room(context: &Context<'_>, place: &StoreDir, max: u64, pack_max: u64) -> Result<u64> {
+    let used = place.used_bytes(context.disk)?;
+    Ok(max
+        .saturating_sub(used)
+        .saturating_sub(working(context, place, pack_max)?))
+}
+
+/// What gc needs beside what there is: a copy of the largest pack.
+fn working(context: &Context<'_>, place: &StoreDir, pack_max: u64) -> Result<u64> {
+    let packs = place.packs(context.disk)?;
+    let largest = packs.iter().map(|(_, len)| *len).max();
+    Ok(largest.unwrap_or(0).max(pack_max))
+}
+
+/// Frees enough for `needed` more bytes, or nothing. Gives the checkpoints it dropped.
+fn make_room(
+    context: &Context<'_>,
+    place: &StoreDir,
+    max: u64,
+    pack_max: u64,
+    needed: u64,
+) -> Result<Vec<String>> {
+    let Some(store) = open_store(context)? else {
+        return Err(refused(place, needed, 0));
+    };
+    let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let beside = place
+        .used_bytes(context.disk)?
+        .saturating_sub(store.pack_bytes()?);
+    // The copy of a pack that gc makes is no larger than what it was made from is then.
+    let usable = max
+        .saturating_sub(beside)
+        .saturating_sub(working(context, place, pack_max)?);
+    let mut most = 0;
+    // Newest first; the first one stays.
+    let mut kept = scan.good.len().max(1);
+    loop {
+        let gone: Vec<_> = scan.good[kept.min(scan.good.len())..]
+            .iter()
+            .map(|good| good.path.clone())
+            .collect();
+        let live = gc::live_bytes_without(&store, &gone, context.now_ms, context.cancel)?;
+        let allowed = usable.saturating_sub(live);
+        most = most.max(allowed);
+        if allowed >= needed {
+            break;
+        }
+        if kept <= 1 {
+            return Err(refused(place, needed, most));
+        }
+        // With many checkpoints, bigger and bigger steps.
+        let step = (scan.good.len() - kept + 1).min(kept - 1);
+        kept -= step;
+    }
+    let dropped = drop_down_to(context, kept, scan.good.len())?;
+    collect(context, &store, pack_max)?;
+    Ok(dropped)
+}
+
+fn drop_down_to(context: &Context<'_>, kept: usize, all: usize) -> Result<Vec<String>> {
+    if kept >= all {
+        return Ok(Vec::new());
+    }
+    let policy = Retention {
+        keep_last: u32::try_from(kept).unwrap_or(u32::MAX),
+    };
+    let decisions = prune::prune(context, policy, false)?;
+    let dropped = decisions.into_iter().filter(prune::Decision::is_dropped);
+    Ok(dropped.map(|decision| decision.checkpoint_id).collect())
+}
+
+/// Drops every object that nobody needs.
+fn collect(context: &Context<'_>, store: &Store<'_>, pack_max: u64) -> Result<()> {
+    let request = gc::Request {
+        max_unused: 0.0,
+        pack_max,
+        ..gc::Request::default()
+    };
+    // The checkpoint's own progress is what is shown.
+    let unseen = crate::model::progress::Progress::default();
+    let gc = gc::Gc::begin(store, &request, context.now_ms, context.cancel, &unseen)?;
+    gc.apply(context.cancel).map(|_| ())
+}
+
+fn refused(place: &StoreDir, needed: u64, allowed: u64) -> Error {
+    Error::StoreBudget {
+        path: place.path().to_path_buf(),
+        needed,
+        allowed,
+    }
+}
