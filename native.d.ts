@@ -204,6 +204,20 @@ export interface DamagedCheckpoint {
   message: string
 }
 
+/** An object of the store that can't be had. */
+export interface DamagedObject {
+  /** Its name: the BLAKE3 hash of what it should be. */
+  object: string
+  /** Whether it is not there at all. */
+  missing: boolean
+  /** What is wrong with it. */
+  reason: string
+  /** Its pack, or the store. */
+  path: string
+  /** Where it is needed, at most a thousand places of each checkpoint; empty if no checkpoint needs it. */
+  touches: Array<TouchedPlace>
+}
+
 /** Compares two checkpoints, or one with the disk; JSON text. */
 export declare function diff(place: Place, runId: string, request: DiffRequest, cancel?: CancelToken | undefined | null): Promise<Failure | string>
 
@@ -229,20 +243,6 @@ export interface DiffRequest {
 
 /** Compares two checkpoints, or one with the disk; JSON text. */
 export declare function diffSync(place: Place, runId: string, request: DiffRequest): Failure | string
-
-/** An object of the store that can't be had. */
-export interface DamagedObject {
-  /** Its name: the BLAKE3 hash of what it should be. */
-  object: string
-  /** Whether it is not there at all. */
-  missing: boolean
-  /** What is wrong with it. */
-  reason: string
-  /** Its pack, or the store. */
-  path: string
-  /** Where it is needed, at most a thousand places of each checkpoint; empty if no checkpoint needs it. */
-  touches: Array<TouchedPlace>
-}
 
 /** Tells what a file system really does, and which promises hold on it. */
 export declare function doctor(place: Place, path?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | DoctorOutcome>

@@ -388,6 +388,7 @@ fn gc_work(
             dry_run: wanted.dry_run,
             max_unused: wanted.max_unused.unwrap_or(gc::MAX_UNUSED),
             forget_roots: wanted.forget_roots.iter().map(PathBuf::from).collect(),
+            ..gc::Request::default()
         };
         let (cancel, progress) = (&handle.cancel, &handle.progress);
         let done = gc::gc(&RealDisk, &store, &request, clock(), cancel, progress);

@@ -104,13 +104,7 @@ fn make_room(
             .iter()
             .map(|good| good.path.clone())
             .collect();
-        let live = gc::live_bytes_without(
-            &store,
-            &gone,
-            context.now_ms,
-            context.cancel,
-            context.progress,
-        )?;
+        let live = gc::live_bytes_without(&store, &gone, context.now_ms, context.cancel)?;
         let allowed = usable.saturating_sub(live);
         most = most.max(allowed);
         if allowed >= needed {
@@ -147,13 +141,9 @@ fn collect(context: &Context<'_>, store: &Store<'_>, pack_max: u64) -> Result<()
         pack_max,
         ..gc::Request::default()
     };
-    let gc = gc::Gc::begin(
-        store,
-        &request,
-        context.now_ms,
-        context.cancel,
-        context.progress,
-    )?;
+    // The checkpoint's own progress is what is shown.
+    let unseen = crate::model::progress::Progress::default();
+    let gc = gc::Gc::begin(store, &request, context.now_ms, context.cancel, &unseen)?;
     gc.apply(context.cancel).map(|_| ())
 }
 

@@ -16,7 +16,7 @@ use crate::model::json::{Json, JsonError, MAX_DEPTH};
 use crate::model::manifest::{
     Content, MANIFEST_MAX, Members, RunFile, Snapshot, is_run_file, run_files_tree,
 };
-use crate::model::progress::Phase;
+use crate::model::progress::{Phase, Progress};
 use crate::model::registry::{self, CheckpointEntry, Registry};
 use crate::model::retention::{Retention, Verdict};
 use crate::model::run_record;
@@ -264,7 +264,9 @@ fn collect_if_due(context: &Context<'_>, store: &Store<'_>, warnings: &mut Vec<S
         }
         let request = gc::Request::default();
         let (now_ms, cancel) = (context.now_ms, context.cancel);
-        let gc = gc::Gc::begin(store, &request, now_ms, cancel, context.progress)?;
+        // The checkpoint's own progress is what is shown.
+        let unseen = Progress::default();
+        let gc = gc::Gc::begin(store, &request, now_ms, cancel, &unseen)?;
         gc.apply(cancel).map(|_| ())
     };
     match collect() {

@@ -151,8 +151,8 @@ pub struct Gc<'s> {
     manifests: Manifests<'s>,
     plan: Plan,
     now_ms: i64,
-    pack_max: u64,
     progress: &'s Progress,
+    pack_max: u64,
     _only: Box<dyn LockGuard>,
 }
 
@@ -188,8 +188,8 @@ impl<'s> Gc<'s> {
             forgotten: request.forget_roots.clone(),
             read: HashMap::new(),
             racy_from_ms: now_ms.saturating_sub(RACY_MS),
-            gone: HashSet::new(),
             progress,
+            gone: HashSet::new(),
         };
         let mut marks = Marks::new(store);
         manifests.mark(&mut marks, cancel)?;
@@ -200,8 +200,8 @@ impl<'s> Gc<'s> {
             manifests,
             plan,
             now_ms,
-            pack_max: request.pack_max,
             progress,
+            pack_max: request.pack_max,
             _only: only,
         })
     }
@@ -377,16 +377,16 @@ pub(super) fn live_bytes_without(
     gone: &[PathBuf],
     now_ms: i64,
     cancel: &Cancel,
-    progress: &Progress,
 ) -> Result<u64> {
+    let unseen = Progress::default();
     let mut manifests = Manifests {
         disk: store.disk(),
         place: store.place(),
         forgotten: Vec::new(),
         read: HashMap::new(),
         racy_from_ms: now_ms.saturating_sub(RACY_MS),
+        progress: &unseen,
         gone: gone.iter().cloned().collect(),
-        progress,
     };
     let mut marks = Marks::new(store);
     manifests.mark(&mut marks, cancel)?;
@@ -402,9 +402,9 @@ struct Manifests<'s> {
     /// Those that were read, as they were before.
     read: HashMap<PathBuf, (u64, Stamp)>,
     racy_from_ms: i64,
+    progress: &'s Progress,
     /// Those that are taken to be gone.
     gone: HashSet<PathBuf>,
-    progress: &'s Progress,
 }
 
 impl Manifests<'_> {
