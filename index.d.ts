@@ -188,11 +188,11 @@ export interface SignalOptions {
 
 /** The captured files of a checkpoint. */
 export interface Snapshot {
-  /** The captured folders: `run`, and `project` where files outside the run's folder were captured. */
+  /** The captured folders: `run`, `artifacts` (what the registry names elsewhere), `workspace`. */
   roots: { name: string; path: string; tree: string }[];
   /** How many files have their content stored. */
   files: number;
-  /** Their sizes together, in bytes. */
+  /** The sizes of these and of the withheld ones together, in bytes. */
   bytes: number;
   /** How many bytes the checkpoint added to the store. */
   added_bytes: number;
@@ -243,7 +243,10 @@ export interface CheckpointManagerOptions {
  * Globs have the syntax of a line in `.gitignore`.
  */
 export interface CaptureOptions {
-  /** The run's own files: all but `checkpoints/`, locks and what the manifest carries. Default true. */
+  /**
+   * The run's own files: all but `checkpoints/`, the lock and what the manifest carries. A
+   * `.waymarkignore` in the run's folder counts. Default true.
+   */
   run?: boolean;
   /** Artifacts of the registry that lie elsewhere in the project. Default true. */
   artifacts?: boolean;

@@ -359,7 +359,7 @@ pub enum Error {
         reason: String,
     },
     /// The checkpoint does not fit into the store's budget.
-    #[error("the checkpoint needs {needed} more bytes in the store at {path}, {allowed} are left of its budget; raise maxBytes, drop checkpoints (waymark prune) or unpin some", path = path.display())]
+    #[error("the checkpoint needs {needed} more bytes in the store at {path}, {allowed} are left of its budget; raise maxBytes, or drop checkpoints (waymark prune){}", also_dropped(dropped), path = path.display())]
     StoreBudget {
         /// The store.
         path: PathBuf,
@@ -367,6 +367,8 @@ pub enum Error {
         needed: u64,
         /// What is left, in bytes.
         allowed: u64,
+        /// Checkpoints that were dropped before it turned out that it was not enough; mostly none.
+        dropped: Vec<String>,
     },
     /// A registered folder of runs can't be looked at.
     #[error("{path} is registered as a folder of runs whose checkpoints need the store, and can't be read: {reason}; bring it back (is its disk mounted?), or let go of all that its checkpoints need: waymark gc --forget-root {path}", path = path.display())]
@@ -403,6 +405,14 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+}
+
+fn also_dropped(dropped: &[String]) -> String {
+    if dropped.is_empty() {
+        String::new()
+    } else {
+        format!("; dropped for it were {}", dropped.join(", "))
+    }
 }
 
 fn shortened(problems: &[String]) -> String {

@@ -23,15 +23,22 @@
 //! | `<run>/checkpoints/.waymark/restore.journal`, `restore.undo` | [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
 //! | `<run>/checkpoints/.waymark/seen` | [`store::manifests`] |
+//! | `<run>/checkpoints/.waymark/files`, `artifacts`, `*.new` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/verified` | [`store::verified`], for [`ops::verify`] |
+//! | `.waymark/format`, `.gitignore`, `staged-*` | [`store::place`] |
+//! | `.waymark/objects/*.pack` | [`store::objects::pack`] (format), [`store::objects`] (`writer`, `reader`); removed by [`store::objects::collect`] for [`ops::gc`] |
+//! | `.waymark/objects/*.lock` | [`store::objects`] (`writer`, `tails`, `collect`) |
+//! | `.waymark/index.db`, `-wal`, `-shm`, `.damaged*` | [`store::index`] |
 //! | `.waymark/roots/*` | [`store::roots`] |
-//! | `.waymark/objects/*.pack` | [`store::objects`]; removed by [`store::objects::collect`] for [`ops::gc`] |
+//! | `.waymark/cache/*` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
+//! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
-//! | `waymark.config.json` | the user; read by [`ops::locate`] |
+//! | `.gitignore`, `.waymarkignore`, `.git/info/exclude` | the user; read by [`store::workspace::rules`] |
+//! | `waymark.config.json` | the user; `runsDir` and `store` are read by [`ops::locate`], the rest by `lib/settings.js` |
 
 pub mod error;
 pub mod model;

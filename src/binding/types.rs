@@ -117,7 +117,7 @@ pub struct OperationProgress {
 pub struct SnapshotInfo {
     /// How many files have their content stored.
     pub files: f64,
-    /// Their sizes together, in bytes.
+    /// The sizes of these and of the withheld ones together, in bytes.
     pub bytes: f64,
     /// How many bytes the checkpoint added to the store.
     pub added_bytes: f64,

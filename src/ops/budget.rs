@@ -3,7 +3,8 @@
 //! The budget counts everything in the store's folder, and the room that gc needs to copy a pack. When
 //! a checkpoint does not fit, unneeded objects go first; then retention goes further, the oldest
 //! checkpoints of the run first. The newest good one stays in any case. What would not be enough
-//! is not done: then nothing is dropped, and nothing is stored.
+//! is not done: then nothing is stored, and nothing dropped, unless it was so close that only a gc
+//! could tell; then the error names what was dropped.
 
 use crate::error::{Error, Result};
 use crate::model::manifest::Check;
@@ -45,7 +46,23 @@ pub(super) fn create_within(
     // What is live says nearly how much is left after a gc, but not of heads and half-filled blocks.
     let mut slack = SLACK;
     let mut created = loop {
-        dropped.extend(make_room(context, place, max, pack_max, needed + slack)?);
+        match make_room(context, place, max, pack_max, needed + slack) {
+            Ok(more) => dropped.extend(more),
+            Err(Error::StoreBudget {
+                path,
+                needed,
+                allowed,
+                ..
+            }) => {
+                return Err(Error::StoreBudget {
+                    path,
+                    needed,
+                    allowed,
+                    dropped,
+                });
+            }
+            Err(error) => return Err(error),
+        }
         let room = room()?;
         match create(Limit::Bytes(room)) {
             Err(Error::StoreBudget { needed, .. }) => slack += needed.saturating_sub(room) + SLACK,
@@ -152,5 +169,6 @@ fn refused(place: &StoreDir, needed: u64, allowed: u64) -> Error {
         path: place.path().to_path_buf(),
         needed,
         allowed,
+        dropped: Vec::new(),
     }
 }

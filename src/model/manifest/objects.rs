@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub roots: Vec<SnapshotRoot>,
     /// How many files have their content stored.
     pub files: u64,
-    /// Their sizes together, in bytes.
+    /// The sizes of these and of the withheld ones together, in bytes.
     pub bytes: u64,
     /// How many bytes were added to the store for them, and for large state.
     pub added_bytes: u64,
@@ -45,7 +45,7 @@ pub struct Snapshot {
 /// A captured folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRoot {
-    /// `run`, or `project`.
+    /// `run`, `artifacts` or `workspace`.
     pub name: String,
     /// Where it lay: relative to the project where it lies in it, else absolute.
     pub path: String,

@@ -221,6 +221,7 @@ impl<'s> Writer<'s> {
                 path: self.store.place().path().to_path_buf(),
                 needed: filling.appended + len,
                 allowed: allowance,
+                dropped: Vec::new(),
             });
         }
         let result = self.append_to(&mut filling, block);
@@ -443,6 +444,7 @@ impl<'s> Writer<'s> {
                 path: store.place().path().to_path_buf(),
                 needed: filling.appended,
                 allowed: 0,
+                dropped: Vec::new(),
             });
         }
         let (open, full) = (filling.open.take(), std::mem::take(&mut filling.full));
