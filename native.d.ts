@@ -542,7 +542,7 @@ export interface SkippedCheckpoint {
 export interface SnapshotInfo {
   /** How many files have their content stored. */
   files: number
-  /** Their sizes together, in bytes. */
+  /** The sizes of these and of the withheld ones together, in bytes. */
   bytes: number
   /** How many bytes the checkpoint added to the store. */
   addedBytes: number
