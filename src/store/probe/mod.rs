@@ -4,7 +4,7 @@
 //! are removed; the folder is removed whatever happens. What Waymark asks of a disk is asked in the
 //! very way it asks: through [`RealDisk`](crate::store::real_disk::RealDisk).
 //!
-//! *Crash story*: see [`folder`].
+//! *Crash story*: see `folder`.
 //!
 //! *Limits*: nobody pulls the plug: that a sync was confirmed is seen, that the bytes reached the
 //! medium is not. The clock is an argument.
