@@ -316,6 +316,53 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something is not what it was when a restore was planned.
+    #[error("{path} is not what it was when the restore was planned: {reason}; nothing was changed; plan again", path = path.display())]
+    PlanStale {
+        /// The path.
+        path: PathBuf,
+        /// What is different.
+        reason: &'static str,
+    },
+    /// A plan that is not there.
+    #[error("run {run_id:?} has no plan {plan_id:?}: {reason}; plan again")]
+    PlanNotFound {
+        /// The run.
+        run_id: String,
+        /// The plan.
+        plan_id: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A restore would take away what nobody has saved, or can't put something in its place.
+    #[error(
+        "checkpoint {checkpoint_id:?} of run {run_id:?} can't be restored without a decision on {total} paths: {}; nothing was changed; choose what becomes of them (onConflict), or leave them out (only)",
+        shortened(conflicts)
+    )]
+    RestoreConflict {
+        /// The run.
+        run_id: String,
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// How many paths.
+        total: u64,
+        /// The first of them, each with its reason.
+        conflicts: Vec<String>,
+    },
+    /// What was restored reads back as something else.
+    #[error("{path} was restored, but reads back as something else; everything was put back; check the disk", path = path.display())]
+    RestoreUnverified {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no restore that could be undone.
+    #[error("run {run_id:?} has no restore that can be undone: {reason}")]
+    NothingToUndo {
+        /// The run.
+        run_id: String,
+        /// Why.
+        reason: String,
+    },
     /// The store was written by a newer version, or is no store.
     #[error("{path} says {found:?}, which this version does not know; update waymark, or set another store", path = path.display())]
     StoreFormat {
@@ -470,6 +517,11 @@ impl Error {
             Self::NoCheckpoint { .. } => "ERR_NO_CHECKPOINT",
             Self::NoGoodCheckpoint { .. } => "ERR_NO_GOOD_CHECKPOINT",
             Self::JournalDamaged { .. } => "ERR_JOURNAL_DAMAGED",
+            Self::PlanStale { .. } => "ERR_PLAN_STALE",
+            Self::PlanNotFound { .. } => "ERR_PLAN_NOT_FOUND",
+            Self::RestoreConflict { .. } => "ERR_RESTORE_CONFLICT",
+            Self::RestoreUnverified { .. } => "ERR_RESTORE_UNVERIFIED",
+            Self::NothingToUndo { .. } => "ERR_NOTHING_TO_UNDO",
             Self::StoreFormat { .. } => "ERR_STORE_FORMAT",
             Self::StoreBusy { .. } => "ERR_STORE_BUSY",
             Self::Index { .. } => "ERR_INDEX",
@@ -515,6 +567,8 @@ impl Error {
             | Self::Index { path, .. }
             | Self::ObjectMissing { path, .. }
             | Self::ObjectDamaged { path, .. }
+            | Self::PlanStale { path, .. }
+            | Self::RestoreUnverified { path }
             | Self::JournalDamaged { path, .. } => Some(path),
             _ => None,
         }
@@ -532,6 +586,9 @@ impl Error {
             | Self::FileNotInCheckpoint { run_id, .. }
             | Self::FileWithheld { run_id, .. }
             | Self::FileSkipped { run_id, .. }
+            | Self::PlanNotFound { run_id, .. }
+            | Self::RestoreConflict { run_id, .. }
+            | Self::NothingToUndo { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
             _ => None,
@@ -546,6 +603,7 @@ impl Error {
             | Self::FileNotInCheckpoint { checkpoint_id, .. }
             | Self::FileWithheld { checkpoint_id, .. }
             | Self::FileSkipped { checkpoint_id, .. }
+            | Self::RestoreConflict { checkpoint_id, .. }
             | Self::CheckpointDamaged { checkpoint_id, .. } => Some(checkpoint_id),
             _ => None,
         }
@@ -560,6 +618,8 @@ impl Error {
             | Self::Step { reason, .. }
             | Self::FileNotInCheckpoint { reason, .. }
             | Self::FileSkipped { reason, .. }
+            | Self::PlanStale { reason, .. }
+            | Self::PlanNotFound { reason, .. }
             | Self::PathInvalid { reason, .. } => Some(reason),
             Self::CheckpointDamaged { damage, .. } => Some(damage.kind()),
             _ => None,

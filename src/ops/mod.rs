@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::progress::Progress;
 use crate::store::disk::Disk;
-use crate::store::journal::{self, Recovered};
+use crate::store::journal::{self, Recovered, Unfinished};
 use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
 use crate::store::place::StoreDir;
@@ -59,7 +59,8 @@ impl Context<'_> {
         self.run.check(self.disk)?;
         self.run.create_private(self.disk)?;
         let lock = RunLock::acquire(self.disk, self.run, self.cancel)?;
-        let recovered = journal::recover(self.disk, self.run, self.now_ms, self.cancel);
+        let (disk, run) = (self.disk, self.run);
+        let recovered = journal::recover(disk, run, Unfinished::Finish, self.now_ms, self.cancel);
         Ok((lock, recovered))
     }
 }

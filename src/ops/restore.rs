@@ -16,7 +16,7 @@ use crate::model::run_record::{self, new_updated_at};
 use crate::model::step::Step;
 use crate::ops::state::whole;
 use crate::ops::{Context, not_found};
-use crate::store::journal::{self, Recovered, Target};
+use crate::store::journal::{self, Change, Changes, NoContents, Recovered, Scene};
 use crate::store::manifests::{self, Scan};
 use crate::store::runner_lock::RunnerLock;
 
@@ -107,20 +107,26 @@ pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
         .disk
         .sync_dir(&checkpoints)
         .context("sync", &checkpoints)?;
-    let token = format!("restore-{}-{}", context.now_ms, std::process::id());
-    journal::replace_all(context.disk, context.run, &token, &chosen.changes)?;
+    let scene = Scene {
+        disk: context.disk,
+        run: context.run,
+        cancel: context.cancel,
+        progress: context.progress,
+    };
+    let files = chosen
+        .state
+        .iter()
+        .rev()
+        .filter(|(name, _)| name != RESTORED)
+        .map(|(name, _)| name.clone())
+        .collect();
+    let changes = Changes {
+        areas: vec![None],
+        changes: state_changes(context, chosen.state)?,
+    };
+    journal::replace_all(&scene, &NoContents, &changes)?;
     drop(runner_lock);
 
-    let files = chosen
-        .changes
-        .iter()
-        .filter_map(|(target, _)| match target {
-            Target::RunRecord => Some("run.json".to_owned()),
-            Target::Registry => Some("artifact-registry.json".to_owned()),
-            Target::RunFile(name) => Some(name.clone()),
-            Target::Restored => None,
-        })
-        .collect();
     Ok(Outcome {
         checkpoint_id: chosen.header.checkpoint_id,
         step: chosen.header.step,
@@ -138,7 +144,7 @@ pub fn restore(context: &Context<'_>, choice: &Choice) -> Result<Outcome> {
 struct Chosen {
     header: Header,
     manifest: Vec<u8>,
-    changes: Changes,
+    state: State,
     artifacts: u64,
     recovery_instructions: Vec<String>,
 }
@@ -215,28 +221,51 @@ fn read(
     let chosen = (|| {
         let json = Json::parse(&manifest, MAX_DEPTH)?;
         let opened = manifest::opened(&json, header.clone());
-        let (changes, artifacts) = changes(context, &opened, scan)?;
-        Ok((changes, artifacts, opened.recovery_instructions()))
+        let (state, artifacts) = state(context, &opened, scan)?;
+        Ok((state, artifacts, opened.recovery_instructions()))
     })();
     Ok(
-        chosen.map(|(changes, artifacts, recovery_instructions)| Chosen {
+        chosen.map(|(state, artifacts, recovery_instructions)| Chosen {
             header,
             manifest,
-            changes,
+            state,
             artifacts,
             recovery_instructions,
         }),
     )
 }
 
-type Changes = Vec<(Target, Vec<u8>)>;
+/// Files of the run's folder by their paths in it, each with its new content.
+type State = Vec<(String, Vec<u8>)>;
+
+/// Where Waymark notes which checkpoint was restored last.
+const RESTORED: &str = "checkpoints/.waymark/restored";
+
+/// What replaces the state on the disk; what is the same already is left alone.
+fn state_changes(context: &Context<'_>, state: State) -> Result<Vec<Change>> {
+    let folder = context.run.path();
+    let run = context
+        .disk
+        .open_folder(folder)
+        .map_err(|error| Error::io("open", folder, error))?;
+    let mut changes = Vec::with_capacity(state.len());
+    for (name, bytes) in state {
+        let there = journal::ident(run.as_ref(), name.as_bytes())
+            .map_err(|error| Error::io("read", &folder.join(&name), error))?;
+        let change = Change::of_state(0, name.as_bytes(), there, bytes);
+        if change.changes_something() {
+            changes.push(change);
+        }
+    }
+    Ok(changes)
+}
 
 /// The new contents of everything that a restore replaces.
-fn changes(
+fn state(
     context: &Context<'_>,
     opened: &Opened<'_>,
     scan: &Scan,
-) -> std::result::Result<(Changes, u64), Damage> {
+) -> std::result::Result<(State, u64), Damage> {
     let record = opened.run_record()?;
     let registry = opened.registry()?;
     let on_disk = updated_at_on_disk(context);
@@ -272,14 +301,7 @@ fn changes(
         checkpoint_id: opened.header.checkpoint_id.to_string(),
         after_sequence: newest,
     };
-    let mut changes = vec![
-        (Target::RunRecord, record.to_pretty()),
-        (Target::Registry, registry.to_pretty()),
-        (
-            Target::Restored,
-            serde_json::to_vec(&note).unwrap_or_default(),
-        ),
-    ];
+    let mut state = Vec::new();
     for (name, file) in opened.run_files()? {
         let bytes = match file {
             RunFile::Text(text) => text.into_bytes(),
@@ -288,9 +310,16 @@ fn changes(
                 .map_err(|_| Damage::NotCheckpoint("a run file's base64 is not valid"))?,
             RunFile::Skipped { .. } => continue,
         };
-        changes.push((Target::RunFile(name), bytes));
+        state.push((name, bytes));
     }
-    Ok((changes, artifacts))
+    // In the order in which they appear: whoever sees the record of the run sees all of it.
+    state.push((
+        RESTORED.to_owned(),
+        serde_json::to_vec(&note).unwrap_or_default(),
+    ));
+    state.push(("artifact-registry.json".to_owned(), registry.to_pretty()));
+    state.push(("run.json".to_owned(), record.to_pretty()));
+    Ok((state, artifacts))
 }
 
 /// The `updated_at` of the `run.json` on the disk, if it can still be read.

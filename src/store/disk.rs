@@ -4,12 +4,15 @@
 //! the simulated one of the tests. No call follows a symbolic link in the last component.
 //!
 //! *Limits*: paths, not directory handles: a folder that another user swaps for a link between two
-//! calls is not noticed. Whoever can do that can write the run anyway.
+//! calls is not noticed. Whoever can do that can write the run anyway. Where a user's own files are
+//! replaced, [`Folder`] is used instead.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::Path;
+
+use crate::store::folder::Folder;
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,12 @@ pub trait NewFile: Send {
     /// Asks the system to begin writing back what was appended, without waiting for it. Several
     /// files that are on their way already are committed by the file system at once.
     fn write_back(&mut self) {}
+    /// Sets the permission bits (`0o7777`) and the time of the last change, in nanoseconds since 1970,
+    /// once all is written. Only for a file that a [`Folder`] made; others are `Unsupported`.
+    fn set(&mut self, mode: Option<u32>, modified_ns: Option<i64>) -> io::Result<()> {
+        let _ = (mode, modified_ns);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes the content durable and ends the writing.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
@@ -111,6 +120,8 @@ pub trait Disk: Send + Sync {
     /// Takes a lock of a file that others may share, creating it; `None` while somebody has it for
     /// himself.
     fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
+    /// Opens a folder to work inside it; `NotADirectory` if it is anything else, a link too.
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn Folder>>;
     /// Whether the paths of this disk can be given to libraries that open files themselves.
     fn is_real(&self) -> bool;
     /// Whether a process of this host is alive; `None` where that can't be told.

@@ -103,6 +103,12 @@ impl RunDir {
         self.private().join("restore.undo")
     }
 
+    /// Which folders hold files that a restore has staged.
+    #[must_use]
+    pub fn areas(&self) -> PathBuf {
+        self.private().join("restore.areas")
+    }
+
     /// Which checkpoint was restored last.
     #[must_use]
     pub fn restored(&self) -> PathBuf {

@@ -6,6 +6,7 @@
 
 pub mod chunker;
 pub mod disk;
+pub mod folder;
 pub mod index;
 pub mod journal;
 pub mod layout;
@@ -16,6 +17,7 @@ pub mod place;
 pub mod probe;
 pub mod publish;
 pub mod real_disk;
+mod real_folder;
 pub mod roots;
 pub mod runner_lock;
 pub mod verified;

@@ -15,6 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
+use crate::store::folder::Folder;
+use crate::store::real_folder;
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -293,6 +295,10 @@ impl Disk for RealDisk {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn Folder>> {
+        real_folder::open(path)
     }
 
     fn is_real(&self) -> bool {

@@ -380,24 +380,39 @@ fn a_damaged_journal_stops_everything_but_a_restore() {
         dying.disk.kill();
         dying.disk.content(&dying.run.journal())
     });
-    let journal = String::from_utf8(journaled.unwrap()).unwrap();
-    let escape = journal.replace("\"run.json\"", "\"../../x\"");
+    let journal = journaled.unwrap();
+    let half = journal.len() / 2;
+    let mut flipped = journal.clone();
+    flipped[half] ^= 1;
+    let escape = |from: &str, to: &str| {
+        let at = memchr::memmem::find(&journal, from.as_bytes()).unwrap();
+        let mut bytes = journal[..journal.len() - 32].to_vec();
+        bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        [&bytes[..], blake3::hash(&bytes).as_bytes()].concat()
+    };
     let damages = [
-        String::new(),
-        journal[..journal.len() / 2].to_owned(),
-        journal.replace("\"run.json\"", "\"artifact-registry.json\""),
-        journal.replace("\"format\": 1", "\"format\": 2"),
-        escape,
-        "[]".to_owned(),
+        Vec::new(),
+        journal[..half].to_vec(),
+        flipped,
+        escape("WMJ2", "WMJ9"),
+        escape("run.json", "../x.jsn"),
+        escape(
+            "checkpoints/.waymark/restored",
+            "checkpoints/.waymark/somewher",
+        ),
+        b"[]".to_vec(),
     ];
     world.now_ms += 60_000;
     for damage in damages {
         let world = world.fork();
-        world
-            .disk
-            .plant_file(&world.run.journal(), damage.as_bytes());
+        world.disk.plant_file(&world.run.journal(), &damage);
         let before = world.sight();
-        assert_eq!(code(world.create(4.0)), "ERR_JOURNAL_DAMAGED", "{damage}");
+        assert_eq!(
+            code(world.create(4.0)),
+            "ERR_JOURNAL_DAMAGED",
+            "{}",
+            String::from_utf8_lossy(&damage)
+        );
         assert_eq!(code(world.prune(1)), "ERR_JOURNAL_DAMAGED");
         assert_eq!(code(world.recover()), "ERR_JOURNAL_DAMAGED");
         assert_eq!(world.sight(), before);

@@ -14,6 +14,8 @@
 //! *Limits*: `rename_new` is atomic here; the link-and-unlink fallback of the real disk is not
 //! simulated. Taking a lock is not counted as a call that can fail.
 
+mod folder;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,6 +23,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use waymark::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
+use waymark::store::folder::Folder;
 
 type Ino = u64;
 const ROOT: Ino = 1;
@@ -101,6 +104,12 @@ type Alive = Arc<dyn Fn(u32) -> Option<bool> + Send + Sync>;
 #[derive(Clone)]
 struct State {
     nodes: HashMap<Ino, (Node, i64)>,
+    /// Permission bits that were set.
+    modes: HashMap<Ino, u32>,
+    /// Times that were set, in nanoseconds.
+    times: HashMap<Ino, i64>,
+    /// Whether two names can be exchanged at once.
+    exchanges: bool,
     /// When each file changed last, by a clock that never stands still.
     changed: HashMap<Ino, i64>,
     ticks: i64,
@@ -315,6 +324,9 @@ impl SimDisk {
         };
         Self(Arc::new(Mutex::new(State {
             nodes: HashMap::from([(ROOT, (root, 0))]),
+            modes: HashMap::new(),
+            times: HashMap::new(),
+            exchanges: true,
             changed: HashMap::new(),
             ticks: 0,
             next: ROOT,
@@ -572,6 +584,16 @@ impl NewFile for SimFile {
         *modified_ms = now_ms;
         if let Node::File { content, .. } = node {
             content.extend_from_slice(&bytes[..written]);
+        }
+        state.outcome(result)
+    }
+
+    fn set(&mut self, mode: Option<u32>, modified_ns: Option<i64>) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        let result = state.enter("set", &self.path, None);
+        if result.is_ok() {
+            state.modes.extend(mode.map(|mode| (self.ino, mode)));
+            state.times.extend(modified_ns.map(|ns| (self.ino, ns)));
         }
         state.outcome(result)
     }
@@ -879,6 +901,10 @@ impl Disk for SimDisk {
             epoch: state.epoch,
             shared: true,
         })))
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn Folder>> {
+        folder::open(self, path)
     }
 
     fn is_real(&self) -> bool {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use waymark::model::snapshot::{ChunkList, Piece};
 use waymark::store::disk::{Disk, Entry, LockGuard, Metadata, NewFile};
+use waymark::store::folder::Folder;
 use waymark::store::objects::{Content, Sink, Store};
 use waymark::store::place::StoreDir;
 use waymark::store::real_disk::RealDisk;
@@ -81,6 +82,9 @@ impl NewFile for WatchedFile {
 }
 
 impl Disk for Watched<'_> {
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn Folder>> {
+        self.disk.open_folder(path)
+    }
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         self.disk.metadata(path)
     }

@@ -160,12 +160,13 @@ fn restore_decides_in_its_journal_and_forgets_it_last() {
         staged.iter().all(|&at| at < decided),
         "all contents are synced first"
     );
-    let kept = trace.all("link", |_, to| to.ends_with("-old"));
-    assert_eq!(kept.len(), 3, "what was there gets a second name");
-    assert!(kept.iter().all(|&at| at < decided));
     let forgotten = trace.one("remove_file", |path, _| path.ends_with("/restore.journal"));
     for target in targets {
-        let replaced = trace.one("rename", |_, to| to == target);
+        let put = trace.all("rename_new", |_, to| to == target);
+        let exchanged = trace.all("exchange", |path, _| path == target);
+        let [replaced] = [put, exchanged].concat()[..] else {
+            panic!("{target} is put in its place once");
+        };
         assert!(
             trace.synced_between("checkpoints/.waymark", decided, replaced),
             "the journal is durable before {target} is replaced"
@@ -179,7 +180,7 @@ fn restore_decides_in_its_journal_and_forgets_it_last() {
     assert!(forgotten < unlocked);
     assert!(
         trace
-            .all("remove_file", |path, _| path.ends_with("-old"))
+            .all("remove_file", |path, _| path.contains("/staged-restore/"))
             .iter()
             .all(|&at| at > forgotten),
         "the old contents stay until nothing can need them"
@@ -192,12 +193,13 @@ fn staged_names_are_durable_before_the_journal_appears() {
     let restore = verb("restore of the newest");
     let trace = Trace::of(&restore.world, |world| drop((restore.run)(world).unwrap()));
     let decided = trace.one("rename_new", |_, to| to.ends_with("/restore.journal"));
+    let staging = "checkpoints/.waymark/staged-restore";
+    let made = trace.one("create_dir", |path, _| path == staging);
     let last = trace
-        .all("finish", |path, _| {
-            path.contains("/staged-") && !path.ends_with("-journal")
-        })
+        .all("finish", |path, _| path.starts_with(&format!("{staging}/")))
         .into_iter()
         .max()
         .unwrap();
-    assert!(trace.synced_between("checkpoints/.waymark", last, decided));
+    assert!(trace.synced_between("checkpoints/.waymark", made, decided));
+    assert!(trace.synced_between(staging, last, decided));
 }

@@ -1,0 +1,527 @@
+//! Does what a journal says, or takes it back.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+
+use super::note::{Deed, Entry, Ident, Journal, Place};
+use super::stage::{PARALLEL_FROM, SYNC_ALL_FROM, THREADS, in_threads};
+use super::{Scene, gone, staging};
+use crate::error::{Error, Result};
+use crate::model::object::ObjectId;
+use crate::model::progress::Phase;
+use crate::store::disk::EntryKind;
+use crate::store::folder::Folder;
+
+/// An open folder in which things are replaced.
+pub(super) struct Area {
+    pub(super) folder: Box<dyn Folder>,
+    /// Its path, for error texts.
+    path: PathBuf,
+    /// Where new files are staged, and what was replaced is kept, in it.
+    pub(super) staging: Vec<u8>,
+}
+
+impl Area {
+    /// Where the new file of an entry is staged; after an exchange the old one is there.
+    pub(super) fn staged(&self, at: usize) -> Vec<u8> {
+        [&self.staging[..], format!("/{at}").as_bytes()].concat()
+    }
+
+    /// Where what an entry takes away is kept.
+    fn kept(&self, at: usize) -> Vec<u8> {
+        [&self.staging[..], format!("/{at}-old").as_bytes()].concat()
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        self.path.join(String::from_utf8_lossy(path).as_ref())
+    }
+
+    /// What an error says, with the path it is about.
+    pub(super) fn error(&self, action: &'static str, path: &[u8], error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::NotADirectory
+            && let Some(link) = self.link_on_the_way(path)
+        {
+            return Error::PathSymlink {
+                path: self.shown(link),
+            };
+        }
+        Error::io(action, &self.shown(path), error)
+    }
+
+    fn link_on_the_way<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut ways = ends.map(|(at, _)| &path[..at]);
+        ways.find(|way| {
+            let found = self.folder.found(way);
+            found.is_ok_and(|found| found.kind == EntryKind::Symlink)
+        })
+    }
+
+    fn stale(&self, path: &[u8], reason: &'static str) -> Error {
+        Error::PlanStale {
+            path: self.shown(path),
+            reason,
+        }
+    }
+
+    fn ident(&self, path: &[u8]) -> Result<Option<Ident>> {
+        ident(self.folder.as_ref(), path).map_err(|error| self.error("read", path, error))
+    }
+}
+
+/// What a path is now; `None` if nothing is there.
+pub(super) fn ident(folder: &dyn Folder, path: &[u8]) -> io::Result<Option<Ident>> {
+    let found = match folder.found(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    Ok(Some(match found.kind {
+        EntryKind::File => {
+            let mut hasher = blake3::Hasher::new();
+            folder.read(path, &mut |piece| {
+                hasher.update(piece);
+                Ok(())
+            })?;
+            Ident::File(ObjectId::from_hash(hasher.finalize()))
+        }
+        EntryKind::Symlink => Ident::Link(folder.read_link(path)?),
+        EntryKind::Directory | EntryKind::Other => Ident::Other,
+    }))
+}
+
+/// A journal with its folders open.
+pub(super) struct Work<'a> {
+    scene: &'a Scene<'a>,
+    journal: &'a Journal,
+    /// `None` for a folder that is gone since a crash.
+    pub(super) areas: Vec<Option<Area>>,
+    /// After a crash, what is not as expected was changed by somebody since, and stays.
+    after_crash: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Opens the folders and makes places to stage files in.
+    pub(super) fn open(scene: &'a Scene<'a>, journal: &'a Journal) -> Result<Self> {
+        let work = Self::opened(scene, journal, false)?;
+        for area in work.areas.iter().flatten() {
+            let mut made = Vec::new();
+            for at in ends(&area.staging) {
+                let way = &area.staging[..at];
+                match area.folder.create_dir(way, 0o777 & !0o022) {
+                    Ok(()) => made.push(way),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(area.error("create", way, error)),
+                }
+            }
+            for way in made {
+                let parent = parent(way);
+                let synced = area.folder.sync_dir(parent);
+                synced.map_err(|error| area.error("sync", parent, error))?;
+            }
+        }
+        Ok(work)
+    }
+
+    /// Opens the folders of a restore that was cut off.
+    pub(super) fn reopen(scene: &'a Scene<'a>, journal: &'a Journal) -> Result<Self> {
+        Self::opened(scene, journal, true)
+    }
+
+    fn opened(scene: &'a Scene<'a>, journal: &'a Journal, after_crash: bool) -> Result<Self> {
+        let mut areas = Vec::with_capacity(journal.places.len());
+        for place in &journal.places {
+            let path = match place {
+                Place::Run => scene.run.path().to_path_buf(),
+                Place::Folder(path) => path.clone(),
+            };
+            areas.push(match scene.disk.open_folder(&path) {
+                Ok(folder) => Some(Area {
+                    folder,
+                    path,
+                    staging: staging(scene.run, place),
+                }),
+                Err(error) if after_crash && gone(&error) => None,
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                    return Err(Error::PathNotDirectory { path });
+                }
+                Err(error) => return Err(Error::io("open", &path, error)),
+            });
+        }
+        Ok(Self {
+            scene,
+            journal,
+            areas,
+            after_crash,
+        })
+    }
+
+    pub(super) fn area(&self, at: usize) -> Result<&Area> {
+        let area = self.areas.get(at).and_then(Option::as_ref);
+        area.ok_or_else(|| Error::Internal {
+            message: "a folder of a restore is not open".to_owned(),
+        })
+    }
+
+    /// The entries whose folder is there.
+    fn entries(&self) -> impl DoubleEndedIterator<Item = (usize, &'a Entry, &Area)> {
+        self.journal
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(|(at, entry)| {
+                let area = self.areas.get(entry.area as usize)?.as_ref()?;
+                Some((at, entry, area))
+            })
+    }
+
+    /// Whether everything that is still to be put somewhere lies ready.
+    pub(super) fn staged_are_whole(&self) -> Result<bool> {
+        for (at, entry, area) in self.entries() {
+            let Deed::Put { old, new, .. } = &entry.deed else {
+                continue;
+            };
+            // Nothing: it has its place already. The old one: they were exchanged.
+            let lies = area.ident(&area.staged(at))?;
+            if lies.is_some() && lies.as_ref() != Some(new) && lies != *old {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does whatever is not done yet, and makes it durable.
+    pub(super) fn finish(&self) -> Result<()> {
+        self.scene.progress.enter(Phase::Writing);
+        for (at, entry, area) in self.entries() {
+            match &entry.deed {
+                Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
+                Deed::RemoveFolder { must, .. } => self.remove_folder(area, &entry.path, *must)?,
+                // What is put into it needs a folder that can be written.
+                Deed::CreateFolder { mode } => {
+                    self.create_folder(area, &entry.path, *mode | 0o700)?;
+                }
+                Deed::Put { old: None, .. } => self.put_new(area, at, &entry.path)?,
+                Deed::Put {
+                    old: Some(old),
+                    new,
+                    ..
+                } => self.put_over(area, at, &entry.path, old, new)?,
+                Deed::SetMode { .. } => {}
+            }
+        }
+        // The deepest first: a folder may become one that can't be entered.
+        for (_, entry, area) in self.entries().rev() {
+            let (old, new) = match &entry.deed {
+                Deed::SetMode { old, new } => (*old, *new),
+                Deed::CreateFolder { mode } if *mode | 0o700 != *mode => (*mode | 0o700, *mode),
+                _ => continue,
+            };
+            self.set_mode(area, &entry.path, old, new)?;
+        }
+        self.sync()
+    }
+
+    fn delete(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
+        if self.after_crash && area.ident(path)?.as_ref() != Some(old) {
+            return Ok(());
+        }
+        let kept = area.kept(at);
+        match area.folder.rename_new(path, &kept) {
+            Ok(()) => {}
+            Err(error) if gone(&error) && self.after_crash => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(area.stale(path, "it is gone"));
+            }
+            Err(error) => return Err(area.error("remove", path, error)),
+        }
+        if area.ident(&kept)?.as_ref() == Some(old) {
+            return Ok(());
+        }
+        let back = area.folder.rename_new(&kept, path);
+        back.map_err(|error| area.error("put back", path, error))?;
+        if self.after_crash {
+            return Ok(());
+        }
+        Err(area.stale(path, "it was changed"))
+    }
+
+    fn remove_folder(&self, area: &Area, path: &[u8], must: bool) -> Result<()> {
+        match area.folder.remove_dir(path) {
+            Ok(()) => Ok(()),
+            Err(error) if gone(&error) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                if must && !self.after_crash {
+                    return Err(area.stale(path, "there is something in it that stays"));
+                }
+                Ok(())
+            }
+            Err(error) => Err(area.error("remove", path, error)),
+        }
+    }
+
+    fn create_folder(&self, area: &Area, path: &[u8], mode: u32) -> Result<()> {
+        match area.folder.create_dir(path, mode) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = area.folder.found(path);
+                match found.map_err(|error| area.error("read", path, error))?.kind {
+                    EntryKind::Directory => Ok(()),
+                    _ if self.after_crash => Ok(()),
+                    _ => Err(area.stale(path, "something took its place")),
+                }
+            }
+            Err(error) if self.after_crash && gone(&error) => Ok(()),
+            Err(error) => Err(area.error("create", path, error)),
+        }
+    }
+
+    fn put_new(&self, area: &Area, at: usize, path: &[u8]) -> Result<()> {
+        match area.folder.rename_new(&area.staged(at), path) {
+            Ok(()) => Ok(()),
+            Err(error) if self.after_crash && gone(&error) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.after_crash {
+                    return Ok(());
+                }
+                Err(area.stale(path, "something took its place"))
+            }
+            Err(error) => Err(area.error("write", path, error)),
+        }
+    }
+
+    fn put_over(
+        &self,
+        area: &Area,
+        at: usize,
+        path: &[u8],
+        old: &Ident,
+        new: &Ident,
+    ) -> Result<()> {
+        let staged = area.staged(at);
+        if self.after_crash {
+            let there = area.ident(path)?;
+            if there.as_ref() != Some(old) || area.ident(&staged)?.as_ref() != Some(new) {
+                return Ok(());
+            }
+        }
+        match area.folder.exchange(path, &staged) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                return self.put_by_link(area, at, path, old);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(area.stale(path, "it is gone"));
+            }
+            Err(error) => return Err(area.error("write", path, error)),
+        }
+        if area.ident(&staged)?.as_ref() == Some(old) {
+            return Ok(());
+        }
+        let back = area.folder.exchange(path, &staged);
+        back.map_err(|error| area.error("put back", path, error))?;
+        if self.after_crash {
+            return Ok(());
+        }
+        Err(area.stale(path, "it was changed"))
+    }
+
+    /// Where two names can't be exchanged: the old file gets a second name first.
+    fn put_by_link(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
+        if area.ident(path)?.as_ref() != Some(old) {
+            return Err(area.stale(path, "it was changed"));
+        }
+        let kept = area.kept(at);
+        let error = |error| area.error("keep a copy of", path, error);
+        match area.folder.link(path, &kept) {
+            // Linked before a crash.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            linked => linked.map_err(error)?,
+        }
+        // The copy is durable before the only other name of the old file goes.
+        let synced = area.folder.sync_dir(&area.staging);
+        synced.map_err(|error| area.error("sync", &area.staging, error))?;
+        let renamed = area.folder.rename(&area.staged(at), path);
+        renamed.map_err(|error| area.error("write", path, error))
+    }
+
+    fn set_mode(&self, area: &Area, path: &[u8], old: u32, new: u32) -> Result<()> {
+        let found = match area.folder.found(path) {
+            Err(error) if self.after_crash && gone(&error) => return Ok(()),
+            found => found.map_err(|error| area.error("read", path, error))?,
+        };
+        if found.mode == new || (self.after_crash && found.mode != old) {
+            return Ok(());
+        }
+        if found.mode != old {
+            return Err(area.stale(path, "its permissions were changed"));
+        }
+        let set = area.folder.set_mode(path, new);
+        set.map_err(|error| area.error("set the permissions of", path, error))
+    }
+
+    /// Reads everything back that was put somewhere.
+    pub(super) fn verify(&self) -> Result<()> {
+        self.scene.progress.enter(Phase::Verifying);
+        let put: Vec<_> = self
+            .entries()
+            .filter(|(_, entry, _)| matches!(entry.deed, Deed::Put { .. }))
+            .collect();
+        let check = |entry: &Entry, area: &Area| -> Result<()> {
+            let Deed::Put { new, mode, .. } = &entry.deed else {
+                return Ok(());
+            };
+            let found = area.folder.found(&entry.path);
+            let bits = found
+                .map_err(|error| area.error("read", &entry.path, error))?
+                .mode;
+            let same_bits = cfg!(not(unix)) || mode.is_none_or(|mode| mode == bits);
+            let is_link = matches!(new, Ident::Link(_));
+            if area.ident(&entry.path)?.as_ref() == Some(new) && (same_bits || is_link) {
+                return Ok(());
+            }
+            Err(Error::RestoreUnverified {
+                path: area.shown(&entry.path),
+            })
+        };
+        let threads = if put.len() >= PARALLEL_FROM && self.scene.disk.is_real() {
+            std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS))
+        } else {
+            1
+        };
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        in_threads(threads, &|| {
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some((_, entry, area)) = put.get(at) else {
+                    return Ok(());
+                };
+                check(entry, area)?;
+            }
+        })
+    }
+
+    /// Takes back whatever was done, the last first, and makes that durable.
+    pub(super) fn undo(&self) -> Result<()> {
+        // Folders must be writable before anything in them can be put back.
+        for (_, entry, area) in self.entries() {
+            let (from, to) = match &entry.deed {
+                Deed::SetMode { old, new } => (*new, *old),
+                Deed::CreateFolder { mode } => (*mode, *mode | 0o700),
+                _ => continue,
+            };
+            let found = area.folder.found(&entry.path);
+            if from != to && found.is_ok_and(|found| found.mode == from) {
+                let set = area.folder.set_mode(&entry.path, to);
+                set.map_err(|error| area.error("put back the permissions of", &entry.path, error))?;
+            }
+        }
+        for (at, entry, area) in self.entries().rev() {
+            let path = &entry.path[..];
+            let undone = match &entry.deed {
+                Deed::Delete { .. } => self.undo_delete(area, at, path),
+                Deed::RemoveFolder { mode, .. } => match area.folder.create_dir(path, *mode) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    made => made,
+                },
+                Deed::CreateFolder { .. } => match area.folder.remove_dir(path) {
+                    // Somebody else put something into it.
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+                    Err(error) if gone(&error) => Ok(()),
+                    removed => removed,
+                },
+                Deed::Put { old, new, .. } => self.undo_put(area, at, path, old.as_ref(), new),
+                Deed::SetMode { .. } => Ok(()),
+            };
+            undone.map_err(|error| area.error("put back", path, error))?;
+        }
+        self.sync()
+    }
+
+    #[allow(clippy::unused_self, reason = "one of a family")]
+    fn undo_delete(&self, area: &Area, at: usize, path: &[u8]) -> io::Result<()> {
+        match area.folder.rename_new(&area.kept(at), path) {
+            // Not taken away, or somebody has put something there since.
+            Err(error) if gone(&error) || error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            renamed => renamed,
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "one of a family")]
+    fn undo_put(
+        &self,
+        area: &Area,
+        at: usize,
+        path: &[u8],
+        old: Option<&Ident>,
+        new: &Ident,
+    ) -> io::Result<()> {
+        let folder = area.folder.as_ref();
+        let there = match ident(folder, path) {
+            Err(error) if gone(&error) => None,
+            there => there?,
+        };
+        // Only what still is as the journal made it: not undone before, not written since.
+        if there.as_ref() != Some(new) {
+            return Ok(());
+        }
+        let (staged, kept) = (area.staged(at), area.kept(at));
+        if old.is_none() {
+            // Still staged: what is there is somebody else's.
+            return match folder.rename_new(path, &staged) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                renamed => renamed,
+            };
+        }
+        if ident(folder, &kept)?.as_ref() == old {
+            return folder.rename(&kept, path);
+        }
+        if ident(folder, &staged)?.as_ref() == old {
+            return folder.exchange(path, &staged);
+        }
+        Ok(())
+    }
+
+    /// Makes names durable, in every folder where one changed.
+    fn sync(&self) -> Result<()> {
+        let mut touched: Vec<BTreeSet<&[u8]>> = vec![BTreeSet::new(); self.areas.len()];
+        for (_, entry, _) in self.entries() {
+            touched[entry.area as usize].insert(parent(&entry.path));
+        }
+        let not_durable = |area: &Area, path: &[u8], source| Error::NotDurable {
+            path: area.shown(path),
+            source,
+        };
+        for (area, folders) in self.areas.iter().zip(touched) {
+            let Some(area) = area.as_ref().filter(|_| !folders.is_empty()) else {
+                continue;
+            };
+            if folders.len() >= SYNC_ALL_FROM {
+                match area.folder.sync_all() {
+                    Ok(()) => continue,
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+                    Err(error) => return Err(not_durable(area, b"", error)),
+                }
+            }
+            for path in folders.into_iter().chain([&area.staging[..]]) {
+                match area.folder.sync_dir(path) {
+                    // Removed, or left out after a crash.
+                    Err(error) if gone(&error) => {}
+                    Err(error) => return Err(not_durable(area, path, error)),
+                    Ok(()) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The ends of a path and of every folder on the way to it.
+fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    memchr::memchr_iter(b'/', path).chain([path.len()])
+}
+
+fn parent(path: &[u8]) -> &[u8] {
+    let at = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    &path[..at]
+}

@@ -1,0 +1,177 @@
+//! Writes new contents aside and makes them durable.
+
+use std::io;
+use std::thread;
+
+use super::apply::{Area, Work};
+use super::note::Ident;
+use super::{Change, Contents, New, Scene, Source, What};
+use crate::error::{Error, Result};
+use crate::store::disk::NewFile;
+
+/// From so many files on, everything is synced at once instead of one by one.
+pub(super) const SYNC_ALL_FROM: usize = 16;
+/// From so many files on, a second thread is worth its start.
+pub(super) const PARALLEL_FROM: usize = 64;
+/// How many threads write, or read back.
+pub(super) const THREADS: usize = 4;
+
+/// Stages everything that the changes put somewhere.
+pub(super) fn stage(
+    scene: &Scene<'_>,
+    work: &Work<'_>,
+    contents: &dyn Contents,
+    changes: &[Change],
+) -> Result<()> {
+    let files = changes
+        .iter()
+        .filter(|change| matches!(change.what, What::Put { .. }))
+        .count();
+    let at_once = files >= SYNC_ALL_FROM;
+    let stager = Stager {
+        scene,
+        work,
+        contents,
+        sync: !at_once,
+    };
+    if files >= PARALLEL_FROM && scene.disk.is_real() {
+        stager.by_threads(changes)?;
+    } else {
+        for (at, change) in changes.iter().enumerate() {
+            stager.put(at, change)?;
+        }
+    }
+    for area in work.areas.iter().flatten() {
+        if at_once && stager.sync_all(area)? {
+            continue;
+        }
+        let staging = area.folder.sync_dir(&area.staging);
+        staging.map_err(|error| area.error("sync", &area.staging, error))?;
+    }
+    Ok(())
+}
+
+struct Stager<'a> {
+    scene: &'a Scene<'a>,
+    work: &'a Work<'a>,
+    contents: &'a dyn Contents,
+    /// Whether each file is synced by itself.
+    sync: bool,
+}
+
+impl Stager<'_> {
+    fn by_threads(&self, changes: &[Change]) -> Result<()> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        // Neighbours lie in the same blocks of the store.
+        let share = (changes.len() / (THREADS * 8)).clamp(1, 64);
+        let run = || -> Result<()> {
+            loop {
+                let from = next.fetch_add(share, std::sync::atomic::Ordering::Relaxed);
+                if from >= changes.len() {
+                    return Ok(());
+                }
+                let until = (from + share).min(changes.len());
+                for (at, change) in changes[from..until].iter().enumerate() {
+                    self.put(from + at, change)?;
+                }
+            }
+        };
+        let threads = thread::available_parallelism().map_or(1, |count| count.get().min(THREADS));
+        in_threads(threads, &run)
+    }
+
+    fn put(&self, at: usize, change: &Change) -> Result<()> {
+        let What::Put { old, new } = &change.what else {
+            return Ok(());
+        };
+        self.scene.cancel.check()?;
+        let area = self.work.area(change.area)?;
+        let staged = area.staged(at);
+        if let Ident::Link(target) = &new.ident {
+            let made = area.folder.create_link(&staged, target);
+            return made.map_err(|error| area.error("create", &staged, error));
+        }
+        let mode = match (new.mode, old) {
+            (None, Some(_)) => area.folder.found(&change.path).ok().map(|found| found.mode),
+            (mode, _) => mode,
+        };
+        self.write(area, &staged, new, mode)
+    }
+
+    fn write(&self, area: &Area, staged: &[u8], new: &New, mode: Option<u32>) -> Result<()> {
+        let error = |action| move |error: io::Error| area.error(action, staged, error);
+        let mut file: Box<dyn NewFile> = area.folder.create(staged).map_err(error("create"))?;
+        match &new.source {
+            Source::Bytes(bytes) => {
+                file.write_all(bytes).map_err(error("write"))?;
+                self.scene.progress.add(1, bytes.len() as u64);
+            }
+            Source::Stored(content) => {
+                let mut bytes = 0;
+                self.contents.read(content, &mut |piece| {
+                    self.scene.cancel.check()?;
+                    bytes += piece.len() as u64;
+                    file.write_all(piece).map_err(error("write"))
+                })?;
+                self.scene.progress.add(1, bytes);
+            }
+            Source::Link => {
+                return Err(Error::Internal {
+                    message: "a file without a content".to_owned(),
+                });
+            }
+        }
+        if mode.is_some() || new.modified_ns.is_some() {
+            file.set(mode, new.modified_ns).map_err(error("write"))?;
+        }
+        if self.sync {
+            file.finish().map_err(error("sync"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes all that was staged in an area durable at once; false where that can't be asked for, after
+    /// doing it one by one.
+    fn sync_all(&self, area: &Area) -> Result<bool> {
+        match area.folder.sync_all() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let names = area.folder.list(&area.staging);
+                for (name, kind) in
+                    names.map_err(|error| area.error("read", &area.staging, error))?
+                {
+                    if kind == crate::store::disk::EntryKind::File {
+                        let path = [&area.staging[..], b"/", &name].concat();
+                        area.folder
+                            .sync_file(&path)
+                            .map_err(|error| area.error("sync", &path, error))?;
+                    }
+                }
+                Ok(false)
+            }
+            Err(error) => Err(area.error("sync", &area.staging, error)),
+        }
+    }
+}
+
+/// Runs something in several threads, this one among them; gives the first error.
+pub(super) fn in_threads(threads: usize, run: &(dyn Fn() -> Result<()> + Sync)) -> Result<()> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, run).ok())
+            .collect();
+        let own = run();
+        let mut result = own;
+        for other in others {
+            let ended = other.join().unwrap_or_else(|_| {
+                Err(Error::Internal {
+                    message: "a worker thread panicked".to_owned(),
+                })
+            });
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        result
+    })
+}
