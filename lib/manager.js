@@ -13,7 +13,6 @@ const {
   checkStep,
   stateToJson,
 } = require('./options.js');
-const { captureRequest } = require('./capture.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
 
@@ -213,33 +212,16 @@ class CheckpointManager {
     return `${this.#options.runsDir ?? this.#options.root ?? ''}\0${runId}`;
   }
 
-  /**
-   * How many checkpoints stay: as asked for, else as configured, else five.
-   * @param {Record<string, any>} options
-   * @returns {number | 'all'}
-   */
-  #keepLast(options) {
-    return (
-      options.keepLast ??
-      this.#options.keepLast ??
-      configured(this.#configStarts()).keepLast ??
-      KEEP_LAST
-    );
-  }
-
   /** @param {Record<string, any>} options */
   #createRequest(options) {
-    const keepLast = this.#keepLast(options);
+    const own = this.#options;
+    const file = configured(this.#configStarts());
+    const keepLast = options.keepLast ?? own.keepLast ?? file.keepLast ?? KEEP_LAST;
     return {
       keepLast: keepLast === 'all' ? 0 : keepLast,
-      maxStateBytes: options.maxStateBytes ?? this.#options.maxStateBytes ?? MAX_STATE_BYTES,
-      maxStoreBytes:
-        options.maxBytes ?? this.#options.maxBytes ?? configured(this.#configStarts()).maxBytes,
-      capture: captureRequest(
-        configured(this.#configStarts()).capture,
-        this.#options.capture,
-        options.capture,
-      ),
+      maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
+      maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
+      capture: captureRequest(file.capture, own.capture, options.capture),
     };
   }
 
@@ -425,7 +407,8 @@ class CheckpointManager {
 
   /** @param {Record<string, any>} options */
   #pruneKeep(options) {
-    const keepLast = this.#keepLast(options);
+    const asked = options.keepLast ?? this.#options.keepLast;
+    const keepLast = asked ?? configured(this.#configStarts()).keepLast ?? KEEP_LAST;
     return keepLast === 'all' ? 0xffff_ffff : keepLast;
   }
 
@@ -588,6 +571,14 @@ class CheckpointManager {
       unwrap(native().recoverSync(this.#place(), id), this.recoverSync)
     );
   }
+}
+
+/**
+ * Loaded when a checkpoint is taken, and not when a runner starts with the preload.
+ * @param {(import('../index.js').CaptureOptions | false | undefined)[]} layers
+ */
+function captureRequest(...layers) {
+  return require('./capture.js').captureRequest(...layers);
 }
 
 /** @param {string | undefined} folder as a person would write it, without `..` */

@@ -1,6 +1,5 @@
 const fs = require('node:fs');
 const path = require('node:path');
-const { captureProblem } = require('./capture.js');
 const { WaymarkError } = require('./error.js');
 
 const CONFIG_FILE = 'waymark.config.json';
@@ -85,7 +84,9 @@ function configured(starts) {
   if (maxBytes !== undefined && !(Number.isSafeInteger(maxBytes) && maxBytes >= 0)) {
     throw invalid(found.file, 'maxBytes must be a whole number from 0 on');
   }
-  const problem = capture === undefined ? undefined : captureProblem(capture);
+  // Loaded when there is something to check: the preload's start pays for every file.
+  const problem =
+    capture === undefined ? undefined : require('./capture.js').captureProblem(capture);
   if (problem) throw invalid(found.file, problem);
   return { keepLast, maxBytes, capture };
 }
