@@ -117,8 +117,32 @@ describe('what is captured', () => {
     expect(paths(manager.createSync('demo', 1).checkpointId)).toContain('workspace:a.js');
     const second = manager.createSync('demo', 2, {}, { capture: { exclude: [] } });
     expect(paths(second.checkpointId)).toContain('workspace:x.js');
-    put('waymark.config.json', '{"capture":{"workspaces":true}}');
-    expect(() => manager.createSync('demo', 3)).toThrow(/capture\.workspaces is not known/);
+
+  test("the configuration and the store are the runs' project's, wherever the command starts", async () => {
+    const config = '{"store":"elsewhere","keepLast":1,"capture":{"workspace":["src"]}}';
+    put('packages/waymark.config.json', config);
+    put('src/a.js', 'a');
+    put('packages/src/b.js', 'b');
+    const create = async () => {
+      const made = await waymark(['create', 'demo', '--step', '1', '--json'], {
+        cwd: place('packages'),
+      });
+      expect(made).toMatchObject({ code: 0, stderr: '' });
+      return JSON.parse(made.stdout).checkpointId;
+    };
+    put(`${RUN}/artifacts/plan.md`, '# plan');
+    await create();
+    expect(paths(await create()).filter((one) => one.startsWith('workspace'))).toEqual([]);
+    expect(manager.listSync('demo')).toHaveLength(2);
+    expect(fs.existsSync(place('.waymark/objects'))).toBe(true);
+    put('waymark.config.json', config);
+    expect(paths(await create())).toContain('workspace:a.js');
+    expect(manager.listSync('demo')).toHaveLength(1);
+    expect(fs.existsSync(place('elsewhere/objects'))).toBe(true);
+    expect(manager.doctorSync()).toMatchObject({
+      storeDir: place('elsewhere'),
+      configFile: place('waymark.config.json'),
+    });
   });
 
   test('the store ignores itself', () => {

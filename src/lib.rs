@@ -38,7 +38,7 @@
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
 //! | `.gitignore`, `.waymarkignore`, `.git/info/exclude` | the user; read by [`store::workspace::rules`] |
-//! | `waymark.config.json` | the user; `runsDir` and `store` are read by [`ops::locate`], the rest by `lib/settings.js` |
+//! | `waymark.config.json` | the user; found by [`ops::locate`], which reads `runsDir` and `store`; the rest is read by `lib/settings.js` |
 
 pub mod error;
 pub mod model;

@@ -382,6 +382,7 @@ impl From<doctor::Diagnosis> for DoctorOutcome {
             runs_dir: found.runs_dir.as_deref().map(path),
             store_dir: found.store_dir.as_deref().map(path),
             file_system: FileSystemInfo {
+            config_file: found.config_file.as_deref().map(path),
                 class: judgement.class.as_str().to_owned(),
                 kind: file_system.kind,
                 source: file_system.source,
