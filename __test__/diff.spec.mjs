@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { run as diffCommand } from '../cli/commands/diff.mjs';
 import api from '../index.js';
 import { waymark } from './support/cli.mjs';
 import { oldCheckpoint, project, readJson, removeAll, writeJson } from './support/project.mjs';
@@ -400,6 +401,26 @@ files of workspace (src)
     );
     expect((await run(id)).code).toBe(0);
     const short = await run(id, '--limit', '1');
+  test('Ctrl-C stops it', async () => {
+    const id = create(1);
+    const asked = {
+      /** @param {Parameters<api.CheckpointManager['diff']>} words */
+      diff: (...words) => {
+        process.emit('SIGINT');
+        return manager.diff(...words);
+      },
+    };
+    const stopped = diffCommand({
+      manager: /** @type {api.CheckpointManager} */ (/** @type {unknown} */ (asked)),
+      args: ['demo', id],
+      options: { json: true },
+      tell: () => {},
+      command: undefined,
+    });
+    await expect(stopped).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    expect(process.listenerCount('SIGINT')).toBe(0);
+  });
+
     expect(short.stdout).toContain('2 files differ: 1 added, 0 removed, 1 changed, 1 of them not');
   });
 
