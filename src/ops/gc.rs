@@ -18,6 +18,7 @@ use crate::model::cancel::Cancel;
 use crate::model::manifest::references;
 use crate::model::progress::{Phase, Progress};
 use crate::store::disk::{Disk, EntryKind, LockGuard, Metadata, Stamp};
+use crate::store::leftovers;
 use crate::store::objects::collect::{Collector, Copy, Round};
 use crate::store::objects::{Marks, Problem, Store, wait_for};
 use crate::store::place::{PackId, StoreDir};
@@ -276,6 +277,7 @@ impl<'s> Gc<'s> {
         if let Some(_alone) = disk.try_lock(&lock, "").context("lock", &lock)? {
             roots::tidy(disk, place)?;
         }
+            leftovers::remove(disk, place, self.now_ms)?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod index;
 pub mod journal;
 pub mod layout;
+pub mod leftovers;
 pub mod lock;
 pub mod manifests;
 pub mod objects;
