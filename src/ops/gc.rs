@@ -168,6 +168,7 @@ impl<'s> Gc<'s> {
         progress: &'s Progress,
     ) -> Result<Self> {
         progress.enter(Phase::Scanning);
+        store.refuse_read_only()?;
         if !(0.0..=1.0).contains(&request.max_unused) {
             return Err(Error::OptionValue {
                 name: "maxUnused",
@@ -276,8 +277,8 @@ impl<'s> Gc<'s> {
         let lock = place.lock();
         if let Some(_alone) = disk.try_lock(&lock, "").context("lock", &lock)? {
             roots::tidy(disk, place)?;
-        }
             leftovers::remove(disk, place, self.now_ms)?;
+        }
         Ok(())
     }
 

@@ -111,6 +111,11 @@ pub trait Disk: Send + Sync {
     /// Takes a lock of a file that others may share, creating it; `None` while somebody has it for
     /// himself.
     fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
+    /// Whether this process may write a file, or make files in a folder; `true` where only trying tells.
+    fn writable(&self, path: &Path) -> bool {
+        let _ = path;
+        true
+    }
     /// Whether the paths of this disk can be given to libraries that open files themselves.
     fn is_real(&self) -> bool;
     /// Whether a process of this host is alive; `None` where that can't be told.

@@ -881,6 +881,12 @@ impl Disk for SimDisk {
         })))
     }
 
+    fn writable(&self, path: &Path) -> bool {
+        !self.state().denied.iter().any(|(below, kind)| {
+            path.starts_with(below) && *kind == io::ErrorKind::ReadOnlyFilesystem
+        })
+    }
+
     fn is_real(&self) -> bool {
         false
     }
