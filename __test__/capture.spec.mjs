@@ -145,6 +145,16 @@ describe('what is captured', () => {
     });
   });
 
+  test('ignore files above a chosen folder count', () => {
+    put('.gitignore', '*.log\n/src/out/\n');
+    for (const name of ['src/a.js', 'src/b.log', 'src/out/c.js', 'src/deep/d.log']) put(name, name);
+    const { checkpointId } = manager.createSync('demo', 1, {}, { capture: { workspace: ['src'] } });
+    expect(paths(checkpointId).filter((one) => one.startsWith('workspace'))).toEqual([
+      'workspace:a.js',
+      'workspace:deep',
+    ]);
+  });
+
   test('the store ignores itself', () => {
     put(`${RUN}/a.md`, 'a');
     manager.createSync('demo', 1);

@@ -240,6 +240,7 @@ impl<'a> Wanted<'a> {
                 cache: place.caches().join(&name.to_string()[..32]),
                 path,
                 select: Select::All,
+                    project: Some(self.capture.project.clone()),
                 rules: Rules {
                     never: never.clone(),
                     ..rules.clone()
