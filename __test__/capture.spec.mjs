@@ -155,6 +155,18 @@ describe('what is captured', () => {
     ]);
   });
 
+  test('the mode of a captured folder is kept', () => {
+    put('src/a.js', 'a');
+    fs.chmodSync(place('src'), 0o2750);
+    const { checkpoint } = manager.createSync('demo', 1, {}, { capture: { workspace: ['src'] } });
+    const root = checkpoint.snapshot?.roots.find((one) => one.name === 'workspace');
+    const bits = process.platform === 'win32' ? expect.any(Number) : 0o2750;
+    expect(root).toEqual({ name: 'workspace', path: 'src', tree: expect.any(String), mode: bits });
+  });
+    put('waymark.config.json', '{"capture":{"workspaces":true}}');
+    expect(() => manager.createSync('demo', 3)).toThrow(/capture\.workspaces is not known/);
+  });
+
   test('the store ignores itself', () => {
     put(`${RUN}/a.md`, 'a');
     manager.createSync('demo', 1);

@@ -263,6 +263,7 @@ impl<'a> Wanted<'a> {
         if let Some(tree) = found.tree {
             snapshot.roots.push(SnapshotRoot {
                 name: name.to_owned(),
+                mode: Some(found.mode),
                 path: self.shown(path),
                 tree,
             });

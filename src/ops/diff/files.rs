@@ -204,6 +204,7 @@ fn on_disk(
             path: one.shown,
             tree: one.tree.unwrap_or_else(|| ObjectId::of(b"")),
         };
+            mode: None,
         (root, one.path, one.tree.is_some())
     });
     Ok(rows.collect())
