@@ -19,13 +19,10 @@ beforeEach(() => {
 afterEach(removeAll);
 afterAll(removeAll);
 
-/** @param {string} name */
-const place = (name) => path.join(at.root, name);
-/** @param {string} name @param {string | Buffer} content */
-function put(name, content) {
-  fs.mkdirSync(path.dirname(place(name)), { recursive: true });
-  fs.writeFileSync(place(name), content);
-}
+/** @param {Parameters<typeof at.place>} words */
+const place = (...words) => at.place(...words);
+/** @param {Parameters<typeof at.put>} words */
+const put = (...words) => at.put(...words);
 /** @param {string} id */
 const paths = (id) => manager.filesSync('demo', id).map((one) => `${one.root}:${one.path}`);
 const RUN = '.claude/context/runs/demo';
@@ -117,6 +114,9 @@ describe('what is captured', () => {
     expect(paths(manager.createSync('demo', 1).checkpointId)).toContain('workspace:a.js');
     const second = manager.createSync('demo', 2, {}, { capture: { exclude: [] } });
     expect(paths(second.checkpointId)).toContain('workspace:x.js');
+    put('waymark.config.json', '{"capture":{"workspaces":true}}');
+    expect(() => manager.createSync('demo', 3)).toThrow(/capture\.workspaces is not known/);
+  });
 
   test("the configuration and the store are the runs' project's, wherever the command starts", async () => {
     const config = '{"store":"elsewhere","keepLast":1,"capture":{"workspace":["src"]}}';
@@ -162,9 +162,6 @@ describe('what is captured', () => {
     const root = checkpoint.snapshot?.roots.find((one) => one.name === 'workspace');
     const bits = process.platform === 'win32' ? expect.any(Number) : 0o2750;
     expect(root).toEqual({ name: 'workspace', path: 'src', tree: expect.any(String), mode: bits });
-  });
-    put('waymark.config.json', '{"capture":{"workspaces":true}}');
-    expect(() => manager.createSync('demo', 3)).toThrow(/capture\.workspaces is not known/);
   });
 
   test('the store ignores itself', () => {

@@ -160,6 +160,7 @@ impl World {
             cache: Some(CacheFile {
                 path: &cache,
                 generation: self.generation,
+                note: true,
             }),
         };
         let progress = Progress::default();
@@ -307,7 +308,7 @@ fn a_look_gives_the_same_tree_reads_nothing_unchanged_and_writes_nothing() {
             cache,
         };
         let (progress, cancel) = (Progress::default(), Cancel::default());
-        let mut found = look(&root, &world.rules, &world.store, &progress, &cancel).unwrap();
+        let mut found = capture(&root, &world.rules, &world.store, &progress, &cancel).unwrap();
         found.remember().unwrap();
         found
     };
@@ -315,6 +316,7 @@ fn a_look_gives_the_same_tree_reads_nothing_unchanged_and_writes_nothing() {
     let known = CacheFile {
         path: &cache,
         generation: 1,
+        note: false,
     };
     let seen = look_at(Some(known));
     assert_eq!((seen.tree, seen.read_files), (captured.tree, 0));
@@ -419,6 +421,7 @@ fn another_generation_another_root_or_damage_is_no_cache() {
         cache: Some(CacheFile {
             path: &cache,
             generation: 2,
+            note: true,
         }),
     };
     let (progress, cancel) = (Progress::default(), Cancel::default());
