@@ -189,7 +189,13 @@ export interface SignalOptions {
 /** The captured files of a checkpoint. */
 export interface Snapshot {
   /** The captured folders: `run`, `artifacts` (what the registry names elsewhere), `workspace`. */
-  roots: { name: string; path: string; tree: string }[];
+  roots: {
+    name: string;
+    path: string;
+    tree: string;
+    /** The folder's own permission bits; absent in older checkpoints. */
+    mode?: number;
+  }[];
   /** How many files have their content stored. */
   files: number;
   /** The sizes of these and of the withheld ones together, in bytes. */

@@ -143,6 +143,9 @@ export interface CleanupRequest {
 /** Drops old failed runs. */
 export declare function cleanupSync(place: Place, request: CleanupRequest): Failure | CleanupOutcome
 
+/** Finds the `waymark.config.json` whose settings count; null if there is none. */
+export declare function configFileSync(place: Place, runId?: string | undefined | null): Failure | string | null
+
 /** Takes a checkpoint. `state` is JSON text. */
 export declare function create(place: Place, runId: string, request: CreateRequest, state: string, cancel?: CancelToken | undefined | null): Promise<Failure | CreateOutcome>
 
@@ -267,6 +270,8 @@ export interface DoctorOutcome {
   runsDir?: string
   /** The project's store; absent if there is none. */
   storeDir?: string
+  /** The `waymark.config.json` whose settings count; absent if there is none. */
+  configFile?: string
   /** The file system that the folder lies on. */
   fileSystem: FileSystemInfo
   /** What was asked and seen, always the same rows in the same order. */

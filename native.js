@@ -839,6 +839,7 @@ module.exports.CancelToken = nativeBinding.CancelToken
 module.exports.FileWalk = nativeBinding.FileWalk
 module.exports.cleanup = nativeBinding.cleanup
 module.exports.cleanupSync = nativeBinding.cleanupSync
+module.exports.configFileSync = nativeBinding.configFileSync
 module.exports.create = nativeBinding.create
 module.exports.createSync = nativeBinding.createSync
 module.exports.diff = nativeBinding.diff

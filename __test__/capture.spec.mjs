@@ -19,13 +19,10 @@ beforeEach(() => {
 afterEach(removeAll);
 afterAll(removeAll);
 
-/** @param {string} name */
-const place = (name) => path.join(at.root, name);
-/** @param {string} name @param {string | Buffer} content */
-function put(name, content) {
-  fs.mkdirSync(path.dirname(place(name)), { recursive: true });
-  fs.writeFileSync(place(name), content);
-}
+/** @param {Parameters<typeof at.place>} words */
+const place = (...words) => at.place(...words);
+/** @param {Parameters<typeof at.put>} words */
+const put = (...words) => at.put(...words);
 /** @param {string} id */
 const paths = (id) => manager.filesSync('demo', id).map((one) => `${one.root}:${one.path}`);
 const RUN = '.claude/context/runs/demo';
@@ -119,6 +116,52 @@ describe('what is captured', () => {
     expect(paths(second.checkpointId)).toContain('workspace:x.js');
     put('waymark.config.json', '{"capture":{"workspaces":true}}');
     expect(() => manager.createSync('demo', 3)).toThrow(/capture\.workspaces is not known/);
+  });
+
+  test("the configuration and the store are the runs' project's, wherever the command starts", async () => {
+    const config = '{"store":"elsewhere","keepLast":1,"capture":{"workspace":["src"]}}';
+    put('packages/waymark.config.json', config);
+    put('src/a.js', 'a');
+    put('packages/src/b.js', 'b');
+    const create = async () => {
+      const made = await waymark(['create', 'demo', '--step', '1', '--json'], {
+        cwd: place('packages'),
+      });
+      expect(made).toMatchObject({ code: 0, stderr: '' });
+      return JSON.parse(made.stdout).checkpointId;
+    };
+    put(`${RUN}/artifacts/plan.md`, '# plan');
+    await create();
+    expect(paths(await create()).filter((one) => one.startsWith('workspace'))).toEqual([]);
+    expect(manager.listSync('demo')).toHaveLength(2);
+    expect(fs.existsSync(place('.waymark/objects'))).toBe(true);
+    put('waymark.config.json', config);
+    expect(paths(await create())).toContain('workspace:a.js');
+    expect(manager.listSync('demo')).toHaveLength(1);
+    expect(fs.existsSync(place('elsewhere/objects'))).toBe(true);
+    expect(manager.doctorSync()).toMatchObject({
+      storeDir: place('elsewhere'),
+      configFile: place('waymark.config.json'),
+    });
+  });
+
+  test('ignore files above a chosen folder count', () => {
+    put('.gitignore', '*.log\n/src/out/\n');
+    for (const name of ['src/a.js', 'src/b.log', 'src/out/c.js', 'src/deep/d.log']) put(name, name);
+    const { checkpointId } = manager.createSync('demo', 1, {}, { capture: { workspace: ['src'] } });
+    expect(paths(checkpointId).filter((one) => one.startsWith('workspace'))).toEqual([
+      'workspace:a.js',
+      'workspace:deep',
+    ]);
+  });
+
+  test('the mode of a captured folder is kept', () => {
+    put('src/a.js', 'a');
+    fs.chmodSync(place('src'), 0o2750);
+    const { checkpoint } = manager.createSync('demo', 1, {}, { capture: { workspace: ['src'] } });
+    const root = checkpoint.snapshot?.roots.find((one) => one.name === 'workspace');
+    const bits = process.platform === 'win32' ? expect.any(Number) : 0o2750;
+    expect(root).toEqual({ name: 'workspace', path: 'src', tree: expect.any(String), mode: bits });
   });
 
   test('the store ignores itself', () => {

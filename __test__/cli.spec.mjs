@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { parseSize } from '../cli/input.mjs';
 import { duration, plain, quoted, size, styleFor, table } from '../cli/output.mjs';
 import api from '../index.js';
 import { ended, main, start, waymark } from './support/cli.mjs';
@@ -88,8 +89,8 @@ function alter(id) {
 }
 
 const record = () => readJson(path.join(at.dir, 'run.json'));
-/** @param {object} change */
-const change = (change) => writeJson(path.join(at.dir, 'run.json'), { ...record(), ...change });
+/** @param {Parameters<typeof at.change>} words */
+const change = (...words) => at.change(...words);
 /** @param {string} text @returns {string[][]} the cells of a table */
 const cells = (text) =>
   text
@@ -161,6 +162,63 @@ describe('create', () => {
     expect(files(at.dir)).toHaveLength(6);
     await out('create', 'demo', '--step', '7', '--keep-last', '2');
     expect(manager.listSync('demo').map((one) => one.step)).toEqual([7, 6]);
+  });
+
+  test('what is captured, and the budget', async () => {
+    at.put('src/a.js', 'a');
+    at.put('src/b.log', 'b');
+    at.put('src/deploy.cfg', 'password');
+    at.put('src/large', 'x'.repeat(5000));
+    at.put('lib/c.js', 'c');
+    at.put('.gitignore', '*.log\n');
+    at.put('waymark.config.json', '{"capture":{"workspace":["lib"],"exclude":["c.js"]}}');
+    const files = async (/** @type {string[]} */ ...words) => {
+      const { checkpointId } = await json('create', 'demo', '--step', '1', ...words);
+      return manager
+        .filesSync('demo', checkpointId)
+        .filter((one) => one.root === 'workspace')
+        .map((one) => `${one.rootPath}/${one.path}${one.kind === 'file' ? '' : ` ${one.kind}`}`);
+    };
+    expect(await files()).toEqual([]);
+    expect(await files('--exclude', 'x')).toEqual(['lib/c.js']);
+    expect(await files('--workspace', 'src', '--workspace', 'lib')).toEqual([
+      'src/a.js',
+      'src/deploy.cfg',
+      'src/large',
+    ]);
+    const all = ['--workspace', 'src', '--secrets', '*.cfg', '--max-file-bytes', '4KB'];
+    expect(await files(...all, '--no-gitignore')).toEqual([
+      'src/a.js',
+      'src/b.log',
+      'src/deploy.cfg withheld',
+      'src/large skipped',
+    ]);
+    expect(await files(...all, '--include', 'b.*', '--exclude', '*.js')).toEqual([
+      'src/b.log',
+      'src/deploy.cfg withheld',
+      'src/large skipped',
+    ]);
+    at.put('src/.env', 'SECRET=1');
+    expect(await files('--workspace', 'src', '--keep-secrets')).toContain('src/.env');
+    expect(await files('--no-workspace')).toEqual([]);
+    const none = await json('create', 'demo', '--step', '1', '--no-capture');
+    expect(none.snapshot).toBeUndefined();
+    const partial = ['create', 'demo', '--step', '1', ...all, '--on-partial', 'error'];
+    expect((await refusedJson(...partial)).code).toBe('ERR_CHECKPOINT_PARTIAL');
+    const budget = ['create', 'demo', '--step', '1', '--workspace', 'src', '--max-bytes', '1.5KB'];
+    expect((await refusedJson(...budget)).code).toBe('ERR_STORE_BUDGET');
+    for (const words of [
+      ['--max-bytes', 'much'],
+      ['--max-bytes', '-1'],
+      ['--max-file-bytes', '1 PB'],
+      ['--on-partial', 'maybe'],
+      ['--include', ''],
+      ['--no-capture', '--workspace', 'src'],
+      ['--keep-secrets', '--secrets', 'x'],
+    ]) {
+      const error = await refusedJson('create', 'demo', '--step', '1', ...words);
+      expect([words, error.code]).toEqual([words, 'ERR_USAGE']);
+    }
   });
 
   test('a run that can not be checkpointed', async () => {
@@ -354,12 +412,35 @@ describe('show', () => {
       validation: expect.stringMatching(/^\d validated, 1 failed, of 4$/),
       'step state': '2: tokens, draft (27 B)',
       'run files': 'state.json (2.0 KB)',
+      captured: '0 files (0 B), of run',
       manifest: expect.stringMatching(/^[\d.]+ KB, .*\.json$/),
       checksum: expect.stringMatching(/^sha256 [0-9a-f]{64}$/),
     });
     for (const line of readJson(path.join(at.checkpoints, `${id}.json`)).recovery_instructions) {
       expect(text).toContain(line);
     }
+  });
+
+  test('what was captured, what was not, and why', async () => {
+    at.put('.claude/context/runs/demo/artifacts/plan.md', '# plan');
+    at.put('src/.env', 'SECRET=1');
+    for (let n = 0; n < 14; n += 1) at.put(`src/large-${n + 10}`, 'x'.repeat(2000));
+    const registry = readJson(path.join(at.dir, 'artifact-registry.json'));
+    registry.artifacts.gone = { name: 'gone', path: path.join(at.root, 'gone.md') };
+    writeJson(path.join(at.dir, 'artifact-registry.json'), registry);
+    const capture = { workspace: ['src'], maxFileBytes: 1000 };
+    const { checkpointId: id } = manager.createSync('demo', 1, {}, { capture });
+    const text = await out('show', 'demo', id);
+    expect(text).toMatch(/^ {2}captured +1 file \(14 B\), of run, workspace \(src\)$/m);
+    expect(text).toMatch(/^ {2}secrets +1 file, without the content$/m);
+    expect(text).toMatch(
+      /^ {2}partial +14 left out: workspace\/large-10 \(too_large\), .*large-21 \(too_large\) and 2 more$/m,
+    );
+    expect(text).toMatch(/^ {2}missing +1: gone\.md$/m);
+    const { checkpointId: none } = manager.createSync('demo', 2, {}, { capture: false });
+    const bare = await out('show', 'demo', none);
+    expect(bare).toMatch(/^ {2}captured +no files$/m);
+    expect(bare).not.toMatch(/^ {2}(secrets|partial|missing)/m);
   });
 
   test('the whole manifest as JSON', async () => {
@@ -1091,6 +1172,22 @@ describe('output for people', () => {
     expect(coloured.replace(new RegExp('\u001b\\[\\d+m', 'g'), '')).toBe(
       'A      BB  C\n日本    1\nx     333  y',
     );
+  });
+
+  test('sizes that people write', () => {
+    for (const [text, bytes] of /** @type {[string, number][]} */ ([
+      ['0', 0],
+      ['1048576', 1024 ** 2],
+      ['500MB', 500 * 1024 ** 2],
+      ['1.5 GiB', 1.5 * 1024 ** 3],
+      ['2k', 2048],
+      ['7 b', 7],
+    ])) {
+      expect([text, parseSize('--max-bytes', text)]).toEqual([text, bytes]);
+    }
+    for (const text of ['', 'MB', '1.', '-1', '1e3', '1 EB', '5iB', '9999999TB', '1,5MB']) {
+      expect(() => parseSize('--max-bytes', text)).toThrow('--max-bytes must be a size');
+    }
   });
 
   test('sizes, ages and words', () => {

@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { run as diffCommand } from '../cli/commands/diff.mjs';
 import api from '../index.js';
 import { waymark } from './support/cli.mjs';
 import { oldCheckpoint, project, readJson, removeAll, writeJson } from './support/project.mjs';
@@ -24,17 +25,14 @@ beforeEach(() => {
 afterEach(removeAll);
 afterAll(removeAll);
 
-/** @param {string} name */
-const place = (name) => path.join(at.root, name);
-/** @param {string} name @param {string | Buffer} text */
-const put = (name, text) => fs.writeFileSync(place(name), text);
+/** @param {Parameters<typeof at.place>} words */
+const place = (...words) => at.place(...words);
+/** @param {Parameters<typeof at.put>} words */
+const put = (...words) => at.put(...words);
 /** @param {number} step @param {unknown} [state] */
 const create = (step, state = { at: step }) => manager.createSync('demo', step, state).checkpointId;
-/** @param {object} change */
-const change = (change) => {
-  const file = path.join(at.dir, 'run.json');
-  writeJson(file, { ...readJson(file), ...change });
-};
+/** @param {Parameters<typeof at.change>} words */
+const change = (...words) => at.change(...words);
 
 /** Everything below a folder with its content, but what SQLite changes when it is opened. */
 function contents(folder = at.root) {
@@ -401,6 +399,26 @@ files of workspace (src)
     expect((await run(id)).code).toBe(0);
     const short = await run(id, '--limit', '1');
     expect(short.stdout).toContain('2 files differ: 1 added, 0 removed, 1 changed, 1 of them not');
+  });
+
+  test('Ctrl-C stops it', async () => {
+    const id = create(1);
+    const asked = {
+      /** @param {Parameters<api.CheckpointManager['diff']>} words */
+      diff: (...words) => {
+        process.emit('SIGINT');
+        return manager.diff(...words);
+      },
+    };
+    const stopped = diffCommand({
+      manager: /** @type {api.CheckpointManager} */ (/** @type {unknown} */ (asked)),
+      args: ['demo', id],
+      options: { json: true },
+      tell: () => {},
+      command: undefined,
+    });
+    await expect(stopped).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    expect(process.listenerCount('SIGINT')).toBe(0);
   });
 
   test('JSON, and misuse', async () => {

@@ -22,10 +22,10 @@ beforeEach(() => {
 afterEach(removeAll);
 afterAll(removeAll);
 
-/** @param {string} name */
-const place = (name) => path.join(at.root, name);
-/** @param {string} name @param {string | Buffer} text */
-const put = (name, text) => fs.writeFileSync(place(name), text);
+/** @param {Parameters<typeof at.place>} words */
+const place = (...words) => at.place(...words);
+/** @param {Parameters<typeof at.put>} words */
+const put = (...words) => at.put(...words);
 /** @param {api.CreateOptions} [options] */
 const create = (options) => manager.createSync('demo', 1, {}, options).checkpointId;
 

@@ -4,9 +4,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterAll, expect, test } from '@jest/globals';
 import waymark from '../index.js';
+import { createdOf, killed } from './support/killed.mjs';
 import {
   addRun,
   files,
@@ -34,31 +34,6 @@ function random(a) {
 }
 
 /**
- * Lets a process work on a run and kills it some time after its first finished operation.
- * @param {string} runsDir @param {string} runId @param {string} mode @param {number} delayMs
- * @returns {Promise<string[]>} what it told
- */
-async function killed(runsDir, runId, mode, delayMs) {
-  const child = spawn(process.execPath, [busy, runsDir, runId, mode], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  /** @type {string[]} */
-  const told = [];
-  let errors = '';
-  child.stderr.on('data', (data) => {
-    errors += data;
-  });
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    told.push(line);
-    if (line === 'ready') setTimeout(() => child.kill('SIGKILL'), delayMs);
-  });
-  const [, signal] = await once(child, 'close');
-  expect(errors).toBe('');
-  expect(signal).toBe('SIGKILL');
-  return told;
-}
-
-/**
  * @param {waymark.CheckpointManager} manager
  * @param {string} runId @param {string} dir @param {string[]} told @param {string} when
  */
@@ -71,8 +46,7 @@ function check(manager, runId, dir, told, when) {
   const there = new Set(files(dir));
   expect([when, registered(dir).filter((id) => !there.has(id))]).toEqual([when, []]);
   // What was told to be created last is there: only newer ones can push it out.
-  const created = told.filter((line) => line.startsWith('created ')).map((line) => line.slice(8));
-  const last = created.at(-1);
+  const last = createdOf(told).at(-1);
   if (last !== undefined)
     expect([when, [...there]]).toEqual([when, expect.arrayContaining([last])]);
   expect(checkpoints.length).toBe(there.size);
@@ -110,7 +84,7 @@ test(
         left -= 1;
         const delay = next() * 12;
         const when = `seed ${seed}, ${mode}, ${delay.toFixed(2)} ms`;
-        const told = await killed(runsDir, runId, mode, delay);
+        const told = await killed(busy, [runsDir, runId, mode], delay);
         const staged = fs
           .readdirSync(path.join(dir, 'checkpoints', '.waymark'))
           .some((name) => name.startsWith('staged-') || name === 'restore.journal');

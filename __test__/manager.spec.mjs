@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import waymark from '../index.js';
 import {
   addRun,
@@ -144,6 +144,27 @@ describe('verbs, asynchronous and blocking alike', () => {
     expect(run()).toBe('2');
     writeJson(path.join(at.root, 'waymark.config.json'), { keepLast: 0 });
     expect(run).toThrow(/ERR_CONFIG_INVALID/);
+  });
+
+  test('the configuration is read once for each request', () => {
+    const file = path.join(at.root, 'waymark.config.json');
+    writeJson(file, { keepLast: 2, maxBytes: 1e9, capture: { run: false } });
+    const read = jest.spyOn(fs, 'readFileSync');
+    const times = (/** @type {() => unknown} */ work) => {
+      read.mockClear();
+      work();
+      return read.mock.calls.filter(([name]) => name === file).length;
+    };
+    try {
+      expect(times(() => manager.createSync(at.runId, 1))).toBe(1);
+      expect(times(() => manager.createSync(at.runId, 2))).toBe(1);
+      const [{ checkpointId }] = manager.listSync(at.runId);
+      expect(times(() => manager.diffSync(at.runId, checkpointId))).toBe(1);
+      expect(times(() => manager.pruneSync(at.runId))).toBe(1);
+      expect(times(() => manager.pruneSync(at.runId, { keepLast: 1 }))).toBe(0);
+    } finally {
+      read.mockRestore();
+    }
   });
 
   test('a run renamed by hand: nothing of the other run is believed', () => {

@@ -6,15 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeEach, expect, test } from '@jest/globals';
-import {
-  files,
-  project,
-  readJson,
-  registered,
-  removeAll,
-  repo,
-  writeJson,
-} from './support/project.mjs';
+import { files, project, readJson, registered, removeAll, repo } from './support/project.mjs';
 
 const dropIn = pathToFileURL(path.join(repo, 'lib', 'checkpoint-manager.mjs')).href;
 
@@ -72,9 +64,8 @@ let runner;
 
 beforeEach(() => {
   at = project();
-  runner = path.join(at.root, '.claude', 'tools', 'workflow_runner.mjs');
-  fs.mkdirSync(path.dirname(runner), { recursive: true });
-  fs.writeFileSync(runner, RUNNER);
+  runner = at.place('.claude/tools/workflow_runner.mjs');
+  at.put('.claude/tools/workflow_runner.mjs', RUNNER);
 });
 afterAll(removeAll);
 
@@ -114,8 +105,7 @@ test('a 5-step run: a checkpoint each', async () => {
 test('stops at 3, resumes with --resume --resume-step 3, goes on at 4 with its state', async () => {
   for (let step = 0; step < 4; step += 1) await run('--step', String(step));
   // What a step that was cut off left behind.
-  const record = readJson(path.join(at.dir, 'run.json'));
-  writeJson(path.join(at.dir, 'run.json'), { ...record, done: ['spoilt'], status: 'failed' });
+  at.change({ done: ['spoilt'], status: 'failed' });
   fs.truncateSync(path.join(at.dir, 'artifact-registry.json'), 50);
   const resumed = await run('--resume', '--resume-step', '3');
   expect(resumed).toMatchObject({ code: 0, stderr: '' });

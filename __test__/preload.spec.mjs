@@ -1,7 +1,7 @@
 // The preload: a runner that knows no resume flag is killed and goes on, without a byte changed.
 // The runner is the one of examples/, which knows nothing of Waymark.
 
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -420,6 +420,17 @@ test('other processes are not touched', async () => {
   // Node itself listens once where any module is imported so.
   const nothing = await seen(['--import', 'data:text/javascript,']);
   expect(await seen(['--import', preload])).toEqual(nothing);
+});
+
+test('what only a checkpoint needs is not loaded when a runner starts', () => {
+  const script = `
+    require(${JSON.stringify(path.join(repo, 'lib', 'preload.js'))});
+    const names = Object.keys(require.cache).map((file) => require('node:path').basename(file));
+    process.stdout.write(names.join(' '));`;
+  const loaded = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' }).split(' ');
+  expect(loaded).toContain('preload.js');
+  expect(loaded).not.toContain('capture.js');
+  expect(loaded).not.toContain('native.node');
 });
 
 describe('a restore that was cut off', () => {

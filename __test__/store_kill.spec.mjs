@@ -1,11 +1,9 @@
 // Processes that create, prune and collect in one store at once, each killed with -9 at any instant.
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterAll, expect, test } from '@jest/globals';
 import waymark from '../index.js';
+import { createdOf, killed } from './support/killed.mjs';
 import { addRun, project, removeAll, repo } from './support/project.mjs';
 
 const ROUNDS = Number(process.env.WAYMARK_STORE_KILLS ?? 12);
@@ -13,29 +11,9 @@ const busy = path.join(repo, '__test__', 'support', 'store_busy.mjs');
 
 afterAll(removeAll);
 
-/**
- * @param {string} runsDir @param {string} runId @param {string} mode @param {number} delayMs
- * @returns {Promise<string[]>} the checkpoints it told of
- */
-async function killed(runsDir, runId, mode, delayMs) {
-  const child = spawn(process.execPath, [busy, runsDir, runId, mode], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  /** @type {string[]} */
-  const told = [];
-  let errors = '';
-  child.stderr.on('data', (data) => {
-    errors += data;
-  });
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    if (line === 'ready') setTimeout(() => child.kill('SIGKILL'), delayMs);
-    else told.push(line.slice('created '.length));
-  });
-  const [, signal] = await once(child, 'close');
-  expect(errors).toBe('');
-  expect(signal).toBe('SIGKILL');
-  return told;
-}
+/** @param {string} runsDir @param {string} runId @param {string} mode @param {number} delayMs */
+const worked = async (runsDir, runId, mode, delayMs) =>
+  createdOf(await killed(busy, [runsDir, runId, mode], delayMs));
 
 test(
   `${ROUNDS} rounds of five processes`,
@@ -49,11 +27,11 @@ test(
     for (let round = 0; round < ROUNDS; round += 1) {
       const delay = () => Math.random() * 150;
       const [a, b] = await Promise.all([
-        killed(runsDir, 'run-a', 'create', delay()),
-        killed(runsDir, 'run-b', 'create', delay()),
-        killed(runsDir, 'run-a', 'prune', delay()),
-        killed(runsDir, 'run-b', 'gc', delay()),
-        killed(runsDir, 'run-a', 'gc', delay()),
+        worked(runsDir, 'run-a', 'create', delay()),
+        worked(runsDir, 'run-b', 'create', delay()),
+        worked(runsDir, 'run-a', 'prune', delay()),
+        worked(runsDir, 'run-b', 'gc', delay()),
+        worked(runsDir, 'run-a', 'gc', delay()),
       ]);
       for (const [run, told] of /** @type {[string, string[]][]} */ ([
         ['run-a', a],

@@ -146,3 +146,25 @@ export function parseCount(text) {
   if (Number.isSafeInteger(number)) return number;
   throw new UsageError(`give a whole number from 0 on, not "${text}"`);
 }
+
+/** A list that grows by each use of the option. @param {string} text @param {string[] | undefined} before */
+export function parseEach(text, before = []) {
+  if (text === '') throw new UsageError('an option that names something is empty');
+  return [...before, text];
+}
+
+const UNITS = ['', 'K', 'M', 'G', 'T'];
+
+/**
+ * A number of bytes as people write it; units are of 1024, as sizes are shown.
+ * @param {string} flag
+ * @param {string} text such as `500MB`, `1.5 GiB` or `2097152`
+ * @returns {number}
+ */
+export function parseSize(flag, text) {
+  const [, number, unit = ''] =
+    /^(\d+(?:\.\d+)?) ?(?:([KMGT])I?)?B?$/.exec(text.toUpperCase()) ?? [];
+  const bytes = Math.floor(Number(number) * 1024 ** UNITS.indexOf(unit));
+  if (Number.isSafeInteger(bytes)) return bytes;
+  throw new UsageError(`${flag} must be a size such as 500MB, 2GB or 1048576, not "${text}"`);
+}

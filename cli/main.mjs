@@ -47,7 +47,7 @@ Exit codes:
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs
-  130  stopped by Ctrl-C: create, verify, gc, prune and cleanup
+  130  stopped by Ctrl-C: create, diff, verify, gc, prune and cleanup
   resume ends with the exit code of the command that it starts.
 
 Environment:

@@ -5,7 +5,6 @@ const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
 const { libc, native } = require('./native.js');
-const { isOwnCommand } = require('./own-command.js');
 const {
   checkCheckpointId,
   checkOptions,
@@ -13,7 +12,7 @@ const {
   checkStep,
   stateToJson,
 } = require('./options.js');
-const { captureRequest } = require('./capture.js');
+const { placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
 
@@ -178,31 +177,9 @@ class CheckpointManager {
     this.#options = checkOptions(options, MANAGER, 'CheckpointManager');
   }
 
-  /** Where this process is. */
-  #around() {
-    const script = process.argv[1];
-    // The runner's script lies in its project; where Waymark itself lies says nothing.
-    return { mainScript: isOwnCommand(script) ? undefined : script, workingDir: process.cwd() };
-  }
-
-  /** Where a configuration is looked for: above the runs that were named, else around the process. */
-  #configStarts() {
-    const { root, runsDir } = this.#options;
-    const named = root ?? runsDir ?? process.env.WAYMARK_RUNS_DIR;
-    if (named) return [path.resolve(named)];
-    const { mainScript, workingDir } = this.#around();
-    return mainScript ? [path.dirname(mainScript), workingDir] : [workingDir];
-  }
-
   /** @returns {Place} */
   #place() {
-    return {
-      runsDir: this.#options.runsDir,
-      root: this.#options.root,
-      store: this.#options.store,
-      environment: process.env.WAYMARK_RUNS_DIR || undefined,
-      ...this.#around(),
-    };
+    return placeOf(this.#options);
   }
 
   /**
@@ -214,32 +191,18 @@ class CheckpointManager {
   }
 
   /**
-   * How many checkpoints stay: as asked for, else as configured, else five.
    * @param {Record<string, any>} options
-   * @returns {number | 'all'}
+   * @param {string} runId
    */
-  #keepLast(options) {
-    return (
-      options.keepLast ??
-      this.#options.keepLast ??
-      configured(this.#configStarts()).keepLast ??
-      KEEP_LAST
-    );
-  }
-
-  /** @param {Record<string, any>} options */
-  #createRequest(options) {
-    const keepLast = this.#keepLast(options);
+  #createRequest(options, runId) {
+    const own = this.#options;
+    const file = configured(this.#place(), runId);
+    const keepLast = options.keepLast ?? own.keepLast ?? file.keepLast ?? KEEP_LAST;
     return {
       keepLast: keepLast === 'all' ? 0 : keepLast,
-      maxStateBytes: options.maxStateBytes ?? this.#options.maxStateBytes ?? MAX_STATE_BYTES,
-      maxStoreBytes:
-        options.maxBytes ?? this.#options.maxBytes ?? configured(this.#configStarts()).maxBytes,
-      capture: captureRequest(
-        configured(this.#configStarts()).capture,
-        this.#options.capture,
-        options.capture,
-      ),
+      maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
+      maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
+      capture: captureRequest(file.capture, own.capture, options.capture),
     };
   }
 
@@ -262,7 +225,7 @@ class CheckpointManager {
   async create(runId, step, state = {}, options = undefined) {
     const checked = checkOptions(options, CREATE, 'create');
     const id = checkRunId(runId);
-    const request = { step: checkStep(step), ...this.#createRequest(checked) };
+    const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
     const place = this.#place();
     const created = await run(
@@ -283,7 +246,7 @@ class CheckpointManager {
   createSync(runId, step, state = {}, options = undefined) {
     const checked = checkOptions(options, CREATE, 'createSync');
     const id = checkRunId(runId);
-    const request = { step: checkStep(step), ...this.#createRequest(checked) };
+    const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
     const place = this.#place();
@@ -423,9 +386,13 @@ class CheckpointManager {
     return unwrap(native().gcSync(this.#place(), gcRequest(checked)), this.gcSync);
   }
 
-  /** @param {Record<string, any>} options */
-  #pruneKeep(options) {
-    const keepLast = this.#keepLast(options);
+  /**
+   * @param {Record<string, any>} options
+   * @param {string} runId
+   */
+  #pruneKeep(options, runId) {
+    const asked = options.keepLast ?? this.#options.keepLast;
+    const keepLast = asked ?? configured(this.#place(), runId).keepLast ?? KEEP_LAST;
     return keepLast === 'all' ? 0xffff_ffff : keepLast;
   }
 
@@ -436,7 +403,7 @@ class CheckpointManager {
   async prune(runId, options) {
     const checked = checkOptions(options, PRUNE, 'prune');
     const id = checkRunId(runId);
-    const keep = this.#pruneKeep(checked);
+    const keep = this.#pruneKeep(checked, id);
     const place = this.#place();
     const outcome = await run(
       checked.signal,
@@ -454,7 +421,7 @@ class CheckpointManager {
     const checked = checkOptions(options, PRUNE, 'pruneSync');
     const id = checkRunId(runId);
     refuseAborted(checked.signal);
-    const keep = this.#pruneKeep(checked);
+    const keep = this.#pruneKeep(checked, id);
     const outcome = unwrap(
       native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false),
       this.pruneSync,
@@ -502,9 +469,12 @@ class CheckpointManager {
     return { ...found, versions: versions() };
   }
 
-  /** @param {import('../index.js').CaptureOptions | false | undefined} capture */
-  #capture(capture) {
-    const project = configured(this.#configStarts()).capture;
+  /**
+   * @param {import('../index.js').CaptureOptions | false | undefined} capture
+   * @param {string} runId
+   */
+  #capture(capture, runId) {
+    const project = configured(this.#place(), runId).capture;
     return captureRequest(project, this.#options.capture, capture);
   }
 
@@ -519,7 +489,7 @@ class CheckpointManager {
     return diffing.diff(
       CALLS,
       () => this.#place(),
-      (one) => this.#capture(one),
+      (one) => this.#capture(one, runId),
       words,
     );
   }
@@ -535,7 +505,7 @@ class CheckpointManager {
     return diffing.diffSync(
       CALLS,
       () => this.#place(),
-      (one) => this.#capture(one),
+      (one) => this.#capture(one, runId),
       words,
     );
   }
@@ -588,6 +558,14 @@ class CheckpointManager {
       unwrap(native().recoverSync(this.#place(), id), this.recoverSync)
     );
   }
+}
+
+/**
+ * Loaded when a checkpoint is taken, and not when a runner starts with the preload.
+ * @param {(import('../index.js').CaptureOptions | false | undefined)[]} layers
+ */
+function captureRequest(...layers) {
+  return require('./capture.js').captureRequest(...layers);
 }
 
 /** @param {string | undefined} folder as a person would write it, without `..` */

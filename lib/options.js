@@ -1,6 +1,5 @@
 // Options are checked strictly: a misspelt name is an error, not a silent default.
 
-const { captureProblem } = require('./capture.js');
 const { WaymarkError } = require('./error.js');
 
 /**
@@ -53,6 +52,15 @@ const KINDS = {
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
   },
 };
+
+/**
+ * Loaded when there is something to check: a runner that starts with the preload pays for every file.
+ * @param {any} value
+ * @returns {string | undefined}
+ */
+function captureProblem(value) {
+  return require('./capture.js').captureProblem(value);
+}
 
 /** @param {any} value a path as text, or in bytes where it is no text */
 function isPath(value) {

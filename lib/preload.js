@@ -10,6 +10,7 @@ const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
+const { placeOf } = require('./place.js');
 const { resumeSync } = require('./resume.js');
 const { fromEnvironment, preloadSettings } = require('./settings.js');
 
@@ -44,9 +45,7 @@ function attach() {
     strict = fromEnv.strict ?? false;
     const asksResume = flags.has('resume') || flags.has('resume-step');
     wantsResume = asksResume && fromEnv.resume !== false;
-    const script = process.argv[1];
-    const starts = script ? [path.dirname(script), process.cwd()] : [process.cwd()];
-    const settings = preloadSettings(process.env, starts);
+    const settings = preloadSettings(process.env, placeOf({}), runId);
     strict = settings.strict;
     wantsResume = asksResume && settings.resume;
     if (!settings.resume && !settings.checkpoint) return;

@@ -1,9 +1,8 @@
 const fs = require('node:fs');
-const path = require('node:path');
-const { captureProblem } = require('./capture.js');
 const { WaymarkError } = require('./error.js');
+const { native } = require('./native.js');
 
-const CONFIG_FILE = 'waymark.config.json';
+/** @typedef {import('../native.js').Place} Place */
 
 /**
  * What the preload does.
@@ -17,17 +16,18 @@ const CONFIG_FILE = 'waymark.config.json';
  * The preload's settings: from the environment, else from `waymark.config.json`, else the defaults.
  * What the environment settles, no file can spoil.
  * @param {NodeJS.ProcessEnv} env
- * @param {string[]} starts the folders to look from
+ * @param {Place} place
+ * @param {string} runId
  * @returns {PreloadSettings}
  */
-function preloadSettings(env, starts) {
+function preloadSettings(env, place, runId) {
   const fromEnv = fromEnvironment(env);
   if (fromEnv.resume === false && fromEnv.checkpoint === false) {
     return { resume: false, checkpoint: false, strict: false };
   }
   /** @type {PreloadSettings} */
   const settings = { resume: true, checkpoint: true, strict: false };
-  const found = configFor(starts);
+  const found = configFor(place, runId);
   const register = found?.config.register ?? {};
   if (found && (typeof register !== 'object' || Array.isArray(register))) {
     throw invalid(found.file, 'register must be an object');
@@ -68,11 +68,12 @@ function fromEnvironment(env) {
 
 /**
  * What `waymark.config.json` says of checkpoints.
- * @param {string[]} starts the folders to look from
+ * @param {Place} place
+ * @param {string} runId
  * @returns {{ keepLast?: number | 'all', maxBytes?: number, capture?: import('../index.js').CaptureOptions }}
  */
-function configured(starts) {
-  const found = configFor(starts);
+function configured(place, runId) {
+  const found = configFor(place, runId);
   if (!found) return {};
   const { keepLast, maxBytes, capture } = found.config;
   if (
@@ -85,49 +86,31 @@ function configured(starts) {
   if (maxBytes !== undefined && !(Number.isSafeInteger(maxBytes) && maxBytes >= 0)) {
     throw invalid(found.file, 'maxBytes must be a whole number from 0 on');
   }
-  const problem = capture === undefined ? undefined : captureProblem(capture);
+  // Loaded when there is something to check: the preload's start pays for every file.
+  const problem =
+    capture === undefined ? undefined : require('./capture.js').captureProblem(capture);
   if (problem) throw invalid(found.file, problem);
   return { keepLast, maxBytes, capture };
 }
 
 /**
- * The first configuration found in one of these folders or above it.
- * @param {string[]} starts
- */
-function configFor(starts) {
-  return starts.map(configAbove).find(Boolean);
-}
-
-/**
- * @param {string} start
+ * The project's configuration. Which file that is, the core says: it reads the store's place from it.
+ * @param {Place} place
+ * @param {string} runId
  * @returns {{ file: string, config: Record<string, any> } | undefined}
  */
-function configAbove(start) {
-  for (let folder = path.resolve(start); ; folder = path.dirname(folder)) {
-    const file = path.join(folder, CONFIG_FILE);
-    let text;
-    try {
-      // Asked first: there is hardly ever one, and an exception per folder would be dear.
-      if (fs.statSync(file, { throwIfNoEntry: false })) text = fs.readFileSync(file, 'utf8');
-    } catch (error) {
-      const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
-      // A path that can't be one is for the core to refuse.
-      const none = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE'];
-      if (!none.includes(code ?? '')) throw invalid(file, message);
-    }
-    if (text !== undefined) {
-      let config;
-      try {
-        config = JSON.parse(text);
-      } catch (error) {
-        throw invalid(file, /** @type {Error} */ (error).message);
-      }
-      if (typeof config !== 'object' || config === null)
-        throw invalid(file, 'it is no JSON object');
-      return { file, config };
-    }
-    if (folder === path.dirname(folder)) return undefined;
+function configFor(place, runId) {
+  const file = native().configFileSync(place, runId);
+  if (file === null) return undefined;
+  if (typeof file !== 'string') throw WaymarkError.from(file, configFor);
+  let config;
+  try {
+    config = JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw invalid(file, /** @type {Error} */ (error).message);
   }
+  if (typeof config !== 'object' || config === null) throw invalid(file, 'it is no JSON object');
+  return { file, config };
 }
 
 /**

@@ -379,6 +379,12 @@ pub enum Error {
         /// How long was waited, in milliseconds.
         waited_ms: u64,
     },
+    /// The store can be read, but not written.
+    #[error("the store {path} can only be read, its folder or file system can't be written; make it writable, or set another store", path = path.display())]
+    StoreReadOnly {
+        /// The store's folder.
+        path: PathBuf,
+    },
     /// The index can't be used.
     #[error("the index {path} can't be used: {reason}", path = path.display())]
     Index {
@@ -524,6 +530,7 @@ impl Error {
             Self::NothingToUndo { .. } => "ERR_NOTHING_TO_UNDO",
             Self::StoreFormat { .. } => "ERR_STORE_FORMAT",
             Self::StoreBusy { .. } => "ERR_STORE_BUSY",
+            Self::StoreReadOnly { .. } => "ERR_STORE_READ_ONLY",
             Self::Index { .. } => "ERR_INDEX",
             Self::ObjectMissing { .. } => "ERR_OBJECT_MISSING",
             Self::ObjectDamaged { .. } => "ERR_OBJECT_DAMAGED",
@@ -560,6 +567,7 @@ impl Error {
             | Self::CheckpointDamaged { path, .. }
             | Self::StoreFormat { path, .. }
             | Self::StoreBusy { path, .. }
+            | Self::StoreReadOnly { path }
             | Self::StoreBudget { path, .. }
             | Self::StoreRootMissing { path, .. }
             | Self::StoreRootsDamaged { path, .. }

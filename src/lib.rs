@@ -26,10 +26,10 @@
 //! | `<run>/checkpoints/.waymark/files`, `artifacts`, `*.new` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/verified` | [`store::verified`], for [`ops::verify`] |
-//! | `.waymark/format`, `.gitignore`, `staged-*` | [`store::place`] |
+//! | `.waymark/format`, `.gitignore`, `staged-*` | [`store::place`]; leftovers removed by [`store::leftovers`] |
 //! | `.waymark/objects/*.pack` | [`store::objects::pack`] (format), [`store::objects`] (`writer`, `reader`); removed by [`store::objects::collect`] for [`ops::gc`] |
 //! | `.waymark/objects/*.lock` | [`store::objects`] (`writer`, `tails`, `collect`) |
-//! | `.waymark/index.db`, `-wal`, `-shm`, `.damaged*` | [`store::index`] |
+//! | `.waymark/index.db`, `-wal`, `-shm`, `.damaged*` | [`store::index`]; `.damaged*` removed by [`store::leftovers`] |
 //! | `.waymark/roots/*` | [`store::roots`] |
 //! | `.waymark/cache/*` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
@@ -38,7 +38,7 @@
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
 //! | `.gitignore`, `.waymarkignore`, `.git/info/exclude` | the user; read by [`store::workspace::rules`] |
-//! | `waymark.config.json` | the user; `runsDir` and `store` are read by [`ops::locate`], the rest by `lib/settings.js` |
+//! | `waymark.config.json` | the user; found by [`ops::locate`], which reads `runsDir` and `store`; the rest is read by `lib/settings.js` |
 
 pub mod error;
 pub mod model;

@@ -23,14 +23,27 @@ export function removeAll() {
 }
 
 /**
- * A project with one run.
- * @param {{ runId?: string, artifacts?: number, record?: object, place?: string }} [options]
+ * A project with one run, and ways to write in it: `place` names a path of it, `put` writes a file there and
+ * makes its folders, `change` changes members of `run.json`.
+ * @param {{ runId?: string, artifacts?: number, record?: object, runs?: string }} [options]
  */
-export function project({ runId = 'run-1', artifacts = 3, record = {}, place = 'runs' } = {}) {
+export function project({ runId = 'run-1', artifacts = 3, record = {}, runs = 'runs' } = {}) {
   const root = temporary();
-  const runsDir = path.join(root, '.claude', 'context', place);
+  const runsDir = path.join(root, '.claude', 'context', runs);
   fs.mkdirSync(runsDir, { recursive: true });
-  return { root, runsDir, ...addRun(runsDir, runId, { artifacts, record }) };
+  const run = addRun(runsDir, runId, { artifacts, record });
+  const place = (/** @type {string} */ name) => path.join(root, name);
+  /** @param {string} name @param {string | Buffer} content */
+  const put = (name, content) => {
+    fs.mkdirSync(path.dirname(place(name)), { recursive: true });
+    fs.writeFileSync(place(name), content);
+  };
+  /** @param {object} members */
+  const change = (members) => {
+    const file = path.join(run.dir, 'run.json');
+    writeJson(file, { ...readJson(file), ...members });
+  };
+  return { root, runsDir, ...run, place, put, change };
 }
 
 /**

@@ -1,10 +1,66 @@
 import fs from 'node:fs';
+import path from 'node:path';
 import waymark from '../../index.js';
-import { parseKeepLast, parseStep, RUN_ID_OPTION, runOf, UsageError } from '../input.mjs';
+import {
+  parseEach,
+  parseKeepLast,
+  parseSize,
+  parseStep,
+  RUN_ID_OPTION,
+  runOf,
+  UsageError,
+} from '../input.mjs';
 import { count, size } from '../output.mjs';
 import { watched } from '../progress.mjs';
 
 const { WaymarkError } = waymark;
+
+/** What is captured with it: each is a member of `capture` of that name. @type {import('../input.mjs').OptionDefinition[]} */
+const CAPTURE = [
+  {
+    flags: '--workspace <folder>',
+    about: "capture this folder's files as well, such as . or src; can be repeated",
+    parse: (text, before) => parseEach(path.resolve(text), before || []),
+  },
+  { flags: '--no-workspace', about: 'capture no folder, whatever is configured' },
+  {
+    flags: '--include <glob>',
+    about: 'capture what ignore files leave out of the workspace; can be repeated',
+    parse: parseEach,
+  },
+  {
+    flags: '--exclude <glob>',
+    about: 'leave this out of the workspace and of artifacts; can be repeated',
+    parse: parseEach,
+  },
+  { flags: '--no-gitignore', about: '.gitignore and .git/info/exclude do not count' },
+  {
+    flags: '--secrets <glob>',
+    about: 'more files whose contents are withheld; !glob takes some out; can be repeated',
+    parse: parseEach,
+  },
+  {
+    flags: '--keep-secrets',
+    about: 'store the contents of secrets, too',
+    conflicts: ['secrets'],
+  },
+  { flags: '--no-run', about: "leave the run's own files out" },
+  { flags: '--no-artifacts', about: "leave the registry's artifacts out" },
+  {
+    flags: '--max-file-bytes <size>',
+    about: 'leave out larger files, and say so (default: 1GB)',
+    parse: (text) => parseSize('--max-file-bytes', text),
+  },
+  {
+    flags: '--on-partial <what>',
+    about: 'if something cannot be captured: mark the checkpoint (default), or error',
+    parse: (text) => {
+      if (text === 'mark' || text === 'error') return text;
+      throw new UsageError(`--on-partial must be mark or error, not "${text}"`);
+    },
+  },
+  { flags: '--no-capture', about: 'capture no files at all' },
+];
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
@@ -32,12 +88,22 @@ export const definition = {
       about: 'how many checkpoints of the run stay: a number, or all (default: 5)',
       parse: parseKeepLast,
     },
+    {
+      flags: '--max-bytes <size>',
+      about: "how large the project's store may become, such as 500MB",
+      parse: (text) => parseSize('--max-bytes', text),
+    },
+    ...CAPTURE,
     RUN_ID_OPTION,
   ],
   examples: [
     ['waymark create demo --step 1.5', 'step 1.5 of the run demo is done'],
     [`waymark create demo --step draft --state '{"tokens":1200}'`, 'a named step, with a state'],
     ['collect | waymark create demo --step 2 --state-file -', 'the state from another command'],
+    [
+      "waymark create demo --step 3 --workspace src --exclude '*.log' --max-bytes 500MB",
+      'with the files in src; the store stays below 500 MB',
+    ],
     ['waymark create --run-id demo --step 3', 'as the old tool'],
   ],
 };
@@ -48,7 +114,12 @@ export async function run(input) {
   const { runId, oldForm } = runOf(input);
   const state = await readState(options.state, options.stateFile);
   const created = await watched('create', options, (watch) =>
-    manager.create(runId, options.step, state, { keepLast: options.keepLast, ...watch }),
+    manager.create(runId, options.step, state, {
+      keepLast: options.keepLast,
+      maxBytes: options.maxBytes,
+      capture: captureOf(options),
+      ...watch,
+    }),
   );
   const notices = created.warnings;
   if (oldForm) return { data: created.checkpoint, text: undefined, notices };
@@ -65,6 +136,30 @@ export async function run(input) {
     },
     notices,
   };
+}
+
+/**
+ * What the words say of the capture; the rest is as configured.
+ * @param {Record<string, any>} options
+ * @returns {import('../../index.js').CaptureOptions | false | undefined}
+ */
+function captureOf(options) {
+  const off = (/** @type {string} */ name) => (options[name] === false ? false : undefined);
+  const given = {
+    run: off('run'),
+    artifacts: off('artifacts'),
+    workspace: options.workspace,
+    gitignore: off('gitignore'),
+    include: options.include,
+    exclude: options.exclude,
+    secrets: options.keepSecrets === true ? false : options.secrets,
+    maxFileBytes: options.maxFileBytes,
+    onPartial: options.onPartial,
+  };
+  const any = Object.values(given).some((value) => value !== undefined);
+  if (options.capture !== false) return any ? given : undefined;
+  if (any) throw new UsageError('--no-capture captures nothing: give it alone, or leave it out');
+  return false;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { parseCount } from '../input.mjs';
 import { count, plain, plainLines, size } from '../output.mjs';
+import { watched } from '../progress.mjs';
 
 /**
  * @typedef {import('../../index.js').DiffResult} DiffResult
@@ -58,14 +59,17 @@ export const definition = {
     ['0', 'done; with --exit-code: nothing differs'],
     ['1', 'refused or failed; also misuse'],
     [String(DIFFERENT), 'with --exit-code: something differs'],
+    ['130', 'stopped by Ctrl-C'],
   ],
 };
 
-/** @param {import('../input.mjs').Input} input @returns {import('../input.mjs').Result} */
-export function run({ manager, args, options }) {
+/** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
+export async function run({ manager, args, options }) {
   const [runId, from, to] = /** @type {[string, string, string | undefined]} */ (args);
   const { limit, text = false, times = false, exitCode = false } = options;
-  const found = manager.diffSync(runId, from, to, { limit, fileLimit: limit, text, times });
+  const found = await watched('diff', options, (watch) =>
+    manager.diff(runId, from, to, { limit, fileLimit: limit, text, times, ...watch }),
+  );
   const notices = [];
   if (!found.files.compared) {
     notices.push(

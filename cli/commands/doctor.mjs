@@ -59,7 +59,7 @@ export function run({ manager, args: [folder] }) {
  * @param {import('../../index.js').DoctorResult} found
  * @returns {[string, string][]}
  */
-function facts({ path, runsDir, storeDir, fileSystem, versions }) {
+function facts({ path, runsDir, storeDir, configFile, fileSystem, versions }) {
   const { waymark, node, platform, arch, libc } = versions;
   const { kind = 'unknown', source, mountPoint } = fileSystem;
   const mounted = source === undefined ? '' : `, ${source} on ${mountPoint}`;
@@ -67,6 +67,7 @@ function facts({ path, runsDir, storeDir, fileSystem, versions }) {
     ['probed', path],
     ['runs', runsDir ?? 'none found'],
     ['store', storeDir ?? 'none found'],
+    ['settings', configFile ?? 'none found'],
     ['file system', `${kind} (${fileSystem.class})${mounted}`],
     ['waymark', waymark],
     ['node', `${node}, ${platform} ${arch}${libc === null ? '' : `, ${libc}`}`],

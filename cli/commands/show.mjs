@@ -54,6 +54,7 @@ export function run({ manager, args }) {
           ],
           ['step state', stateText(checkpoint.step_state)],
           ['run files', runFiles(checkpoint.run_files)],
+          ...snapshotFacts(checkpoint.snapshot),
           ['manifest', `${size(info.size)}, ${info.path}`],
           ['checksum', `sha256 ${info.checksum}`],
           ['written by', `${by} ${version}`],
@@ -79,6 +80,33 @@ function stateText(state) {
     return `${state === null ? 'null' : typeof state} (${bytes})`;
   const keys = Object.keys(state);
   return keys.length === 0 ? 'empty' : `${names(keys)} (${bytes})`;
+}
+
+/**
+ * What of files is captured with it, what is not and why.
+ * @param {Checkpoint['snapshot']} snapshot
+ * @returns {[string, string][]}
+ */
+function snapshotFacts(snapshot) {
+  if (!snapshot) return [['captured', 'no files']];
+  const { roots, files, bytes, withheld, partial, problems, missing } = snapshot;
+  const places = roots.map(({ name, path }) => (name === 'workspace' ? `${name} (${path})` : name));
+  const of = places.length === 0 ? '' : `, of ${places.join(', ')}`;
+  /** @type {[string, string][]} */
+  const facts = [['captured', `${count(files, 'file')} (${size(bytes)})${of}`]];
+  if (withheld > 0) {
+    facts.push(['secrets', `${count(withheld, 'file')}, without the content`]);
+  }
+  if (partial) {
+    const shown = problems
+      .slice(0, NAMES_SHOWN)
+      .map((one) => `${one.root}/${one.path} (${one.reason})`);
+    const more = snapshot.problems_total - shown.length;
+    const rest = more > 0 ? ` and ${more} more` : '';
+    facts.push(['partial', `${snapshot.problems_total} left out: ${shown.join(', ')}${rest}`]);
+  }
+  if (missing.length > 0) facts.push(['missing', names(missing)]);
+  return facts;
 }
 
 /** @param {Checkpoint['run_files']} files @returns {string} */

@@ -95,6 +95,7 @@ pub(super) fn capture(request: CaptureRequest, project: &Path) -> Result<Capture
             secrets: request.secrets,
             withhold_secrets: request.withhold_secrets,
             never: Vec::new(),
+            project: None,
             max_file_bytes: whole("capture.maxFileBytes", request.max_file_bytes, STEP_MAX)?,
         },
         refuse_partial: request.refuse_partial,
@@ -381,6 +382,7 @@ impl From<doctor::Diagnosis> for DoctorOutcome {
             path: path(&found.path),
             runs_dir: found.runs_dir.as_deref().map(path),
             store_dir: found.store_dir.as_deref().map(path),
+            config_file: found.config_file.as_deref().map(path),
             file_system: FileSystemInfo {
                 class: judgement.class.as_str().to_owned(),
                 kind: file_system.kind,

@@ -137,6 +137,21 @@ pub fn locate_sync(place: Place, run_id: Option<String>) -> Reply<String> {
     })
 }
 
+/// Finds the `waymark.config.json` whose settings count; null if there is none.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "napi hands arguments over by value"
+)]
+#[napi(ts_return_type = "Failure | string | null")]
+#[must_use]
+pub fn config_file_sync(place: Place, run_id: Option<String>) -> Reply<Option<String>> {
+    now(|| {
+        let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
+        let found = ops::locate::config(&hints(place, run_id))?;
+        Ok(found.map(|file| file.to_string_lossy().into_owned()))
+    })
+}
+
 fn create_work(
     place: Place,
     run_id: String,

@@ -395,6 +395,8 @@ pub struct DoctorOutcome {
     pub runs_dir: Option<String>,
     /// The project's store; absent if there is none.
     pub store_dir: Option<String>,
+    /// The `waymark.config.json` whose settings count; absent if there is none.
+    pub config_file: Option<String>,
     /// The file system that the folder lies on.
     pub file_system: FileSystemInfo,
     /// What was asked and seen, always the same rows in the same order.

@@ -73,13 +73,14 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    fn root(&self, generation: Option<u64>) -> Root<'_> {
+    fn root(&self, generation: Option<u64>, note: bool) -> Root<'_> {
         Root {
             path: &self.path,
             select: self.select,
             cache: generation.map(|generation| CacheFile {
                 path: &self.cache,
                 generation,
+                note,
             }),
         }
     }
@@ -98,25 +99,22 @@ impl<'a> Wanted<'a> {
         context: &Context<'_>,
         capture: Option<&'a Capture>,
         registries: &[Registry<'_>],
-        run_files: &[(String, RunFile)],
-    ) -> Result<Option<Self>> {
+        run_has_files: bool,
+    ) -> Option<Self> {
         // The capture reads the user's own folders, which only a real disk has.
-        let Some(capture) = capture.filter(|_| context.store.is_some() && context.disk.is_real())
-        else {
-            return Ok(None);
-        };
-        let run = capture.run && has_files(context, run_files)?;
+        let capture = capture.filter(|_| context.store.is_some() && context.disk.is_real())?;
+        let run = capture.run && run_has_files;
         let artifacts = if capture.artifacts {
             artifacts(context, &capture.project, registries)
         } else {
             Vec::new()
         };
         let any = run || !artifacts.is_empty() || !capture.workspace.is_empty();
-        Ok(any.then_some(Self {
+        any.then_some(Self {
             capture,
             run,
             artifacts,
-        }))
+        })
     }
 
     /// Captures it.
@@ -132,7 +130,7 @@ impl<'a> Wanted<'a> {
             found: Vec::new(),
         };
         for folder in self.folders(context, writer.store().place(), run_files)? {
-            let root = folder.root(Some(generation));
+            let root = folder.root(Some(generation), true);
             let (progress, cancel) = (context.progress, context.cancel);
             let found = workspace::capture(&root, &folder.rules, writer, progress, cancel)?;
             self.enter(&mut taken.snapshot, folder.name, &folder.path, &found);
@@ -176,9 +174,9 @@ impl<'a> Wanted<'a> {
     ) -> Result<Vec<Looked>> {
         let mut looked = Vec::new();
         for folder in self.folders(context, place, run_files)? {
-            let root = folder.root(generation);
+            let root = folder.root(generation, false);
             let (progress, cancel) = (context.progress, context.cancel);
-            let tree = match workspace::look(&root, &folder.rules, sink, progress, cancel) {
+            let tree = match workspace::capture(&root, &folder.rules, sink, progress, cancel) {
                 Ok(found) => found.tree,
                 // The folder is gone.
                 Err(Error::Io { path, source, .. })
@@ -242,6 +240,7 @@ impl<'a> Wanted<'a> {
                 select: Select::All,
                 rules: Rules {
                     never: never.clone(),
+                    project: Some(self.capture.project.clone()),
                     ..rules.clone()
                 },
             });
@@ -264,6 +263,7 @@ impl<'a> Wanted<'a> {
                 name: name.to_owned(),
                 path: self.shown(path),
                 tree,
+                mode: Some(found.mode),
             });
         }
         snapshot.files += found.files - found.withheld;
@@ -285,21 +285,6 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// True if the run's folder holds anything that the manifest does not carry itself.
-fn has_files(context: &Context<'_>, run_files: &[(String, RunFile)]) -> Result<bool> {
-    let path = context.run.path();
-    let entries = context
-        .disk
-        .list(path)
-        .map_err(|error| Error::io("read", path, error))?;
-    Ok(entries.iter().any(|entry| {
-        let own = entry.name.to_str().is_some_and(|name| {
-            CARRIED.contains(&name) || run_files.iter().any(|(file, _)| file == name)
-        });
-        !own || (entry.kind == EntryKind::Directory && entry.name != "checkpoints")
-    }))
-}
-
 /// What of a run's folder is never captured as a file: the manifest carries it, or it is derived.
 const CARRIED: [&str; 5] = [
     "checkpoints",
@@ -308,6 +293,14 @@ const CARRIED: [&str; 5] = [
     "artifact-registry.json",
     "project-db.json",
 ];
+
+/// True for what lies in a run's folder and is never captured from it, run files aside.
+pub(super) fn is_carried(name: &str, kind: EntryKind) -> bool {
+    match kind {
+        EntryKind::Directory => name == "checkpoints",
+        _ => CARRIED.contains(&name),
+    }
+}
 
 /// The rules for the run's own folder: everything but what the manifest carries.
 fn run_rules(rules: &Rules, run_files: &[(String, RunFile)]) -> Rules {

@@ -24,7 +24,7 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::budget;
-use crate::ops::capture::{Capture, Wanted};
+use crate::ops::capture::{Capture, Wanted, is_carried};
 use crate::ops::gc;
 use crate::ops::registration::Plan;
 use crate::ops::restore::Restored;
@@ -117,7 +117,10 @@ pub(super) fn create_once(
     let record = parse_run_record(context, &record_bytes)?;
     let registry_bytes = read_registry(context)?
         .unwrap_or_else(|| registry::empty(run.run_id(), record.root().get("workflow_id"), &now));
-    let run_files = read_run_files(context)?;
+    let RunFiles {
+        files: run_files,
+        has_others,
+    } = read_run_files(context)?;
 
     let mut scan = manifests::scan_seen(context.disk, run, context.cancel)?;
     let HistoryPlace {
@@ -159,7 +162,7 @@ pub(super) fn create_once(
     )?;
     let registry = registry_of(context, &registry_json)?;
     let survey = registry.survey();
-    let wanted = Wanted::find(context, request.capture.as_ref(), &[registry], &run_files)?;
+    let wanted = Wanted::find(context, request.capture.as_ref(), &[registry], has_others);
     if wanted.is_some() && writer.is_none() {
         writer = begin_writer(context, &opened, limit, pack_max)?;
     }
@@ -603,21 +606,30 @@ pub(super) fn registry_of<'a>(context: &Context<'_>, json: &'a Json<'a>) -> Resu
     })
 }
 
-/// Captures the other JSON files at the top of the run's folder. One that can't be captured is
-/// listed with its reason.
-pub(super) fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFile)>> {
+/// The other JSON files at the top of a run's folder.
+pub(super) struct RunFiles {
+    /// By name, in order. One that can't be captured is there with its reason.
+    pub(super) files: Vec<(String, RunFile)>,
+    /// True if the folder holds anything else that the manifest does not carry itself.
+    pub(super) has_others: bool,
+}
+
+/// Captures them.
+pub(super) fn read_run_files(context: &Context<'_>) -> Result<RunFiles> {
     use base64::Engine as _;
     let run = context.run;
     let entries = context
         .disk
         .list(run.path())
         .map_err(|error| Error::io("read", run.path(), error))?;
-    let mut files = Vec::new();
+    let (mut files, mut has_others) = (Vec::new(), false);
     for entry in entries {
         let Some(name) = entry.name.to_str() else {
+            has_others = true;
             continue;
         };
         if !is_run_file(name) || entry.kind == EntryKind::Directory {
+            has_others |= !is_carried(name, entry.kind);
             continue;
         }
         context.cancel.check()?;
@@ -646,7 +658,7 @@ pub(super) fn read_run_files(context: &Context<'_>) -> Result<Vec<(String, RunFi
         files.push((name.to_owned(), file));
     }
     files.sort_by(|left, right| left.0.cmp(&right.0));
-    Ok(files)
+    Ok(RunFiles { files, has_others })
 }
 
 /// The highest sequence in use, also of checkpoints that are gone since a restore took note of it.

@@ -18,6 +18,7 @@ use crate::model::cancel::Cancel;
 use crate::model::manifest::references;
 use crate::model::progress::{Phase, Progress};
 use crate::store::disk::{Disk, EntryKind, LockGuard, Metadata, Stamp};
+use crate::store::leftovers;
 use crate::store::objects::collect::{Collector, Copy, Round};
 use crate::store::objects::{Marks, Problem, Store, wait_for};
 use crate::store::place::{PackId, StoreDir};
@@ -167,6 +168,7 @@ impl<'s> Gc<'s> {
         progress: &'s Progress,
     ) -> Result<Self> {
         progress.enter(Phase::Scanning);
+        store.refuse_read_only()?;
         if !(0.0..=1.0).contains(&request.max_unused) {
             return Err(Error::OptionValue {
                 name: "maxUnused",
@@ -275,6 +277,7 @@ impl<'s> Gc<'s> {
         let lock = place.lock();
         if let Some(_alone) = disk.try_lock(&lock, "").context("lock", &lock)? {
             roots::tidy(disk, place)?;
+            leftovers::remove(disk, place, self.now_ms)?;
         }
         Ok(())
     }

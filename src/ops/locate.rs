@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -40,31 +40,18 @@ pub struct Hints {
 /// The project that a folder of runs belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
-    /// The project's folder: the one that holds `.claude` or the configuration, else the one that
-    /// holds the folder of runs.
+    /// The project's folder: the one that holds `.claude`, else the nearest one above the runs with a
+    /// configuration, else the one that holds the folder of runs.
     pub root: PathBuf,
     /// Where the store lies: as asked for, as configured (`store`), else `.waymark` in the project.
     pub store: StoreDir,
 }
 
-/// Finds the project of a folder of runs.
+/// Finds the project of a folder of runs. It is the same for everybody, however the runs were found:
+/// so the store is, and so are the settings beside it.
 pub fn project(runs_dir: &Path, hints: &Hints) -> Result<Project> {
-    let claude = runs_dir
-        .ancestors()
-        .find(|path| path.file_name() == Some(std::ffi::OsStr::new(".claude")));
-    let configured = |root: &Path| read_config(&root.join(CONFIG_FILE));
-    let (root, config) = if let Some(root) = claude.and_then(Path::parent) {
-        (root, configured(root)?)
-    } else {
-        let mut found = (runs_dir.parent().unwrap_or(runs_dir), None);
-        for folder in runs_dir.ancestors().skip(1) {
-            if let Some(config) = configured(folder)? {
-                found = (folder, Some(config));
-                break;
-            }
-        }
-        found
-    };
+    let root = root_of(runs_dir);
+    let config = read_config(&root.join(CONFIG_FILE))?;
     let store = match (&hints.store, config.and_then(|config| config.store)) {
         (Some(store), _) => {
             check_path(store)?;
@@ -80,6 +67,49 @@ pub fn project(runs_dir: &Path, hints: &Hints) -> Result<Project> {
         root: root.to_path_buf(),
         store: StoreDir::new(store),
     })
+}
+
+/// The project's folder, by where its runs lie.
+fn root_of(runs_dir: &Path) -> &Path {
+    let claude = runs_dir
+        .ancestors()
+        .find(|path| path.file_name() == Some(std::ffi::OsStr::new(".claude")));
+    claude
+        .and_then(Path::parent)
+        .or_else(|| runs_dir.ancestors().skip(1).find(|one| has_config(one)))
+        .or_else(|| runs_dir.parent())
+        .unwrap_or(runs_dir)
+}
+
+fn has_config(folder: &Path) -> bool {
+    fs::metadata(folder.join(CONFIG_FILE)).is_ok()
+}
+
+/// Finds the `waymark.config.json` whose settings count: the project's own; `None` if it has none.
+/// While there are no runs yet, it is that of the project they are expected in, or the nearest one
+/// above the main script, else above the working directory.
+pub fn config(hints: &Hints) -> Result<Option<PathBuf>> {
+    let own = |root: &Path| has_config(root).then(|| root.join(CONFIG_FILE));
+    let lost = match locate(hints) {
+        Ok(runs_dir) => return Ok(own(root_of(&runs_dir))),
+        Err(error) => error,
+    };
+    if !matches!(lost, Error::RunsDirNotFound { .. }) {
+        return Err(lost);
+    }
+    match (&hints.runs_dir, &hints.root, &hints.environment) {
+        (Some(runs_dir), _, _) | (None, None, Some(runs_dir)) => {
+            Ok(own(root_of(&absolute(runs_dir, hints)?)))
+        }
+        (None, Some(root), _) => Ok(own(&absolute(root, hints)?)),
+        (None, None, None) => Ok(starts(hints).flat_map(Path::ancestors).find_map(own)),
+    }
+}
+
+/// The folders that everything is looked for from, upwards.
+fn starts(hints: &Hints) -> impl Iterator<Item = &Path> {
+    let script = hints.main_script.as_deref().and_then(Path::parent);
+    [script, hints.working_dir.as_deref()].into_iter().flatten()
 }
 
 /// Finds the store. An explicit place is enough, and so is a project whose runs are gone.
@@ -136,23 +166,14 @@ pub fn locate(hints: &Hints) -> Result<PathBuf> {
             return Err(Error::RunsDirNotFound { tried });
         }
     }
-    let script = hints.main_script.as_deref().and_then(Path::parent);
-    let starts: Vec<&Path> = [script, hints.working_dir.as_deref()]
-        .into_iter()
-        .flatten()
-        .collect();
-    for start in &starts {
-        for folder in start.ancestors() {
-            if let Some(found) = configured(folder, &mut tried)? {
-                return Ok(found);
-            }
+    for folder in starts(hints).flat_map(Path::ancestors) {
+        if let Some(found) = configured(folder, &mut tried)? {
+            return Ok(found);
         }
     }
-    for start in &starts {
-        for folder in start.ancestors() {
-            if let Some(found) = below(folder, hints, &mut tried) {
-                return Ok(found);
-            }
+    for folder in starts(hints).flat_map(Path::ancestors) {
+        if let Some(found) = below(folder, hints, &mut tried) {
+            return Ok(found);
         }
     }
     tried.dedup();
@@ -183,7 +204,16 @@ pub(super) fn check_path(path: &Path) -> Result<()> {
 pub(super) fn absolute(path: &Path, hints: &Hints) -> Result<PathBuf> {
     let base = hints.working_dir.as_deref().unwrap_or(Path::new("."));
     let joined = base.join(path);
-    std::path::absolute(&joined).map_err(|error| Error::io("find", &joined, error))
+    let found = std::path::absolute(&joined).map_err(|error| Error::io("find", &joined, error))?;
+    Ok(without_dots(found))
+}
+
+/// The folder above `a/..` is not `a`, and one folder must not have several names. What `..` leads to
+/// behind a link only the file system knows.
+fn without_dots(path: PathBuf) -> PathBuf {
+    let dots = path.components().any(|part| part == Component::ParentDir);
+    let real = dots.then(|| fs::canonicalize(&path).ok()).flatten();
+    real.unwrap_or(path)
 }
 
 /// The configuration in a file; `None` if there is no such file.
@@ -214,7 +244,7 @@ fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>>
         return Ok(None);
     };
     check_path(&runs_dir)?;
-    let found = folder.join(runs_dir);
+    let found = without_dots(folder.join(runs_dir));
     if found.is_dir() {
         return Ok(Some(found));
     }

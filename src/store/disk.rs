@@ -122,6 +122,11 @@ pub trait Disk: Send + Sync {
     fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
     /// Opens a folder to work inside it; `NotADirectory` if it is anything else, a link too.
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn Folder>>;
+    /// Whether this process may write a file, or make files in a folder; `true` where only trying tells.
+    fn writable(&self, path: &Path) -> bool {
+        let _ = path;
+        true
+    }
     /// Whether the paths of this disk can be given to libraries that open files themselves.
     fn is_real(&self) -> bool;
     /// Whether a process of this host is alive; `None` where that can't be told.

@@ -10,6 +10,7 @@ pub mod folder;
 pub mod index;
 pub mod journal;
 pub mod layout;
+pub mod leftovers;
 pub mod lock;
 pub mod manifests;
 pub mod objects;

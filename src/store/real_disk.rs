@@ -301,6 +301,16 @@ impl Disk for RealDisk {
         real_folder::open(path)
     }
 
+    #[cfg(unix)]
+    fn writable(&self, path: &Path) -> bool {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        use rustix::io::Errno;
+        !matches!(
+            accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS),
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM)
+        )
+    }
+
     fn is_real(&self) -> bool {
         true
     }

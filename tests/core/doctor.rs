@@ -203,8 +203,32 @@ fn the_runs_are_examined_where_there_are_any() {
     fs::create_dir(project.join(".waymark")).unwrap();
     let found = examine(&at(project)).unwrap();
     assert_eq!(found.path, runs);
-    assert_eq!(found.runs_dir, Some(runs));
+    assert_eq!(found.runs_dir, Some(runs.clone()));
     assert_eq!(found.store_dir, Some(project.join(".waymark")));
+    assert_eq!(found.config_file, None);
+
+    // Where create would look, not the nearest one.
+    let file = project.join("waymark.config.json");
+    let mut config = fs::File::create_new(&file).unwrap();
+    std::io::Write::write_all(&mut config, br#"{"store": "elsewhere"}"#).unwrap();
+    let found = examine(&at(project)).unwrap();
+    assert_eq!(
+        (found.store_dir, found.config_file),
+        (None, Some(file.clone()))
+    );
+    fs::create_dir(project.join("elsewhere")).unwrap();
+    let found = examine(&at(&runs)).unwrap();
+    assert_eq!(found.store_dir, Some(project.join("elsewhere")));
+    fs::File::create(&file).unwrap();
+    let found = examine(&at(project)).unwrap();
+    assert_eq!(found.store_dir, None);
+    let told = found.judgement.warnings;
+    assert_eq!(
+        told.iter()
+            .filter(|one| one.contains("waymark.config.json"))
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -201,11 +201,15 @@ impl<D: Disk> Project<D> {
     }
 
     fn gc_with(&self, request: &Request) -> waymark::error::Result<Done> {
+        self.gc_at(request, NOW)
+    }
+
+    fn gc_at(&self, request: &Request, now_ms: i64) -> waymark::error::Result<Done> {
         gc(
             &self.disk,
             &self.place,
             request,
-            NOW,
+            now_ms,
             &Cancel::default(),
             &Progress::default(),
         )
@@ -905,6 +909,43 @@ fn one_gc_at_a_time_and_none_while_somebody_writes() {
     project.gc().unwrap();
     project.assert_tidy("alone");
     project.assert_readable("alone");
+}
+
+#[test]
+fn what_dead_processes_left_in_the_store_goes_when_it_is_old() {
+    use waymark::store::leftovers::{AGE_MS, UNKNOWN_AGE_MS};
+    let project = Project::used();
+    let (disk, folder) = (&project.disk, project.place.path().to_path_buf());
+    disk.set_alive(|pid| match pid {
+        4_711 => Some(true),
+        4_712 => Some(false),
+        _ => None,
+    });
+    disk.set_now(NOW);
+    let names = [
+        "index.db.damaged",
+        "index.db.damaged-wal",
+        "staged-format-4711-1-0",
+        "staged-ignore-4712-1-0",
+        "staged-format-4713-1-0",
+        "staged-by-somebody",
+        "notes.txt",
+    ];
+    for name in names {
+        disk.plant_file(&folder.join(name), b"left");
+    }
+    let left = |after_ms: i64| -> Vec<&str> {
+        project.gc_at(&Request::default(), NOW + after_ms).unwrap();
+        let there = |name: &&str| disk.metadata(&folder.join(name)).is_ok();
+        names.into_iter().filter(there).collect()
+    };
+    assert_eq!(left(AGE_MS - 1), names);
+    let [_, _, alive, _, unknown, other, notes] = names;
+    assert_eq!(left(AGE_MS), [alive, unknown, other, notes]);
+    assert_eq!(left(UNKNOWN_AGE_MS - 1), [alive, unknown, other, notes]);
+    assert_eq!(left(UNKNOWN_AGE_MS), [alive, other, notes]);
+    assert_eq!(left(100 * UNKNOWN_AGE_MS), [alive, other, notes]);
+    project.assert_readable("tidied");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod faults;
 mod gc;
 mod history;
 mod layers;
+mod locate;
 mod locks;
 mod objects;
 mod old_manager;

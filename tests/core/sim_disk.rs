@@ -907,6 +907,12 @@ impl Disk for SimDisk {
         folder::open(self, path)
     }
 
+    fn writable(&self, path: &Path) -> bool {
+        !self.state().denied.iter().any(|(below, kind)| {
+            path.starts_with(below) && *kind == io::ErrorKind::ReadOnlyFilesystem
+        })
+    }
+
     fn is_real(&self) -> bool {
         false
     }

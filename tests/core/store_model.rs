@@ -472,3 +472,53 @@ fn a_content_of_another_size_is_refused_before_it_is_read() {
         assert_eq!(read.unwrap_err().code(), "ERR_OBJECT_DAMAGED");
     }
 }
+
+#[test]
+fn a_store_that_can_not_be_written_is_read_all_the_same() {
+    use waymark::model::cancel::Cancel;
+    use waymark::model::progress::Progress;
+    use waymark::ops::gc::{Request, gc};
+    use waymark::store::objects::check;
+
+    for seed in 0..12 {
+        let (disk, place) = project();
+        let mut rng = Rng::new(seed);
+        let mut kept = Kept::default();
+        crate::store_world::work(&disk, &place, &mut kept, &mut rng, 3).unwrap();
+        // Another process writes on, elsewhere it is mounted writable.
+        let reader = disk.clone();
+        reader.deny(place.path(), io::ErrorKind::ReadOnlyFilesystem);
+        let calls = reader.calls();
+        let store = Store::open(&reader, &place, 1).unwrap().unwrap();
+        assert!(store.is_read_only());
+        let when = format!("seed {seed}");
+        kept.check(&store, &when);
+        let structure = check::structure(&store, &Cancel::default(), &Progress::default()).unwrap();
+        assert!(
+            structure.faults.is_empty(),
+            "{when}: {:?}",
+            structure.faults
+        );
+
+        reader.heal();
+        crate::store_world::work(&disk, &place, &mut kept, &mut rng, 2).unwrap();
+        reader.deny(place.path(), io::ErrorKind::ReadOnlyFilesystem);
+        let calls = calls.max(reader.calls());
+        kept.check(&store, &format!("{when}, grown"));
+
+        let refused = crate::world::code::<()>;
+        let code = |done| refused(done);
+        assert_eq!(
+            code(Store::open_or_create(&reader, &place, 1).map(|_| ())),
+            "ERR_STORE_READ_ONLY"
+        );
+        assert_eq!(
+            code(check::heal(&store, &[], 1, &Cancel::default())),
+            "ERR_STORE_READ_ONLY"
+        );
+        let (request, cancel) = (Request::default(), Cancel::default());
+        let done = gc(&reader, &place, &request, 1, &cancel, &Progress::default());
+        assert_eq!(code(done.map(|_| ())), "ERR_STORE_READ_ONLY");
+        assert_eq!(reader.calls(), calls, "{when}: something was tried");
+    }
+}

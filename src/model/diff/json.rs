@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::vec::IntoIter;
 
+use crate::model::diff::ChangeKind;
 use crate::model::json::{Classes, Kind, Numbers, Out, Value};
 
 /// How many characters of a value's text are shown.
@@ -37,35 +38,12 @@ pub struct JsonChange {
     /// it. Half of a surrogate pair in a key stands as U+FFFD.
     pub path: String,
     /// What happened there.
-    pub kind: JsonChangeKind,
+    pub kind: ChangeKind,
     /// The value before, as `JSON.stringify` prints it; of a long text the first 200 characters and
     /// `…`. `None` where it was added.
     pub before: Option<String>,
     /// The value after, likewise. `None` where it was removed.
     pub after: Option<String>,
-}
-
-/// What happened to a JSON value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JsonChangeKind {
-    /// Only the text after has it.
-    Added,
-    /// Only the text before has it.
-    Removed,
-    /// Both have it, with different values.
-    Changed,
-}
-
-impl JsonChangeKind {
-    /// The stable name: `added`, `removed`, `changed`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Removed => "removed",
-            Self::Changed => "changed",
-        }
-    }
 }
 
 /// Compares two JSON values; `None` is a value that does not exist, which differs from `null`.
@@ -264,11 +242,7 @@ impl JsonDiff {
         }
         self.changes.push(JsonChange {
             path: path.to_owned(),
-            kind: match (before, after) {
-                (None, _) => JsonChangeKind::Added,
-                (_, None) => JsonChangeKind::Removed,
-                _ => JsonChangeKind::Changed,
-            },
+            kind: ChangeKind::of(before, after),
             before: before.map(|value| show(value, shown)),
             after: after.map(|value| show(value, shown)),
         });
@@ -329,9 +303,9 @@ mod tests {
         let diff = json(Some(before.root()), Some(after.root()), usize::MAX);
         assert_eq!(diff.total, diff.changes.len());
         let line = |change: JsonChange| match (change.kind, change.before, change.after) {
-            (JsonChangeKind::Added, None, Some(after)) => format!("+ {} {after}", change.path),
-            (JsonChangeKind::Removed, Some(before), None) => format!("- {} {before}", change.path),
-            (JsonChangeKind::Changed, Some(before), Some(after)) => {
+            (ChangeKind::Added, None, Some(after)) => format!("+ {} {after}", change.path),
+            (ChangeKind::Removed, Some(before), None) => format!("- {} {before}", change.path),
+            (ChangeKind::Changed, Some(before), Some(after)) => {
                 format!("~ {} {before} > {after}", change.path)
             }
             other => panic!("{other:?}"),
@@ -439,8 +413,8 @@ mod tests {
             assert_eq!(diff.changes[0].path, "");
             diff.changes[0].kind
         };
-        assert_eq!(one(None, Some(null.root())), JsonChangeKind::Added);
-        assert_eq!(one(Some(null.root()), None), JsonChangeKind::Removed);
+        assert_eq!(one(None, Some(null.root())), ChangeKind::Added);
+        assert_eq!(one(Some(null.root()), None), ChangeKind::Removed);
         assert_eq!(json(None, None, 9), JsonDiff::default());
     }
 
@@ -500,14 +474,14 @@ mod tests {
                 .iter()
                 .filter(move |change| change.kind == kind)
         };
-        for change in of(JsonChangeKind::Changed) {
+        for change in of(ChangeKind::Changed) {
             let place = value.pointer_mut(&change.path).unwrap();
             let before: Plain = parsed(&change.before);
             assert_eq!(*place, before);
             *place = parsed(&change.after);
         }
         // Removed from the end, so that indices before stay right; added from the beginning.
-        let removed: Vec<_> = of(JsonChangeKind::Removed).collect();
+        let removed: Vec<_> = of(ChangeKind::Removed).collect();
         for change in removed.into_iter().rev() {
             let (parent, last) = change.path.rsplit_once('/').unwrap();
             let removed = match value.pointer_mut(parent).unwrap() {
@@ -517,7 +491,7 @@ mod tests {
             };
             assert_eq!(removed, parsed(&change.before));
         }
-        for change in of(JsonChangeKind::Added) {
+        for change in of(ChangeKind::Added) {
             let (parent, last) = change.path.rsplit_once('/').unwrap();
             match value.pointer_mut(parent).unwrap() {
                 Plain::Array(items) => items.insert(last.parse().unwrap(), parsed(&change.after)),

@@ -13,6 +13,38 @@ mod json;
 mod text;
 mod tree;
 
-pub use json::{JsonChange, JsonChangeKind, JsonDiff, json};
+pub use json::{JsonChange, JsonDiff, json};
 pub use text::{TextDiff, text};
-pub use tree::{ChangeKind, Differs, FileChange, NodeInfo, NodeKind, Times, Trees, trees};
+pub use tree::{Differs, FileChange, NodeInfo, NodeKind, Times, Trees, trees};
+
+/// What happened to something that has a place: a JSON value, a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Only the side after has it.
+    Added,
+    /// Only the side before has it.
+    Removed,
+    /// Both have it, and it differs.
+    Changed,
+}
+
+impl ChangeKind {
+    /// What happened, by which sides have it.
+    pub fn of<B, A>(before: Option<B>, after: Option<A>) -> Self {
+        match (before, after) {
+            (None, _) => Self::Added,
+            (_, None) => Self::Removed,
+            _ => Self::Changed,
+        }
+    }
+
+    /// The stable name: `added`, `removed`, `changed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Changed => "changed",
+        }
+    }
+}

@@ -16,6 +16,7 @@ use std::iter::Peekable;
 use std::vec::IntoIter;
 
 use crate::error::Result;
+use crate::model::diff::ChangeKind;
 use crate::model::object::ObjectId;
 use crate::model::snapshot::{Node, SkipReason, Tree, TreeEntry};
 
@@ -46,17 +47,6 @@ pub struct FileChange {
     pub before: Option<NodeInfo>,
     /// What is there after; `None` if nothing is.
     pub after: Option<NodeInfo>,
-}
-
-/// What happened to a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeKind {
-    /// Only the snapshot after has it.
-    Added,
-    /// Only the snapshot before has it.
-    Removed,
-    /// Both have it; [`Differs`] says what differs.
-    Changed,
 }
 
 /// What differs between two things at the same path.
@@ -143,23 +133,7 @@ impl FileChange {
     /// What happened to the path.
     #[must_use]
     pub fn kind(&self) -> ChangeKind {
-        match (&self.before, &self.after) {
-            (None, _) => ChangeKind::Added,
-            (_, None) => ChangeKind::Removed,
-            _ => ChangeKind::Changed,
-        }
-    }
-}
-
-impl ChangeKind {
-    /// The stable name: `added`, `removed`, `changed`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Removed => "removed",
-            Self::Changed => "changed",
-        }
+        ChangeKind::of(self.before.as_ref(), self.after.as_ref())
     }
 }
 

@@ -51,6 +51,9 @@ pub struct SnapshotRoot {
     pub path: String,
     /// Its entries.
     pub tree: ObjectId,
+    /// Its own permission bits (`0o7777`); `None` in checkpoints that don't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
 }
 
 /// Something that could not be captured.
@@ -79,11 +82,13 @@ impl Snapshot {
     pub(super) fn to_tree(&self) -> Tree<'_> {
         let text = |text: &'_ str| Tree::from(text.to_owned());
         let roots = self.roots.iter().map(|root| {
-            Tree::object([
+            let mode = root.mode.map(|mode| ("mode", Tree::count(mode.into())));
+            let named = [
                 ("name", text(&root.name)),
                 ("path", text(&root.path)),
                 ("tree", text(&root.tree.to_string())),
-            ])
+            ];
+            Tree::object(named.into_iter().chain(mode))
         });
         let problems = self.problems.iter().map(|problem| {
             Tree::object([
@@ -123,6 +128,10 @@ impl Snapshot {
                 name: text(root, "name")?,
                 path: text(root, "path")?,
                 tree: ObjectId::parse(&text(root, "tree")?)?,
+                mode: root
+                    .get("mode")
+                    .and_then(Value::as_f64)
+                    .and_then(|mode| u32::try_from(super::reading::size_of(mode)).ok()),
             })
         });
         let problems = value.get("problems")?.items().map(|problem| {

@@ -194,7 +194,8 @@ fn on_disk(
         ..given.clone()
     };
     let run_files = to.run_files();
-    let Some(wanted) = Wanted::find(context, Some(&capture), registries, &run_files)? else {
+    let wanted = Wanted::find(context, Some(&capture), registries, to.has_others);
+    let Some(wanted) = wanted else {
         return Ok(Vec::new());
     };
     let looked = wanted.look(context, place, generation, hashed, &run_files)?;
@@ -203,6 +204,7 @@ fn on_disk(
             name: one.name.to_owned(),
             path: one.shown,
             tree: one.tree.unwrap_or_else(|| ObjectId::of(b"")),
+            mode: None,
         };
         (root, one.path, one.tree.is_some())
     });

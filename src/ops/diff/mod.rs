@@ -214,6 +214,8 @@ struct Side {
     /// `run.json`, the registry, the step state; `None` where there is none.
     texts: [Option<Vec<u8>>; 3],
     run_files: BTreeMap<String, RunFile>,
+    /// On the disk: whether the run's folder holds what only a capture keeps.
+    has_others: bool,
 }
 
 /// The parsed texts of a side.
@@ -253,6 +255,7 @@ impl Side {
         Ok(Self {
             texts,
             run_files,
+            has_others: false,
             shown: Some(shown),
         })
     }
@@ -273,10 +276,12 @@ impl Side {
             }
             None => None,
         };
+        let found = read_run_files(context)?;
         Ok(Self {
             shown: None,
             texts: [record, registry, None],
-            run_files: read_run_files(context)?.into_iter().collect(),
+            run_files: found.files.into_iter().collect(),
+            has_others: found.has_others,
         })
     }
 
@@ -332,11 +337,7 @@ fn run_files(
         if before == after {
             continue;
         }
-        let kind = match (before, after) {
-            (None, _) => ChangeKind::Added,
-            (_, None) => ChangeKind::Removed,
-            _ => ChangeKind::Changed,
-        };
+        let kind = ChangeKind::of(before, after);
         let bytes = [before, after].map(|file| file.map_or(Some(Vec::new()), bytes_of));
         let compared = match &bytes {
             [Some(one), Some(other)] if kind == ChangeKind::Changed => {

@@ -18,9 +18,6 @@ use crate::store::probe::{self, Clock};
 pub use judge::{Class, Finding, Holds, Judgement, judge};
 pub use rows::{Probe, rows};
 
-/// The folder at a project's root that is kept for captured files.
-const STORE: &str = ".waymark";
-
 /// All that a doctor has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -30,6 +27,8 @@ pub struct Diagnosis {
     pub runs_dir: Option<PathBuf>,
     /// The project's store, if there is one.
     pub store_dir: Option<PathBuf>,
+    /// The `waymark.config.json` whose settings count, if there is one.
+    pub config_file: Option<PathBuf>,
     /// Which file system the folder lies on.
     pub file_system: FileSystem,
     /// What was seen, one row each.
@@ -61,10 +60,21 @@ pub fn doctor(
     if let Some(warning) = lost(&located, hints) {
         judgement.warnings.insert(0, warning);
     }
-    let start = runs_dir.as_deref().unwrap_or(&working_dir);
-    let store_dir = start.ancestors().map(|folder| folder.join(STORE));
+    let store_dir = match locate::store(hints) {
+        Ok(store) => Some(store.path().to_path_buf()),
+        Err(Error::RunsDirNotFound { .. }) => None,
+        Err(error) => {
+            let told = error.full_message();
+            if !judgement.warnings.contains(&told) {
+                judgement.warnings.insert(0, told);
+            }
+            None
+        }
+    };
     Ok(Diagnosis {
-        store_dir: store_dir.into_iter().find(|folder| folder.is_dir()),
+        store_dir: store_dir.filter(|folder| folder.is_dir()),
+        // What is wrong with it was told with the store.
+        config_file: locate::config(hints).unwrap_or_default(),
         probes: rows(&facts),
         path,
         runs_dir,

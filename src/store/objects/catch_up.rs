@@ -4,16 +4,23 @@
 //!
 //! *Crash story*: see [`super::tails`].
 //!
-//! *Limits*: what another process is writing right now is left out.
+//! *Limits*: what another process is writing right now is left out. In a store that can't be written
+//! heads are believed without reading what is behind them, which is only held against its name when it
+//! is asked for: of an object that lies in two places, one of them damaged, the damaged one may be met.
 
 use crate::error::Result;
-use crate::store::objects::Store;
+use crate::store::index::Indexed;
+use crate::store::objects::pack::PACK_HEADER;
+use crate::store::objects::{Store, locations, scan};
 use crate::store::place::PackId;
 
 impl Store<'_> {
     /// Brings the index up to what the packs hold: what a killed writer left, packs that came or
     /// went without the index. What another process is writing right now is left out.
     pub fn catch_up(&self) -> Result<()> {
+        if self.read_only {
+            return self.read_heads();
+        }
         if self.outlived()? {
             return self.rebuild();
         }
@@ -26,6 +33,36 @@ impl Store<'_> {
             }
         }
         self.index_tails(&behind, None)
+    }
+
+    /// Takes over what the packs' heads say, into an index in memory: no lock can be taken here, and
+    /// nothing be synced. Others may be able to write this store: a tail that is being written is left
+    /// for the next time, and where a pack went all are read anew.
+    fn read_heads(&self) -> Result<()> {
+        if self.shrank()? {
+            self.index().clear(self.now_ms)?;
+        }
+        let known = self.index().packs()?;
+        let (mut objects, mut packs) = (Vec::new(), Vec::new());
+        for (pack, len) in self.place.packs(self.disk)? {
+            let before = known.iter().find(|found| found.pack == pack);
+            let from = before.map_or(PACK_HEADER.len() as u64, |found| found.len);
+            if from >= len {
+                continue;
+            }
+            let mut end = from;
+            let path = self.place.pack(pack);
+            scan::blocks(self.disk, &path, from, len, &mut |at, head| {
+                objects.extend(locations(pack, at, head));
+                end = at + head.block_len() as u64;
+            })?;
+            packs.push(Indexed {
+                pack,
+                len: end,
+                sealed: false,
+            });
+        }
+        self.index().record(&objects, &packs)
     }
 
     /// True if the index knows more of a pack than there is, so that it is from another day than the

@@ -370,6 +370,7 @@ pub fn heal(
     generation: i64,
     cancel: &Cancel,
 ) -> Result<()> {
+    store.refuse_read_only()?;
     let (disk, lock) = (store.disk(), store.place().gc_lock());
     let _only = wait_for(disk, &lock, cancel, || disk.try_lock(&lock, ""))?;
     store.index().forget(damaged, generation)?;

@@ -53,20 +53,33 @@ pub struct Store<'a> {
     recent: Mutex<reader::Recent>,
     /// Tells generations and makers apart; the time in milliseconds since 1970.
     now_ms: i64,
+    /// Where nothing can be written: the index lives in memory, and is what the packs' heads say.
+    read_only: bool,
 }
 
 impl<'a> Store<'a> {
-    /// Opens a store that exists; `None` if there is none.
+    /// Opens a store that exists; `None` if there is none. One that can't be written can be read all the
+    /// same: see [`Self::is_read_only`].
     pub fn open(disk: &'a dyn Disk, place: &'a StoreDir, now_ms: i64) -> Result<Option<Self>> {
         if !place.exists(disk)? {
             return Ok(None);
         }
+        let parts = [place.path().to_path_buf(), place.objects(), place.index()];
+        let writable = parts.iter().all(|path| disk.writable(path));
+        let opened = writable.then(|| open_index(disk, place, now_ms));
+        let (index, read_only) = match opened {
+            Some(Ok(index)) => (index, false),
+            // Where only trying tells.
+            None | Some(Err(Error::RunReadOnly { .. })) => (Index::in_memory(now_ms)?.0, true),
+            Some(Err(error)) => return Err(error),
+        };
         let store = Self {
             disk,
             place,
-            index: Mutex::new(open_index(disk, place, now_ms)?),
+            index: Mutex::new(index),
             recent: Mutex::default(),
             now_ms,
+            read_only,
         };
         store.catch_up()?;
         Ok(Some(store))
@@ -79,8 +92,27 @@ impl<'a> Store<'a> {
         let maker = MAKERS.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}-{now_ms}-{maker}", std::process::id());
         place.create(disk, &token)?;
-        Self::open(disk, place, now_ms)?.ok_or_else(|| Error::Internal {
+        let store = Self::open(disk, place, now_ms)?.ok_or_else(|| Error::Internal {
             message: "a store that was just made is gone".to_owned(),
+        })?;
+        store.refuse_read_only()?;
+        Ok(store)
+    }
+
+    /// True if it lies where this process can't write. It can be read, without its index: each pack's
+    /// heads are read instead.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Fails if the store can't be written.
+    pub fn refuse_read_only(&self) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(Error::StoreReadOnly {
+            path: self.place.path().to_path_buf(),
         })
     }
 

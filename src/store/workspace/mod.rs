@@ -68,6 +68,8 @@ pub struct CacheFile<'a> {
     /// Which removals from the store it knows of: after objects were removed, another number must
     /// be passed, and the file counts as empty. What it names is not put into the sink again.
     pub generation: u64,
+    /// Whether what is seen is noted, for [`Captured::remember`]; else nothing is written.
+    pub note: bool,
 }
 
 /// What was captured.
@@ -133,42 +135,13 @@ pub fn capture(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Captured> {
+    cancel.check()?;
+    progress.enter(Phase::Scanning);
     // Before anything is looked at: what changes from now on is not trusted.
     let clock = root
         .cache
+        .filter(|cache| cache.note)
         .and_then(|cache| stat_cache::Clock::ask(cache.path).ok());
-    walk_with(clock, root, rules, sink, progress, cancel)
-}
-
-/// Captures a folder as [`capture`] does, but writes nothing beside the cache: what the cache knows is
-/// believed, what is seen is not noted.
-pub fn look(
-    root: &Root<'_>,
-    rules: &Rules,
-    sink: &dyn Sink,
-    progress: &Progress,
-    cancel: &Cancel,
-) -> Result<Captured> {
-    walk_with(None, root, rules, sink, progress, cancel)
-}
-
-/// Reads a regular file of a captured folder, by its path from there; `None` if there is none, if it
-/// has more than `limit` bytes, or if it can't be read. No link on the way is followed.
-#[must_use]
-pub fn read_file(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>> {
-    walk::read_small(&system::Dir::open_root(root).ok()?, path, limit)
-}
-
-fn walk_with(
-    clock: Option<stat_cache::Clock>,
-    root: &Root<'_>,
-    rules: &Rules,
-    sink: &dyn Sink,
-    progress: &Progress,
-    cancel: &Cancel,
-) -> Result<Captured> {
-    cancel.check()?;
-    progress.enter(Phase::Scanning);
     let compiled = rules::Compiled::new(rules, root.path, root.select)?;
     let known = root
         .cache
@@ -214,6 +187,13 @@ fn walk_with(
         missing,
         note,
     })
+}
+
+/// Reads a regular file of a captured folder, by its path from there; `None` if there is none, if it
+/// has more than `limit` bytes, or if it can't be read. No link on the way is followed.
+#[must_use]
+pub fn read_file(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>> {
+    walk::read_small(&system::Dir::open_root(root).ok()?, path, limit)
 }
 
 /// Forgets what was seen: the next capture with this cache reads everything.

@@ -3,7 +3,8 @@
 //! All globs have the syntax of a `.gitignore` line. What decides, the first that says something:
 //! `.git` and `.waymark` are never captured; exclude globs; include globs and paths asked for by
 //! name, which take everything below them; `.waymarkignore`, then `.gitignore` of each folder from
-//! the deepest up; `.git/info/exclude`; and at last `node_modules` is left out.
+//! the deepest up, also above the root (see [`Rules::project`]); `.git/info/exclude`; and at last
+//! `node_modules` is left out. What is above a root says nothing about the root itself.
 //!
 //! *Invariants*: the same names and ignore files give the same decisions; nothing is matched while
 //! no rule could match.
@@ -42,6 +43,9 @@ pub struct Rules {
     pub withhold_secrets: bool,
     /// Absolute folders that are never entered: the store, the runs.
     pub never: Vec<PathBuf>,
+    /// The folder that the root belongs to, absolute: ignore files count from the top of its git
+    /// repository on, else from itself on. Without one, and for roots elsewhere, it is the root.
+    pub project: Option<PathBuf>,
     /// Larger files are skipped, and reported.
     pub max_file_bytes: u64,
 }
@@ -55,6 +59,7 @@ impl Default for Rules {
             secrets: Vec::new(),
             withhold_secrets: true,
             never: Vec::new(),
+            project: None,
             max_file_bytes: u64::MAX,
         }
     }
@@ -108,8 +113,13 @@ pub(super) type Levels = Arc<[Arc<Level>]>;
 pub(super) struct Level {
     /// The length of its folder's path, with the `/` behind it.
     base: usize,
+    /// The way from its folder to the root, with the `/` behind it, if it lies above the root.
+    lead: Vec<u8>,
     globs: Gitignore,
 }
+
+/// How large an ignore file may be, in bytes.
+pub(super) const IGNORE_FILE_LIMIT: u64 = 4 << 20;
 
 /// The names of ignore files, the strongest last.
 const EXCLUDE: &[u8] = b".git/info/exclude";
@@ -384,6 +394,55 @@ impl<'a> Compiled<'a> {
         has: impl Fn(&[u8]) -> bool,
         mut read: impl FnMut(&[u8]) -> Option<Vec<u8>>,
     ) -> Levels {
+        self.add_levels(above, base, &[], has, &mut read)
+    }
+
+    /// The ignore files of the folders above a root.
+    pub(super) fn levels_above(&self, root: &Path) -> Levels {
+        let mut levels: Levels = Arc::from([]);
+        let Some(project) = &self.rules.project else {
+            return levels;
+        };
+        let own = if root.starts_with(project) {
+            project
+        } else {
+            root
+        };
+        let is_top = |folder: &&Path| system::stat_path(&folder.join(".git")).is_ok();
+        let top = own.ancestors().find(is_top).unwrap_or(own);
+        let above: Vec<&Path> = root
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| folder.starts_with(top))
+            .collect();
+        for folder in above.into_iter().rev() {
+            let Ok(rest) = root.strip_prefix(folder) else {
+                continue;
+            };
+            let mut lead = Vec::new();
+            for name in rest {
+                lead.extend(system::name_bytes(name));
+                lead.push(b'/');
+            }
+            // The way to a root is the user's, links on it and all; from the root on none is followed.
+            let opened =
+                std::fs::canonicalize(folder).and_then(|real| system::Dir::open_root(&real));
+            let Ok(dir) = opened else { continue };
+            levels = self.add_levels(&levels, 0, &lead, |_| true, &mut |file| {
+                super::walk::read_small(&dir, file, IGNORE_FILE_LIMIT)
+            });
+        }
+        levels
+    }
+
+    fn add_levels(
+        &self,
+        above: &Levels,
+        base: usize,
+        lead: &[u8],
+        has: impl Fn(&[u8]) -> bool,
+        read: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>,
+    ) -> Levels {
         let mut own = Vec::new();
         for file in [EXCLUDE, GITIGNORE, OWN_IGNORE] {
             let name = if file == EXCLUDE { b".git" } else { file };
@@ -400,7 +459,8 @@ impl<'a> Compiled<'a> {
             if let Ok(globs) = builder.build()
                 && !globs.is_empty()
             {
-                own.push(Arc::new(Level { base, globs }));
+                let lead = lead.to_vec();
+                own.push(Arc::new(Level { base, lead, globs }));
             }
         }
         if own.is_empty() {
@@ -412,8 +472,14 @@ impl<'a> Compiled<'a> {
 
 fn ignored(levels: &Levels, subject: &Subject<'_>) -> bool {
     for level in levels.iter().rev() {
-        let path = system::as_path(&subject.path[level.base..]);
-        match level.globs.matched(path, subject.folder) {
+        let matched = if level.lead.is_empty() {
+            let path = system::as_path(&subject.path[level.base..]);
+            level.globs.matched(path, subject.folder)
+        } else {
+            let path = [&level.lead[..], subject.path].concat();
+            level.globs.matched(system::as_path(&path), subject.folder)
+        };
+        match matched {
             Match::Ignore(_) => return true,
             Match::Whitelist(_) => return false,
             Match::None => {}

@@ -160,6 +160,7 @@ impl World {
             cache: Some(CacheFile {
                 path: &cache,
                 generation: self.generation,
+                note: true,
             }),
         };
         let progress = Progress::default();
@@ -307,7 +308,7 @@ fn a_look_gives_the_same_tree_reads_nothing_unchanged_and_writes_nothing() {
             cache,
         };
         let (progress, cancel) = (Progress::default(), Cancel::default());
-        let mut found = look(&root, &world.rules, &world.store, &progress, &cancel).unwrap();
+        let mut found = capture(&root, &world.rules, &world.store, &progress, &cancel).unwrap();
         found.remember().unwrap();
         found
     };
@@ -315,6 +316,7 @@ fn a_look_gives_the_same_tree_reads_nothing_unchanged_and_writes_nothing() {
     let known = CacheFile {
         path: &cache,
         generation: 1,
+        note: false,
     };
     let seen = look_at(Some(known));
     assert_eq!((seen.tree, seen.read_files), (captured.tree, 0));
@@ -419,6 +421,7 @@ fn another_generation_another_root_or_damage_is_no_cache() {
         cache: Some(CacheFile {
             path: &cache,
             generation: 2,
+            note: true,
         }),
     };
     let (progress, cancel) = (Progress::default(), Cancel::default());
@@ -930,4 +933,76 @@ fn who_asks_to_stop_is_heard() {
     let error = world.capture_of(Select::All, &cancel).unwrap_err();
     assert_eq!(error.code(), "ERR_ABORTED");
     assert!(!world.cache().exists());
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a user's file")]
+fn ignore_files_above_the_root_count_up_to_the_top_of_the_repository() {
+    let write = |path: &Path, text: &str| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let mut world = World::with(&[
+        "a.log",
+        "b.tmp",
+        "c.bak",
+        "d.out",
+        "e",
+        "keep.log",
+        "sub/f.log",
+    ]);
+    let all = [
+        "a.log",
+        "b.tmp",
+        "c.bak",
+        "d.out",
+        "e",
+        "keep.log",
+        "sub",
+        "sub/f.log",
+    ];
+    // <dir>/root is captured; <dir> is the project, in a repository of its own or of its parent's.
+    let dir = world.dir.path().to_path_buf();
+    write(
+        &dir.join(".gitignore"),
+        "*.log\n!keep.log\n/root/b.tmp\n/e\nroot/\n",
+    );
+    write(&dir.join(".waymarkignore"), "root/c.bak\n");
+    assert_eq!(world.paths(), all, "no project");
+
+    world.rules.project = Some(dir.clone());
+    assert_eq!(world.paths(), ["d.out", "e", "keep.log", "sub"]);
+    write(&dir.join(".git/info/exclude"), "*.out\n");
+    assert_eq!(world.paths(), ["e", "keep.log", "sub"]);
+    // The deeper one wins.
+    write(&world.root().join(".gitignore"), "!a.log\n");
+    assert_eq!(
+        world.paths(),
+        [".gitignore", "a.log", "e", "keep.log", "sub"]
+    );
+    world.rules.respect_gitignore = false;
+    let without = [
+        ".gitignore",
+        "a.log",
+        "b.tmp",
+        "d.out",
+        "e",
+        "keep.log",
+        "sub",
+        "sub/f.log",
+    ];
+    assert_eq!(world.paths(), without);
+    world.rules.respect_gitignore = true;
+    fs::remove_file(world.root().join(".gitignore")).unwrap();
+
+    // The project itself lies in the repository; its top is reached, and nothing above it.
+    world.rules.project = Some(world.root());
+    assert_eq!(world.paths(), ["e", "keep.log", "sub"]);
+    fs::remove_dir_all(dir.join(".git")).unwrap();
+    assert_eq!(world.paths(), all);
+    // A root elsewhere goes by its own repository.
+    world.rules.project = Some(dir.join("other"));
+    assert_eq!(world.paths(), all);
+    fs::create_dir(dir.join(".git")).unwrap();
+    assert_eq!(world.paths(), ["d.out", "e", "keep.log", "sub"]);
 }

@@ -27,7 +27,7 @@ use crate::store::objects::{Lane, Sink};
 
 use super::Problem;
 use super::read::{Reader, Reading, Target};
-use super::rules::{Compiled, Levels, Mode, Scope, Subject};
+use super::rules::{Compiled, IGNORE_FILE_LIMIT, Levels, Mode, Scope, Subject};
 use super::stat::{Kind, Stat};
 use super::stat_cache::{Cache, Clock, Draft, Key, Record, Taken, write_entry};
 use super::system::{self, Dir, Verdict};
@@ -42,9 +42,6 @@ const PART: usize = 1024;
 const AT_ONCE: u64 = 512 << 10;
 /// How often a file that changes is read.
 const ATTEMPTS: usize = 3;
-/// Ignore files larger than this are not read.
-const IGNORE_FILE_LIMIT: u64 = 4 << 20;
-
 /// Everything a walk needs.
 pub(super) struct Walk<'a> {
     pub(super) root: &'a Path,
@@ -215,7 +212,7 @@ impl Walk<'_> {
             place: 0,
             name: Box::default(),
             scope: self.rules.root_scope(),
-            levels: Arc::from([]),
+            levels: self.rules.levels_above(self.root),
             known: self.known.map(Cache::root),
             pending: AtomicUsize::new(1),
             inner: Mutex::default(),
