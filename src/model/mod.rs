@@ -10,6 +10,7 @@ pub mod ids;
 pub mod json;
 pub mod manifest;
 pub mod object;
+pub mod plan;
 pub mod progress;
 pub mod registry;
 pub mod retention;
