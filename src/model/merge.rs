@@ -257,7 +257,7 @@ mod tests {
                 texts.iter_mut().for_each(|text| *text += &format!("same {at}\n"));
             }
             let [base, ours, theirs, both] = &texts;
-            prop_assert_eq!(merged(base, ours, theirs).as_ref(), Some(both));
+            prop_assert_eq!(&merged(base, ours, theirs), &Some(both.clone()));
         }
     }
 }
