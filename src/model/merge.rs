@@ -212,9 +212,9 @@ mod tests {
         // Every other line changed on each side, and all lines different.
         let text = |of: &dyn Fn(usize) -> String| -> String { (0..300_000).map(of).collect() };
         let base = text(&|at| format!("{at}\n"));
-        let ours = text(&|at| format!("{}\n", if at % 4 == 0 { at + 1 } else { at }));
-        let theirs = text(&|at| format!("{}\n", if at % 4 == 2 { at + 1 } else { at }));
-        let expected = text(&|at| format!("{}\n", if at % 2 == 0 { at + 1 } else { at }));
+        let ours = text(&|at| format!("{}\n", if at % 4 == 0 { 1_000_000 + at } else { at }));
+        let theirs = text(&|at| format!("{}\n", if at % 4 == 2 { 1_000_000 + at } else { at }));
+        let expected = text(&|at| format!("{}\n", if at % 2 == 0 { 1_000_000 + at } else { at }));
         // Too many changed lines to be told apart.
         assert!(merged(&base, &ours, &theirs).is_none());
         let first = |text: &str| text.split_inclusive('\n').take(90_000).collect::<String>();
