@@ -14,6 +14,7 @@ mod text;
 mod tree;
 
 pub use json::{JsonChange, JsonDiff, json};
+pub(in crate::model) use text::steps;
 pub use text::{TextDiff, text};
 pub use tree::{Differs, FileChange, NodeInfo, NodeKind, Times, Trees, trees};
 
