@@ -27,6 +27,7 @@ use crate::model::cancel::Cancel;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::progress::{Phase, Progress};
 use crate::ops::{self, Context};
+use crate::store::journal::Unfinished;
 use crate::store::layout::RunDir;
 use crate::store::real_disk::RealDisk;
 use convert::{choice, cleanup_request, create_request, hints, retention};
@@ -207,7 +208,7 @@ fn restore_work(
     move || {
         let choice = choice(request)?;
         on_run(place, &run_id, &handle, |context| {
-            ops::restore::restore(context, &choice)
+            ops::restore::restore(context, &ops::restore::Request::of(choice))
         })
     }
 }
@@ -409,7 +410,9 @@ pub fn doctor(
 #[must_use]
 pub fn recover_sync(place: Place, run_id: String) -> Reply<String> {
     now(move || {
-        on_run(place, &run_id, &Handle::default(), ops::recover)
-            .map(|recovered| convert::recovered(recovered).to_owned())
+        on_run(place, &run_id, &Handle::default(), |context| {
+            ops::recover(context, Unfinished::Finish)
+        })
+        .map(|recovered| convert::recovered(recovered).to_owned())
     })
 }

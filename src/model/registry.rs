@@ -71,14 +71,17 @@ impl<'a> Registry<'a> {
         self.root
     }
 
-    /// The `path` of each artifact that has one.
-    pub fn paths(self) -> impl Iterator<Item = Value<'a>> {
+    /// The entry of each artifact.
+    pub fn entries(self) -> impl Iterator<Item = Value<'a>> {
         let artifacts = self.root.get("artifacts");
         let listed = artifacts.into_iter().flat_map(Value::items);
         let mapped = artifacts.into_iter().flat_map(Value::entries);
-        listed
-            .chain(mapped.map(|(_, entry)| entry))
-            .filter_map(|entry| entry.get("path"))
+        listed.chain(mapped.map(|(_, entry)| entry))
+    }
+
+    /// The `path` of each artifact that has one.
+    pub fn paths(self) -> impl Iterator<Item = Value<'a>> {
+        self.entries().filter_map(|entry| entry.get("path"))
     }
 
     /// Reads what a checkpoint needs to know, in one pass.

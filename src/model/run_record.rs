@@ -46,6 +46,16 @@ pub fn restored<'a>(record: Value<'a>, step: &Step, updated_at: String) -> Tree<
     Tree::Object(members)
 }
 
+/// The record exactly as it was but for a new `updated_at`: what an undo puts back.
+#[must_use]
+pub fn put_back<'a>(record: Value<'a>, updated_at: String) -> Tree<'a> {
+    let mut members = Tree::members(record);
+    if let Some(member) = members.iter_mut().find(|(key, _)| key.is("updated_at")) {
+        member.1 = Tree::from(updated_at);
+    }
+    Tree::Object(members)
+}
+
 /// An `updated_at` that differs from those in use, so that files derived from the record are
 /// derived again.
 #[must_use]

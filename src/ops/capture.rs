@@ -38,6 +38,24 @@ pub struct Capture {
     pub refuse_partial: bool,
 }
 
+impl Capture {
+    /// The same for the folders of a snapshot, beside what was asked for of the run.
+    pub(super) fn of_roots(&self, snapshot: Option<&Snapshot>) -> Self {
+        let roots = || snapshot.into_iter().flat_map(|one| &one.roots);
+        let has = |name: &str| roots().any(|root| root.name == name);
+        Self {
+            run: self.run || has("run"),
+            artifacts: self.artifacts || has("artifacts"),
+            workspace: roots()
+                .filter(|root| root.name == "workspace")
+                .map(|root| PathBuf::from(&root.path))
+                .collect(),
+            refuse_partial: false,
+            ..self.clone()
+        }
+    }
+}
+
 /// What was captured, waiting for the objects to become durable.
 pub(super) struct Taken {
     pub(super) snapshot: Snapshot,
@@ -61,6 +79,16 @@ pub(super) struct Looked {
     pub(super) path: PathBuf,
     /// `None` if there is nothing of what was asked for.
     pub(super) tree: Option<ObjectId>,
+}
+
+/// What a look found.
+#[derive(Default)]
+pub(super) struct Sight {
+    /// As a snapshot has it.
+    pub(super) snapshot: Snapshot,
+    pub(super) folders: Vec<Looked>,
+    /// For [`Captured::remember`].
+    pub(super) found: Vec<Captured>,
 }
 
 /// A folder to capture.
@@ -163,22 +191,23 @@ impl<'a> Wanted<'a> {
         Ok(taken)
     }
 
-    /// Looks at it as it is now, and keeps nothing. Without a generation the caches are not asked.
+    /// Looks at it as it is now; a folder that is gone is nothing. Without a generation the caches are not
+    /// asked; with `note` what is seen can be remembered.
     pub(super) fn look(
         &self,
         context: &Context<'_>,
         place: &StoreDir,
         generation: Option<u64>,
+        note: bool,
         sink: &dyn Sink,
         run_files: &[(String, RunFile)],
-    ) -> Result<Vec<Looked>> {
-        let mut looked = Vec::new();
+    ) -> Result<Sight> {
+        let mut sight = Sight::default();
         for folder in self.folders(context, place, run_files)? {
-            let root = folder.root(generation, false);
+            let root = folder.root(generation, note);
             let (progress, cancel) = (context.progress, context.cancel);
-            let tree = match workspace::capture(&root, &folder.rules, sink, progress, cancel) {
-                Ok(found) => found.tree,
-                // The folder is gone.
+            let found = match workspace::capture(&root, &folder.rules, sink, progress, cancel) {
+                Ok(found) => Some(found),
                 Err(Error::Io { path, source, .. })
                     if path == folder.path && source.kind() == io::ErrorKind::NotFound =>
                 {
@@ -186,14 +215,18 @@ impl<'a> Wanted<'a> {
                 }
                 Err(error) => return Err(error),
             };
-            looked.push(Looked {
+            if let Some(found) = &found {
+                self.enter(&mut sight.snapshot, folder.name, &folder.path, found);
+            }
+            sight.folders.push(Looked {
                 name: folder.name,
                 shown: self.shown(&folder.path),
                 path: folder.path,
-                tree,
+                tree: found.as_ref().and_then(|found| found.tree),
             });
+            sight.found.extend(found);
         }
-        Ok(looked)
+        Ok(sight)
     }
 
     /// The folders to capture, in the order of a snapshot.
@@ -364,7 +397,7 @@ fn artifacts(context: &Context<'_>, project: &Path, registries: &[Registry<'_>])
 }
 
 /// A folder of the workspace.
-fn joined(project: &Path, folder: &Path) -> Result<PathBuf> {
+pub(super) fn joined(project: &Path, folder: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(project.join(folder))
         .map_err(|error| Error::io("find", folder, error))?;
     // `.` and a trailing separator would make another name of the same folder.

@@ -27,7 +27,7 @@ use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted, is_carried};
 use crate::ops::gc;
 use crate::ops::registration::Plan;
-use crate::ops::restore::Restored;
+use crate::ops::restore::{Restored, retire};
 use crate::ops::state::{Member, inline_max, store_members};
 use crate::store::disk::EntryKind;
 use crate::store::manifests::{self, Good, Scan};
@@ -225,6 +225,16 @@ pub(super) fn create_once(
         warnings.push(error.full_message());
     }
     let gone = drop_old(context, &scan, &dropped, &mut warnings);
+    if request.retention.is_some() {
+        let kept = scan.good.iter().map(|good| &good.header);
+        let kept = kept.filter(|header| !dropped.contains(header.checkpoint_id.as_str()));
+        let oldest_ms = kept
+            .map(|header| header.created_ms)
+            .fold(created_ms, i64::min);
+        if let Err(error) = retire(context, oldest_ms) {
+            warnings.push(error.full_message());
+        }
+    }
     if let (Some(store), false) = (opened.get(), gone.is_empty()) {
         collect_if_due(context, store, &mut warnings);
     }
@@ -328,7 +338,7 @@ impl HistoryPlace {
 }
 
 /// Opens the project's store, making it if there is none, and begins to write; `None` without one.
-fn begin_writer<'a, 'c: 'a>(
+pub(super) fn begin_writer<'a, 'c: 'a>(
     context: &Context<'c>,
     opened: &'a OnceCell<Store<'c>>,
     limit: Limit,

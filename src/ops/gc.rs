@@ -455,9 +455,22 @@ impl Manifests<'_> {
                 self.mark_file(checkpoints.join(&entry.name), marks, cancel)?;
             }
         }
-        // A restore under way may have to put back what it replaced.
-        for journal in ["restore.journal", "restore.undo"] {
-            self.mark_file(checkpoints.join(".waymark").join(journal), marks, cancel)?;
+        // What a restore replaced, until the run has gone on.
+        let rescues = checkpoints.join(".waymark").join("rescues");
+        let entries = match self.disk.list(&rescues) {
+            Ok(entries) => entries,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(Error::io("read", &rescues, error)),
+        };
+        for entry in entries {
+            self.mark_file(rescues.join(&entry.name), marks, cancel)?;
         }
         Ok(())
     }

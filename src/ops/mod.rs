@@ -22,6 +22,7 @@ pub mod files;
 pub mod gc;
 pub mod list;
 pub mod locate;
+mod looked;
 pub mod prune;
 mod registration;
 pub mod restore;
@@ -55,28 +56,32 @@ impl Context<'_> {
 
     /// Like `begin`, but hands a journal that can't be recovered to the caller.
     fn begin_anyway(&self) -> Result<(RunLock, Result<Recovered>)> {
+        self.begin_with(Unfinished::Finish)
+    }
+
+    fn begin_with(&self, unfinished: Unfinished) -> Result<(RunLock, Result<Recovered>)> {
         self.cancel.check()?;
         self.run.check(self.disk)?;
         self.run.create_private(self.disk)?;
         let lock = RunLock::acquire(self.disk, self.run, self.cancel)?;
         let (disk, run) = (self.disk, self.run);
-        let recovered = journal::recover(disk, run, Unfinished::Finish, self.now_ms, self.cancel);
+        let recovered = journal::recover(disk, run, unfinished, self.now_ms, self.cancel);
         Ok((lock, recovered))
     }
 }
 
-/// Finishes what a killed restore left behind, and removes leftovers of killed operations.
+/// Finishes what a killed restore left behind, or undoes it, and removes leftovers of killed operations.
 ///
 /// Every verb that changes a run begins with this; it is a verb of its own for those who are about
 /// to read the run's files by themselves.
-pub fn recover(context: &Context<'_>) -> Result<Recovered> {
+pub fn recover(context: &Context<'_>, unfinished: Unfinished) -> Result<Recovered> {
     context.run.check(context.disk)?;
     if !context.run.has_private(context.disk)? {
         return Ok(Recovered::Nothing);
     }
-    let (lock, recovered) = context.begin()?;
+    let (lock, recovered) = context.begin_with(unfinished)?;
     drop(lock);
-    Ok(recovered)
+    recovered
 }
 
 /// The error for a checkpoint that is not there.

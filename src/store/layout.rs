@@ -73,10 +73,47 @@ impl RunDir {
         self.dir.join("checkpoints")
     }
 
-    /// A checkpoint's manifest.
+    /// A checkpoint's manifest. That of a rescue checkpoint lies in a folder of its own.
     #[must_use]
     pub fn manifest(&self, id: &CheckpointId) -> PathBuf {
-        self.checkpoints().join(format!("{id}.json"))
+        let folder = match Self::rescue_made_ms(id.as_str()) {
+            Some(_) => self.rescues(),
+            None => self.checkpoints(),
+        };
+        folder.join(format!("{id}.json"))
+    }
+
+    /// Plans of restores.
+    #[must_use]
+    pub fn plans(&self) -> PathBuf {
+        self.private().join("plans")
+    }
+
+    /// A plan of a restore; `None` if the id can't be one.
+    #[must_use]
+    pub fn plan(&self, id: &str) -> Option<PathBuf> {
+        let digits = id.strip_prefix("plan-")?;
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_id = digits.len() == 16 && digits.bytes().all(hex);
+        is_id.then(|| self.plans().join(id))
+    }
+
+    /// The rescue checkpoints.
+    #[must_use]
+    pub fn rescues(&self) -> PathBuf {
+        self.private().join("rescues")
+    }
+
+    /// The id of a rescue checkpoint made at a time, in milliseconds since 1970.
+    pub fn rescue_id(made_ms: i64) -> Result<CheckpointId> {
+        CheckpointId::parse(&format!("{RESCUE}{made_ms}"))
+    }
+
+    /// When a rescue checkpoint was made, in milliseconds since 1970; `None` if the id is another's.
+    #[must_use]
+    pub fn rescue_made_ms(id: &str) -> Option<i64> {
+        let made_ms = id.strip_prefix(RESCUE)?.parse().ok()?;
+        (format!("{RESCUE}{made_ms}") == id).then_some(made_ms)
     }
 
     /// Waymark's own folder in the run: `checkpoints/.waymark/`.
@@ -176,6 +213,9 @@ impl RunDir {
         Ok(())
     }
 }
+
+/// The prefix of a rescue checkpoint's id.
+const RESCUE: &str = "waymark-rescue-";
 
 /// The prefix of names in Waymark's own folder whose content is not visible yet.
 pub const STAGED: &str = "staged-";

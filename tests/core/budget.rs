@@ -75,7 +75,7 @@ fn the_store_stays_within_its_budget() {
     }
     assert!(dropped > 25, "{dropped}");
     let back = world
-        .act(|context| ops::restore::restore(context, &Choice::Newest))
+        .act(|context| ops::restore::restore(context, &ops::restore::Request::of(Choice::Newest)))
         .unwrap();
     assert_eq!(back.step, Step::Number(39.0));
 }

@@ -17,7 +17,7 @@ use waymark::ops::prune::Decision;
 use waymark::ops::restore::{Choice, Outcome};
 use waymark::ops::{self, Context};
 use waymark::store::disk::{Disk, EntryKind};
-use waymark::store::journal::Recovered;
+use waymark::store::journal::{Recovered, Unfinished};
 use waymark::store::layout::RunDir;
 use waymark::store::manifests::{self, Scan};
 use waymark::store::place::StoreDir;
@@ -166,7 +166,9 @@ impl World {
     }
 
     pub(crate) fn restore(&self, choice: &Choice) -> Result<Outcome> {
-        self.act(|context| ops::restore::restore(context, choice))
+        self.act(|context| {
+            ops::restore::restore(context, &ops::restore::Request::of(choice.clone()))
+        })
     }
 
     pub(crate) fn restore_newest(&self) -> Result<Outcome> {
@@ -178,7 +180,7 @@ impl World {
     }
 
     pub(crate) fn recover(&self) -> Result<Recovered> {
-        self.act(ops::recover)
+        self.act(|context| ops::recover(context, Unfinished::Finish))
     }
 
     pub(crate) fn list(&self) -> Result<Scan> {

@@ -1,9 +1,7 @@
 //! Captured files of both sides: those of a checkpoint from the store, those of the disk from a look at
 //! it that keeps folders in memory and nothing else.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::{Change, Files, Lines, Parsed, REGISTRY, Request, Root, Side, lines};
 use crate::error::{Error, Result};
@@ -12,12 +10,13 @@ use crate::model::manifest::{Snapshot, SnapshotRoot};
 use crate::model::object::ObjectId;
 use crate::model::progress::Phase;
 use crate::model::registry::Registry;
-use crate::model::snapshot::{Node, TREE_MAGIC, Tree};
+use crate::model::snapshot::{Node, Tree};
 use crate::ops::Context;
-use crate::ops::capture::{Capture, Wanted};
+use crate::ops::capture::Wanted;
 use crate::ops::files::{content_of, damaged, read_tree};
+use crate::ops::looked::Hashed;
 use crate::ops::state::open_store;
-use crate::store::objects::{Content, Lane, Sink, Store};
+use crate::store::objects::{Content, Store};
 use crate::store::workspace::read_file;
 
 /// How much text is made of all files together, in bytes.
@@ -178,28 +177,14 @@ fn on_disk(
     let (Some(given), Some(place)) = (&request.capture, context.store) else {
         return Ok(Vec::new());
     };
-    let has = |name: &str| {
-        let mut roots = from.snapshot().into_iter().flat_map(|one| &one.roots);
-        roots.any(|root| root.name == name)
-    };
-    let workspace = from.snapshot().into_iter().flat_map(|one| &one.roots);
-    let capture = Capture {
-        run: given.run || has("run"),
-        artifacts: given.artifacts || has("artifacts"),
-        workspace: workspace
-            .filter(|root| root.name == "workspace")
-            .map(|root| PathBuf::from(&root.path))
-            .collect(),
-        refuse_partial: false,
-        ..given.clone()
-    };
+    let capture = given.of_roots(from.snapshot());
     let run_files = to.run_files();
     let wanted = Wanted::find(context, Some(&capture), registries, to.has_others);
     let Some(wanted) = wanted else {
         return Ok(Vec::new());
     };
-    let looked = wanted.look(context, place, generation, hashed, &run_files)?;
-    let rows = looked.into_iter().map(|one| {
+    let looked = wanted.look(context, place, generation, false, hashed, &run_files)?;
+    let rows = looked.folders.into_iter().map(|one| {
         let root = SnapshotRoot {
             name: one.name.to_owned(),
             path: one.shown,
@@ -209,33 +194,6 @@ fn on_disk(
         (root, one.path, one.tree.is_some())
     });
     Ok(rows.collect())
-}
-
-/// Keeps folders in memory, and of everything else only the name.
-#[derive(Default)]
-struct Hashed(Mutex<HashMap<ObjectId, Vec<u8>>>);
-
-struct HashedLane<'a>(&'a Hashed);
-
-impl Sink for Hashed {
-    fn lane(&self) -> Box<dyn Lane + '_> {
-        Box::new(HashedLane(self))
-    }
-}
-
-impl Lane for HashedLane<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<ObjectId> {
-        let id = ObjectId::of(bytes);
-        if bytes.starts_with(&TREE_MAGIC) {
-            let mut kept = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.entry(id).or_insert_with(|| bytes.to_vec());
-        }
-        Ok(id)
-    }
-
-    fn finish(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 struct Comparison<'a> {
@@ -248,11 +206,9 @@ struct Comparison<'a> {
 impl Trees for Comparison<'_> {
     fn tree(&self, id: &ObjectId) -> Result<Tree> {
         self.context.cancel.check()?;
-        let kept = self.hashed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tree) = kept.get(id).and_then(|bytes| Tree::decode(bytes)) {
+        if let Some(tree) = self.hashed.tree(id) {
             return Ok(tree);
         }
-        drop(kept);
         read_tree(self.store, self.context, id)
     }
 }
