@@ -9,6 +9,7 @@ pub mod diff;
 pub mod ids;
 pub mod json;
 pub mod manifest;
+pub mod merge;
 pub mod object;
 pub mod plan;
 pub mod progress;

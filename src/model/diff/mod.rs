@@ -14,5 +14,6 @@ mod text;
 mod tree;
 
 pub use json::{JsonChange, JsonChangeKind, JsonDiff, json};
+pub(in crate::model) use text::steps;
 pub use text::{TextDiff, text};
 pub use tree::{ChangeKind, Differs, FileChange, NodeInfo, NodeKind, Times, Trees, trees};

@@ -73,7 +73,9 @@ fn compare(
 }
 
 /// The way from one list of lines to the other.
-fn steps(before: &[&str], after: &[&str], max_lines: usize) -> Vec<DiffOp> {
+///
+/// With more than `max_lines` lines between those that both begin or end with, these are one step.
+pub(in crate::model) fn steps(before: &[&str], after: &[&str], max_lines: usize) -> Vec<DiffOp> {
     // Equal lines get equal numbers: they are compared far more often than they are read.
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     let mut number = |line| {
