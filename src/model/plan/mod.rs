@@ -20,9 +20,22 @@
 //! only are found as far as lower-casing says it; other equivalences of a file system (Unicode
 //! normalization) are not known here.
 
+mod hidden;
+mod names;
+mod overlay;
+mod owner;
+mod walk;
+
+pub use hidden::{Exists, missing_paths};
+pub use overlay::overlay;
+pub use walk::plan_root;
+
 use crate::model::diff::{Differs, NodeInfo, NodeKind};
 use crate::model::object::ObjectId;
 use crate::model::snapshot::SkipReason;
+
+#[cfg(test)]
+mod tests;
 
 /// How a conflict is settled: a path that was changed since Waymark saw it last and that the
 /// checkpoint has otherwise, or not at all.
