@@ -254,7 +254,10 @@ mod tests {
                 *ours += if who & 1 != 0 { &new } else { &old };
                 *theirs += if who & 2 != 0 { &new } else { &old };
                 *both += if *who != 0 { &new } else { &old };
-                texts.iter_mut().for_each(|text| *text += &format!("same {at}\n"));
+                let same = format!("same {at}\n");
+                for text in &mut texts {
+                    *text += &same;
+                }
             }
             let [base, ours, theirs, both] = &texts;
             prop_assert_eq!(&merged(base, ours, theirs), &Some(both.clone()));

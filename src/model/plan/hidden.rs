@@ -59,15 +59,15 @@ pub fn missing_paths(
         };
         let now = match shown {
             Some(Node::Directory { tree, .. }) => Some(tree),
-            Some(
+            None if case_folding && level.shows_in_another_case(&entry.name) => continue,
+            None
+            | Some(
                 Node::Withheld { .. }
                 | Node::Skipped {
                     reason: SkipReason::TooLarge,
                     ..
                 },
             ) => None,
-            None if case_folding && level.shows_in_another_case(&entry.name) => continue,
-            None => None,
             Some(_) => continue,
         };
         if now.is_none() {

@@ -957,7 +957,7 @@ fn scene() -> impl Strategy<Value = Scene> {
                 bases: (was_base.then(|| now.clone()).into_iter())
                     .chain(others[..bases].iter().cloned())
                     .collect(),
-                captured: others[..captured + 1].to_vec(),
+                captured: others[..=captured].to_vec(),
                 now,
                 wanted,
                 on_conflict,
