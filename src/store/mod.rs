@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lock;
 pub mod manifests;
 pub mod objects;
+pub mod outlines;
 pub mod place;
 pub mod probe;
 pub mod publish;

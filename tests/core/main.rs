@@ -20,6 +20,7 @@ mod layers;
 mod locks;
 mod objects;
 mod old_manager;
+mod outlines;
 mod sim_disk;
 mod sim_disk_contract;
 mod store_crash;

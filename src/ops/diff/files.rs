@@ -194,7 +194,14 @@ fn on_disk(
         ..given.clone()
     };
     let run_files = to.run_files();
-    let Some(wanted) = Wanted::find(context, Some(&capture), registries, &run_files)? else {
+    let Some(wanted) = Wanted::find(
+        context,
+        Some(&capture),
+        registries,
+        &mut std::iter::empty(),
+        &run_files,
+    )?
+    else {
         return Ok(Vec::new());
     };
     let looked = wanted.look(context, place, generation, hashed, &run_files)?;
