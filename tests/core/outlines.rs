@@ -68,7 +68,7 @@ fn edit(world: &World, rng: &mut Rng, step: usize) {
         // No longer laid out: nothing of it is known any more.
         3 => text.replacen("\"x_unknown\": [", "\"x_unknown\":  [", 1),
         _ => {
-            let new: Vec<String> = (0..1 + rng.below(40))
+            let new: Vec<String> = (0..=rng.below(40))
                 .map(|number| artifact(10_000 + step * 100 + number, "new"))
                 .collect();
             let end = "\n  },\n  \"x_unknown\"";

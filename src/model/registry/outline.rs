@@ -432,7 +432,7 @@ mod tests {
         registry: Registry<'_>,
         more: impl Iterator<Item = &'a str>,
     ) -> BTreeSet<String> {
-        let paths = registry.paths().filter_map(|path| path.as_str());
+        let paths = registry.paths().filter_map(Value::as_str);
         let paths = paths.filter(|path| !leads_into(RUN, path));
         let paths = paths.map(std::borrow::Cow::into_owned);
         paths.chain(more.map(str::to_owned)).collect()
