@@ -67,7 +67,7 @@ export async function benchCreate(folder) {
  */
 async function aboveBare(folder, size) {
   const manager = new CheckpointManager({ runsDir: folder });
-  for (const runId of ['sync', 'async']) makeRun(folder, runId, size.artifacts);
+  for (const runId of ['sync', 'async', 'grown']) makeRun(folder, runId, size.artifacts);
   const bare = new BareRun(path.join(folder, 'bare'));
   // What one leaves to the file system's journal, such as the blocks of a dropped checkpoint, must
   // not be paid for by the next.
@@ -99,6 +99,14 @@ async function aboveBare(folder, size) {
         },
       },
       async: { run: () => manager.create('async', step, size.state), after: commit },
+      grown: {
+        before: (round) => {
+          registerArtifacts(path.join(folder, 'grown'), round);
+          commit();
+        },
+        run: () => manager.createSync('grown', step, size.state),
+        after: commit,
+      },
     },
     size.plan,
   );
@@ -108,6 +116,7 @@ async function aboveBare(folder, size) {
     row('create', `${size.name}: bare disk work (${bytes})`, samples.bare),
     row('create', `${size.name}: createSync`, samples.sync, about),
     row('create', `${size.name}: create`, samples.async, about),
+    row('create', `${size.name}: createSync, 10 artifacts changed`, samples.grown, about),
   ];
 }
 
@@ -153,6 +162,27 @@ async function besidePeers(folder, size) {
   }
   graph.close();
   return [...results, row('peers', name('LangGraph SQLite put, synced'), samples.graph, about)];
+}
+
+/**
+ * The runner's part of a step: ten artifacts are registered, and those of the step before are gone, so
+ * that the registry stays as large as it is.
+ * @param {string} folder the run's
+ * @param {number} round
+ */
+function registerArtifacts(folder, round) {
+  const file = path.join(folder, 'artifact-registry.json');
+  const registry = JSON.parse(fs.readFileSync(file, 'utf8'));
+  const [, like] = /** @type {[string, object]} */ (Object.entries(registry.artifacts)[0]);
+  for (const name of Object.keys(registry.artifacts)) {
+    if (name.startsWith('step-')) delete registry.artifacts[name];
+  }
+  for (let at = 0; at < 10; at += 1) {
+    const name = `step-${round}-${at}.json`;
+    registry.artifacts[name] = { ...like, name };
+  }
+  fs.writeFileSync(`${file}.tmp`, JSON.stringify(registry, null, 2));
+  fs.renameSync(`${file}.tmp`, file);
 }
 
 /** @param {string[]} files */

@@ -4,6 +4,7 @@
 //! what the registry names elsewhere in the project; `workspace`, the project or chosen folders of it,
 //! if asked for.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::json::Value;
 use crate::model::manifest::{PROBLEMS_MAX, Problem, RunFile, Snapshot, SnapshotRoot};
 use crate::model::object::ObjectId;
-use crate::model::registry::Registry;
+use crate::model::registry::{Registry, leads_into};
 use crate::ops::Context;
 use crate::store::disk::EntryKind;
 use crate::store::objects::{Sink, Writer};
@@ -122,18 +123,20 @@ pub(super) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Looks for what is to be captured; `None` if there is nothing, so that no store is needed.
-    pub(super) fn find(
+    /// Looks for what is to be captured; `None` if there is nothing, so that no store is needed. The
+    /// artifacts lie where the registries say, and at `more_paths`.
+    pub(super) fn find<'t>(
         context: &Context<'_>,
         capture: Option<&'a Capture>,
-        registries: &[Registry<'_>],
+        registries: &[Registry<'t>],
+        more_paths: &mut dyn Iterator<Item = &'t str>,
         run_has_files: bool,
     ) -> Option<Self> {
         // The capture reads the user's own folders, which only a real disk has.
         let capture = capture.filter(|_| context.store.is_some() && context.disk.is_real())?;
         let run = capture.run && run_has_files;
         let artifacts = if capture.artifacts {
-            artifacts(context, &capture.project, registries)
+            artifacts(context, &capture.project, registries, more_paths)
         } else {
             Vec::new()
         };
@@ -364,17 +367,24 @@ fn escaped(name: &str) -> String {
 }
 
 /// The artifacts of registries that lie in the project but not in the run, relative to the project.
-fn artifacts(context: &Context<'_>, project: &Path, registries: &[Registry<'_>]) -> Vec<PathBuf> {
+fn artifacts<'a>(
+    context: &Context<'_>,
+    project: &Path,
+    registries: &[Registry<'a>],
+    more_paths: &mut dyn Iterator<Item = &'a str>,
+) -> Vec<PathBuf> {
     let run = context.run.path();
     // Nearly all lie in the run, and there may be thousands.
-    let plain_prefix = format!("{}/", run.display());
-    let mut found: Vec<PathBuf> = registries
-        .iter()
-        .flat_map(|registry| registry.paths())
-        .filter_map(Value::as_str)
+    let plain_prefix = run_prefix(context);
+    let mut texts: Vec<Cow<'a, str>> = more_paths.map(Cow::Borrowed).collect();
+    for registry in registries {
+        texts.extend(registry.paths().filter_map(Value::as_str));
+    }
+    let mut found: Vec<PathBuf> = texts
+        .into_iter()
         .filter_map(|text| {
             let path = Path::new(text.as_ref());
-            if text.starts_with(&plain_prefix) && !text.contains("..") {
+            if leads_into(&plain_prefix, &text) {
                 return None;
             }
             let relative = match path.strip_prefix(project) {
@@ -394,6 +404,11 @@ fn artifacts(context: &Context<'_>, project: &Path, registries: &[Registry<'_>])
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// The run's folder and a slash, as paths in its registry begin.
+pub(super) fn run_prefix(context: &Context<'_>) -> String {
+    format!("{}/", context.run.path().display())
 }
 
 /// A folder of the workspace.

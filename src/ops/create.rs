@@ -17,21 +17,23 @@ use crate::model::manifest::{
     Content, MANIFEST_MAX, Members, RunFile, Snapshot, is_run_file, run_files_tree,
 };
 use crate::model::progress::{Phase, Progress};
-use crate::model::registry::{self, CheckpointEntry, Registry};
+use crate::model::registry::{self, CheckpointEntry, Elided, Outline, Piece, Registry};
 use crate::model::retention::{Retention, Verdict};
 use crate::model::run_record;
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::budget;
-use crate::ops::capture::{Capture, Wanted, is_carried};
+use crate::ops::capture::{Capture, Wanted, is_carried, run_prefix};
 use crate::ops::gc;
 use crate::ops::registration::Plan;
 use crate::ops::restore::{Restored, retire};
 use crate::ops::state::{Member, inline_max, store_members};
 use crate::store::disk::EntryKind;
+use crate::store::lock::RunLock;
 use crate::store::manifests::{self, Good, Scan};
 use crate::store::objects::{Limit, Store, Stored, Writer};
+use crate::store::outlines;
 use crate::store::publish::{Staged, Staging, remove};
 use crate::store::roots;
 
@@ -41,6 +43,10 @@ pub const STATE_MAX: u64 = 64 << 20;
 const RUN_FILE_MAX: u64 = 64 << 20;
 /// From this size of a manifest on, a second thread is worth its start (bytes).
 const PARALLEL_FROM: usize = 256 << 10;
+/// Pieces of a registry that are smaller are written together, in bytes.
+const WRITE_ONE: usize = 64 << 10;
+/// The manifest's member that the registry is.
+const REGISTRY_MEMBER: &str = "artifact_registry";
 /// After so many bytes the system is asked to begin writing them back.
 const WRITE_BACK: usize = 1 << 20;
 
@@ -108,21 +114,23 @@ pub(super) fn create_once(
     limit: Limit,
     pack_max: u64,
 ) -> Result<Created> {
-    let state = parse_state(request)?;
-    let (_lock, _) = context.begin()?;
     let run = context.run;
-    let now = to_iso(context.now_ms);
-
-    let record_bytes = read_run_record(context)?;
+    let (found, state) = beside(
+        request.state.len() >= PARALLEL_FROM,
+        || parse_state(request),
+        || Found::read(context),
+    )?;
+    let Found {
+        _lock,
+        record_bytes,
+        registry_bytes,
+        run_files: RunFiles {
+            files: run_files,
+            has_others,
+        },
+        mut scan,
+    } = found;
     let record = parse_run_record(context, &record_bytes)?;
-    let registry_bytes = read_registry(context)?
-        .unwrap_or_else(|| registry::empty(run.run_id(), record.root().get("workflow_id"), &now));
-    let RunFiles {
-        files: run_files,
-        has_others,
-    } = read_run_files(context)?;
-
-    let mut scan = manifests::scan_seen(context.disk, run, context.cancel)?;
     let HistoryPlace {
         sequence,
         parent,
@@ -134,7 +142,7 @@ pub(super) fn create_once(
         Some(_) => {
             let texts = [
                 ("run_record", &record_bytes[..]),
-                ("artifact_registry", &registry_bytes),
+                (REGISTRY_MEMBER, &registry_bytes),
                 ("step_state", request.state),
             ];
             large_members(texts, &run_files, inline_max(request.retention))
@@ -152,17 +160,42 @@ pub(super) fn create_once(
     if !large.is_empty() {
         writer = begin_writer(context, &opened, limit, pack_max)?;
     }
-    let (registry_json, state_objects) = beside(
+    // Where the manifest shows the registry, all of it has to be known.
+    let outlined = registry_bytes.len() >= PARALLEL_FROM
+        && large.iter().any(|member| member.name == REGISTRY_MEMBER);
+    let outline = if outlined {
+        outlines::read(context.disk, run)
+    } else {
+        None
+    };
+    let ((elided, parsed), state_objects) = beside(
         work >= PARALLEL_FROM && writer.is_some(),
         || match &writer {
             Some(writer) => store_members(writer, &large, earlier),
             None => Ok(Vec::new()),
         },
-        || parse_registry(context, &registry_bytes),
+        || match elide(context, outline.as_ref(), &registry_bytes) {
+            Some(elided) => Ok((Some(elided), None)),
+            None => Ok((None, Some(parse_registry(context, &registry_bytes)?))),
+        },
     )?;
+    let registry_json = match (&elided, parsed) {
+        (_, Some(parsed)) => parsed,
+        (Some(elided), None) => parse_registry(context, &elided.text)?,
+        (None, None) => parse_registry(context, &registry_bytes)?,
+    };
     let registry = registry_of(context, &registry_json)?;
-    let survey = registry.survey();
-    let wanted = Wanted::find(context, request.capture.as_ref(), &[registry], has_others);
+    let mut survey = registry.survey();
+    if let Some(elided) = &elided {
+        survey.validation += elided.validation();
+    }
+    let wanted = Wanted::find(
+        context,
+        request.capture.as_ref(),
+        &[registry],
+        &mut elided.iter().flat_map(Elided::paths),
+        has_others,
+    );
     if wanted.is_some() && writer.is_none() {
         writer = begin_writer(context, &opened, limit, pack_max)?;
     }
@@ -170,11 +203,12 @@ pub(super) fn create_once(
         (Some(wanted), Some(writer)) => Some(wanted.take(context, writer, &run_files)?),
         _ => None,
     };
-    // Objects first: a manifest never names what is not durable.
     context.progress.enter(Phase::Storing);
-    let stored = writer.map(Writer::sync).transpose()?;
-    if let (Some(taken), Some(stored)) = (&mut taken, &stored) {
-        taken.snapshot.added_bytes = stored.bytes;
+    if let Some(writer) = &writer {
+        let added_bytes = writer.write_back()?;
+        if let Some(taken) = &mut taken {
+            taken.snapshot.added_bytes = added_bytes;
+        }
     }
 
     let manifest = Content {
@@ -207,15 +241,28 @@ pub(super) fn create_once(
             path: run.manifest(&checkpoint_id).to_string_lossy().into_owned(),
             size,
         });
-        registry.edited_text(&gone, &entries, &now)
+        let pieces = match &elided {
+            None => Some(registry.edited_text(&gone, &entries, &now)),
+            Some(elided) => elided.edited_text(registry, &gone, &entries, &now),
+        };
+        if let Some(pieces) = pieces {
+            return Ok(pieces);
+        }
+        // A checkpoint's name is somebody else's.
+        let json = parse_registry(context, &registry_bytes)?;
+        Ok(registry_of(context, &json)?.edited_text(&gone, &entries, &now))
     };
     let inline = state_objects.is_empty();
-    let staged = stage(
+    let staging = stage(
         context,
         &members,
         inline && work >= PARALLEL_FROM,
+        &registry_bytes,
         print_registry,
     )?;
+    // Objects first: a manifest never names what is not durable.
+    let stored = writer.map(Writer::sync).transpose()?;
+    let staged = staging.finish()?;
     context.cancel.check()?;
     publish(context, staged.manifest, staged.registry, &checkpoint_id)?;
     let (size, checksum) = (staged.size, staged.checksum);
@@ -253,6 +300,12 @@ pub(super) fn create_once(
         last_verified_ms: None,
     });
     manifests::note_seen(context.disk, run, &scan.good);
+    if outlined {
+        let run_prefix = run_prefix(context);
+        if let Some(outline) = Outline::renewed(registry, elided.as_ref(), &run_prefix) {
+            outlines::note(context.disk, run, &outline);
+        }
+    }
 
     Ok(Created {
         path: run.manifest(&checkpoint_id),
@@ -423,6 +476,66 @@ fn large_members<'a>(
     members
 }
 
+/// What a create reads of its run.
+struct Found {
+    _lock: RunLock,
+    record_bytes: Vec<u8>,
+    registry_bytes: Vec<u8>,
+    run_files: RunFiles,
+    scan: Scan,
+}
+
+impl Found {
+    /// Takes the run's lock and reads.
+    fn read(context: &Context<'_>) -> Result<Self> {
+        let (lock, _) = context.begin()?;
+        let record_bytes = read_run_record(context)?;
+        let record = parse_run_record(context, &record_bytes)?;
+        let registry_bytes = read_registry(context)?.unwrap_or_else(|| {
+            let workflow_id = record.root().get("workflow_id");
+            registry::empty(context.run.run_id(), workflow_id, &to_iso(context.now_ms))
+        });
+        Ok(Self {
+            _lock: lock,
+            run_files: read_run_files(context)?,
+            scan: manifests::scan_seen(context.disk, context.run, context.cancel)?,
+            record_bytes,
+            registry_bytes,
+        })
+    }
+}
+
+/// What is left of the registry's text without that which an outline knows.
+fn elide<'a>(
+    context: &Context<'_>,
+    outline: Option<&'a Outline>,
+    text: &[u8],
+) -> Option<Elided<'a>> {
+    outline?.elide(text, &run_prefix(context), MAX_DEPTH - 1)
+}
+
+/// A manifest and a registry that are on their way to the disk.
+struct PairStaging<'a> {
+    manifest: Staging<'a>,
+    registry: Staging<'a>,
+    size: u64,
+    checksum: String,
+    bytes: Option<Vec<u8>>,
+}
+
+impl<'a> PairStaging<'a> {
+    /// Makes both durable.
+    fn finish(self) -> Result<Pair<'a>> {
+        Ok(Pair {
+            manifest: self.manifest.finish()?,
+            registry: self.registry.finish()?,
+            size: self.size,
+            checksum: self.checksum,
+            bytes: self.bytes,
+        })
+    }
+}
+
 /// A manifest and a registry that are synced and wait for their names.
 struct Pair<'a> {
     manifest: Staged<'a>,
@@ -434,15 +547,16 @@ struct Pair<'a> {
 }
 
 /// Stages the manifest and the registry. Both are on their way to the disk before the first is
-/// synced, so that the file system can commit them together. A large manifest is never whole in
+/// synced, as what was stored is, so that the file system can commit them together. A large manifest is never whole in
 /// memory: it is printed, sealed and written block by block while a second thread computes its
 /// checksum.
 fn stage<'a>(
     context: &Context<'a>,
     members: &Members<'_>,
     large: bool,
-    print_registry: impl FnOnce(u64) -> Vec<u8>,
-) -> Result<Pair<'a>> {
+    registry_bytes: &[u8],
+    print_registry: impl FnOnce(u64) -> Result<Vec<Piece>>,
+) -> Result<PairStaging<'a>> {
     let path = context.run.staged("manifest");
     thread::scope(|scope| {
         // Without a second thread (the process may have no more) it is computed afterwards.
@@ -488,10 +602,9 @@ fn stage<'a>(
         }
         manifest.write_back();
         let mut registry = Staging::begin(context.disk, context.run.staged("registry"))?;
-        registry.write(&print_registry(size))?;
+        write_pieces(&mut registry, registry_bytes, &print_registry(size)?)?;
         registry.write_back();
-        let (manifest, registry) = (manifest.finish()?, registry.finish()?);
-        Ok(Pair {
+        Ok(PairStaging {
             manifest,
             registry,
             size,
@@ -499,6 +612,36 @@ fn stage<'a>(
             bytes,
         })
     })
+}
+
+/// Writes a text that is made of pieces of another one.
+fn write_pieces(staging: &mut Staging<'_>, before: &[u8], pieces: &[Piece]) -> Result<()> {
+    let mut small = Vec::new();
+    for piece in pieces {
+        let bytes = match piece {
+            Piece::Kept(range) => &before[range.clone()],
+            Piece::New(bytes) => bytes,
+        };
+        if bytes.len() < WRITE_ONE {
+            small.extend_from_slice(bytes);
+            continue;
+        }
+        if !small.is_empty() {
+            staging.write(&small)?;
+            small.clear();
+        }
+        // A large one sets out while the rest of it is being copied.
+        for block in bytes.chunks(WRITE_BACK) {
+            staging.write(block)?;
+            if block.len() == WRITE_BACK {
+                staging.write_back();
+            }
+        }
+    }
+    if small.is_empty() {
+        return Ok(());
+    }
+    staging.write(&small)
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> Result<T> {

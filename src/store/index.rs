@@ -258,6 +258,22 @@ impl Index {
             .map_err(|error| self.failed(&error))
     }
 
+    /// Which of the objects lie in a pack. One transaction: beginning it costs more than a look.
+    pub fn holds_each(&self, ids: &[ObjectId]) -> Result<Vec<bool>> {
+        let look = || -> rusqlite::Result<Vec<bool>> {
+            let read = self.connection.unchecked_transaction()?;
+            let found: rusqlite::Result<Vec<bool>> = {
+                let mut query = read.prepare_cached("SELECT 1 FROM objects WHERE id = ?1")?;
+                ids.iter()
+                    .map(|id| query.exists([id.as_bytes().as_slice()]))
+                    .collect()
+            };
+            read.commit()?;
+            found
+        };
+        look().map_err(|error| self.failed(&error))
+    }
+
     /// What is known of each pack, in order.
     pub fn packs(&self) -> Result<Vec<Indexed>> {
         let read = || -> rusqlite::Result<Vec<(i64, i64, bool)>> {

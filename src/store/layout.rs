@@ -158,6 +158,12 @@ impl RunDir {
         self.private().join("seen")
     }
 
+    /// What the registry was found to hold; see [`crate::store::outlines`].
+    #[must_use]
+    pub fn outline(&self) -> PathBuf {
+        self.private().join("outline")
+    }
+
     /// When its checkpoints were verified; see [`crate::store::verified`].
     #[must_use]
     pub fn verified(&self) -> PathBuf {

@@ -14,6 +14,7 @@ pub mod leftovers;
 pub mod lock;
 pub mod manifests;
 pub mod objects;
+pub mod outlines;
 pub mod place;
 pub mod probe;
 pub mod publish;

@@ -22,23 +22,41 @@ use crate::store::real_folder;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// How far it is written, in bytes.
+    len: u64,
+    /// How far the system was asked to write it back.
+    sent: u64,
+}
+
+impl RealFile {
+    fn new(file: File, len: u64) -> Self {
+        Self {
+            file,
+            len,
+            sent: len,
+        }
+    }
+}
 
 impl NewFile for RealFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.len += bytes.len() as u64;
+        self.file.write_all(bytes)
     }
 
     /// Linux begins to write dirty pages back when it is told that they are not needed; unlike
     /// `sync_file_range` this can be said without unsafe code. Source: mm/fadvise.c.
     #[cfg(target_os = "linux")]
     fn write_back(&mut self) {
-        // Only ever a hint.
-        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+        // Only ever a hint; and only once for each page, because one that is clean again it drops.
+        let _ = rustix::fs::fadvise(&self.file, self.sent, None, rustix::fs::Advice::DontNeed);
+        self.sent = self.len & !4095;
     }
 
     fn finish(self: Box<Self>) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 }
 
@@ -165,7 +183,7 @@ impl Disk for RealDisk {
 
     fn append(&self, path: &Path) -> io::Result<(Box<dyn NewFile>, u64)> {
         let (file, found) = open_regular(OpenOptions::new().append(true), path)?;
-        Ok((Box::new(RealFile(file)), found.len()))
+        Ok((Box::new(RealFile::new(file, found.len())), found.len()))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
@@ -191,7 +209,7 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile::new(file, 0)))
     }
 
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -508,15 +508,13 @@ fn a_damaged_or_foreign_manifest_keeps_what_it_names() {
     project.disk.make_unreadable(&path);
     assert_eq!(code(project.gc()), "ERR_IO");
     project.disk.remove(&path);
-    project
-        .disk
-        .plant_dir(&path.parent().unwrap().join(".waymark"));
-    project.disk.plant_file(
-        &path.parent().unwrap().join(".waymark/restore.journal"),
-        &bytes,
-    );
+    let private = path.parent().unwrap().join(".waymark");
+    project.disk.plant_dir(&private);
+    project.disk.plant_dir(&private.join("rescues"));
+    let rescue = private.join("rescues/waymark-rescue-1.json");
+    project.disk.plant_file(&rescue, &bytes);
     project.gc().unwrap();
-    project.assert_readable("a restore under way");
+    project.assert_readable("what a restore replaced");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod locate;
 mod locks;
 mod objects;
 mod old_manager;
+mod outlines;
 mod sim_disk;
 mod sim_disk_contract;
 mod store_crash;

@@ -153,9 +153,11 @@ fn restore_decides_in_its_journal_and_forgets_it_last() {
     let staged = trace.all("finish", |path, _| path.contains("/staged-"));
     assert_eq!(
         staged.len(),
-        targets.len() + 2,
-        "the targets, the note and the journal"
+        targets.len() + 3,
+        "the rescue, the targets, the note and the journal"
     );
+    let rescued = trace.one("rename_new", |_, to| to.contains("/rescues/"));
+    assert!(trace.synced_between("checkpoints/.waymark/rescues", rescued, decided));
     assert!(
         staged.iter().all(|&at| at < decided),
         "all contents are synced first"

@@ -24,6 +24,7 @@ use std::cmp::Ordering;
 pub use classes::{Classes, Numbers};
 pub use out::{Blocks, Out};
 use parser::Parser;
+pub use parser::is_array_index;
 use quote::unquote;
 pub use tree::{Key, Tree};
 

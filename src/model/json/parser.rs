@@ -502,6 +502,12 @@ fn has_duplicates(marks: &mut [u64]) -> bool {
     marks.windows(2).any(|pair| pair[0] == pair[1])
 }
 
+/// True for a key that `JSON.stringify` prints before all others: it spells an array index.
+#[must_use]
+pub fn is_array_index(key: &[u8]) -> bool {
+    array_index(key).is_some()
+}
+
 /// The array index that a key spells, if it does: 0 to 2^32 - 2 without leading zeros.
 fn array_index(key: &[u8]) -> Option<u32> {
     if key.is_empty() || key.len() > 10 || (key[0] == b'0' && key.len() > 1) {

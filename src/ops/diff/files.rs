@@ -179,7 +179,13 @@ fn on_disk(
     };
     let capture = given.of_roots(from.snapshot());
     let run_files = to.run_files();
-    let wanted = Wanted::find(context, Some(&capture), registries, to.has_others);
+    let wanted = Wanted::find(
+        context,
+        Some(&capture),
+        registries,
+        &mut std::iter::empty(),
+        to.has_others,
+    );
     let Some(wanted) = wanted else {
         return Ok(Vec::new());
     };

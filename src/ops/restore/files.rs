@@ -125,7 +125,13 @@ impl Look<'_> {
         };
         let (context, given) = (self.context, &self.ground.request.capture);
         let capture = given.of_roots(Some(self.ground.wanted));
-        let wanted = Wanted::find(context, Some(&capture), self.registries, self.has_others);
+        let wanted = Wanted::find(
+            context,
+            Some(&capture),
+            self.registries,
+            &mut std::iter::empty(),
+            self.has_others,
+        );
         let Some((wanted, place)) = wanted.zip(context.store) else {
             return Ok(now);
         };

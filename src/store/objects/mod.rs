@@ -7,6 +7,7 @@ mod catch_up;
 mod marks;
 mod reader;
 mod scan;
+mod state;
 mod tails;
 mod writer;
 

@@ -18,12 +18,10 @@ use zstd::bulk::Compressor;
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
-use crate::model::snapshot::{ChunkList, Piece};
-use crate::store::chunker::STATE;
 use crate::store::disk::{LockGuard, NewFile};
 use crate::store::index::{Indexed, Location};
-use crate::store::objects::pack::{self, DEPTH_MAX, Head, OBJECTS_MAX, PACK_HEADER, RAW_MAX};
-use crate::store::objects::{Content, Lane, Sink, Store, locations};
+use crate::store::objects::pack::{self, Head, OBJECTS_MAX, PACK_HEADER, RAW_MAX};
+use crate::store::objects::{Lane, Sink, Store, locations};
 use crate::store::place::PackId;
 
 /// A pack is not filled any more from this length on, in bytes.
@@ -37,7 +35,7 @@ const SLOTS: u8 = 64;
 /// zstd's level for files: the fastest that is not worse than what peers do by default.
 const LEVEL_FILES: i32 = 2;
 /// zstd's level for state, which is small.
-const LEVEL_STATE: i32 = 3;
+pub(super) const LEVEL_STATE: i32 = 3;
 
 /// How much a writer may store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +188,7 @@ impl<'s> Writer<'s> {
     }
 
     /// True if the object has to be stored; from then on it is this caller's to do.
-    fn claim(&self, id: &ObjectId) -> Result<bool> {
+    pub(super) fn claim(&self, id: &ObjectId) -> Result<bool> {
         if held(&self.claimed).contains(id) {
             return Ok(false);
         }
@@ -198,6 +196,23 @@ impl<'s> Writer<'s> {
             return Ok(false);
         }
         Ok(held(&self.claimed).insert(*id))
+    }
+
+    /// [`Writer::claim`] for many objects, in one look at the index.
+    pub(super) fn claim_all(&self, ids: &[ObjectId]) -> Result<Vec<bool>> {
+        let known = if self.nothing_before {
+            vec![false; ids.len()]
+        } else {
+            self.store.index().holds_each(ids)?
+        };
+        let mut claimed = held(&self.claimed);
+        let claim = |(id, known): (&ObjectId, bool)| !known && claimed.insert(*id);
+        Ok(ids.iter().zip(known).map(claim).collect())
+    }
+
+    /// Nothing is stored any more: something was claimed, perhaps, and nobody else stores it.
+    pub(super) fn fail(&self) {
+        held(&self.filling).failed = true;
     }
 
     /// Appends a block.
@@ -302,116 +317,23 @@ impl<'s> Writer<'s> {
         Ok((Open { pack, file, len }, None))
     }
 
-    /// Stores a state, by its difference from an earlier one where that helps.
-    pub fn put_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
-        let result = self.split_state(state, earlier);
-        if result.is_err() {
-            // Something was claimed, perhaps, and nobody else stores it.
-            held(&self.filling).failed = true;
-        }
-        result
-    }
-
-    fn split_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
-        let known = match earlier {
-            // Only ever a help: without it everything is stored.
-            Some(earlier) if earlier.is_list => self.store.list(&earlier.object).ok(),
-            Some(earlier) => Some(ChunkList {
-                pieces: vec![Piece {
-                    len: earlier.size,
-                    chunk: Some(earlier.object),
-                }],
-            }),
-            None => None,
-        };
-        let known = known.unwrap_or_default();
-        let mut lane = Filler::new(self, LEVEL_STATE);
-        let mut pieces = Vec::new();
-        let mut at = 0_u64;
-        let mut bases = known.pieces.iter();
-        let mut base_end = 0;
-        let mut base = None;
-        for chunk in STATE.split(state) {
-            while base_end <= at
-                && let Some(piece) = bases.next()
-            {
-                base_end += piece.len;
-                base = piece.chunk;
-            }
-            let id = ObjectId::of(chunk);
-            if self.claim(&id)? {
-                match base {
-                    Some(base) if base_end > at => self.put_delta(&mut lane, id, chunk, base)?,
-                    _ => lane.add(id, chunk)?,
-                }
-            }
-            pieces.push(Piece {
-                len: chunk.len() as u64,
-                chunk: Some(id),
-            });
-            at += chunk.len() as u64;
-        }
-        let size = state.len() as u64;
-        if let [
-            Piece {
-                chunk: Some(only), ..
-            },
-        ] = pieces[..]
-        {
-            lane.flush()?;
-            return Ok(Content {
-                object: only,
-                is_list: false,
-                size,
-                hash: Some(only),
-            });
-        }
-        let list = ChunkList { pieces }.encode();
-        let id = ObjectId::of(&list);
-        if self.claim(&id)? {
-            match earlier {
-                Some(earlier) if earlier.is_list => {
-                    self.put_delta(&mut lane, id, &list, earlier.object)?;
-                }
-                _ => lane.add(id, &list)?,
-            }
-        }
-        lane.flush()?;
-        Ok(Content {
-            object: id,
-            is_list: true,
-            size,
-            hash: None,
-        })
-    }
-
-    /// Stores an object that was claimed by its difference from a base, or as it is.
-    fn put_delta(
-        &self,
-        lane: &mut Filler<'_, 's>,
-        id: ObjectId,
-        bytes: &[u8],
-        base: ObjectId,
-    ) -> Result<()> {
-        let depth = self.store.find(&base)?.map(|at| at.depth);
-        if let Some(depth) = depth.filter(|depth| *depth < DEPTH_MAX)
-            && let Ok(base_bytes) = self.store.get(&base)
-        {
-            let made = pack::delta(id, bytes, (base, &base_bytes), depth + 1, LEVEL_STATE)
-                .map_err(|error| self.packing(error))?;
-            if let Some(block) = made {
-                return self.append(&block);
-            }
-        }
-        lane.add(id, bytes)
-    }
-
-    fn packing(&self, source: io::Error) -> Error {
+    pub(super) fn packing(&self, source: io::Error) -> Error {
         Error::Io {
             action: "compress for",
             path: self.store.place().objects(),
             source,
         }
+    }
+
+    /// Asks the system to begin writing back everything that was stored; gives how many bytes were
+    /// appended to packs. Fails where [`Writer::sync`] would fail before it reaches the disk.
+    pub fn write_back(&self) -> Result<u64> {
+        let mut filling = held(&self.filling);
+        self.check(&filling)?;
+        if let Some(open) = &mut filling.open {
+            open.file.write_back();
+        }
+        Ok(filling.appended)
     }
 
     /// Makes everything durable that was stored.
@@ -431,22 +353,28 @@ impl<'s> Writer<'s> {
         self.settle()
     }
 
-    fn settle(&self) -> Result<Copies> {
-        let mut filling = held(&self.filling);
+    /// Refuses to go on after a failure, and when it only measures.
+    fn check(&self, filling: &Filling) -> Result<()> {
         if filling.failed {
             return Err(Error::Internal {
                 message: "a writer was used after it failed".to_owned(),
             });
         }
-        let store = self.store;
         if self.limit == Limit::Measure {
             return Err(Error::StoreBudget {
-                path: store.place().path().to_path_buf(),
+                path: self.store.place().path().to_path_buf(),
                 needed: filling.appended,
                 allowed: 0,
                 dropped: Vec::new(),
             });
         }
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<Copies> {
+        let store = self.store;
+        let mut filling = held(&self.filling);
+        self.check(&filling)?;
         let (open, full) = (filling.open.take(), std::mem::take(&mut filling.full));
         let mut packs = Vec::new();
         for Open { pack, file, len } in full.into_iter().chain(open) {
@@ -537,7 +465,7 @@ impl<'w, 's> Filler<'w, 's> {
         Self::new(writer, LEVEL_STATE)
     }
 
-    fn new(writer: &'w Writer<'s>, level: i32) -> Self {
+    pub(super) fn new(writer: &'w Writer<'s>, level: i32) -> Self {
         Self {
             writer,
             level,

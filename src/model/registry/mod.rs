@@ -1,11 +1,18 @@
 //! The runner's `artifact-registry.json`: what a checkpoint needs of it, and how checkpoints are
 //! entered in it. Everything that is not a checkpoint's entry stays as it is, in order.
 
+mod outline;
+
 use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Key, Kind, Tree, Value};
 use crate::model::step::Step;
+
+pub use outline::{Elided, Outline, leads_into};
 
 /// The agent under which checkpoints are registered.
 pub const AGENT: &str = "checkpoint-manager";
@@ -17,7 +24,7 @@ pub struct Registry<'a> {
 }
 
 /// Counts by `metadata.validation_status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Validation {
     /// All entries.
     pub total: u64,
@@ -38,6 +45,15 @@ pub struct Survey<'a> {
     pub checkpoint_ids: Vec<String>,
 }
 
+/// A piece of a registry's edited text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A range of the text before; it may be empty.
+    Kept(Range<usize>),
+    /// New text.
+    New(Vec<u8>),
+}
+
 /// A checkpoint's own entry.
 #[derive(Debug, Clone)]
 pub struct CheckpointEntry {
@@ -51,6 +67,26 @@ pub struct CheckpointEntry {
     pub path: String,
     /// The manifest's size in bytes.
     pub size: u64,
+}
+
+impl std::ops::AddAssign for Validation {
+    fn add_assign(&mut self, other: Self) {
+        self.total += other.total;
+        self.validated += other.validated;
+        self.failed += other.failed;
+    }
+}
+
+impl Validation {
+    fn count(&mut self, entry: Value<'_>) {
+        self.total += 1;
+        let metadata = entry.get("metadata");
+        match metadata.and_then(|data| data.get("validation_status")) {
+            Some(status) if status.is("pass") => self.validated += 1,
+            Some(status) if status.is("fail") => self.failed += 1,
+            _ => {}
+        }
+    }
 }
 
 impl<'a> Registry<'a> {
@@ -99,15 +135,7 @@ impl<'a> Registry<'a> {
             .flat_map(Value::entries)
             .map(|(name, it)| (Some(name), it));
         for (name, entry) in listed.chain(mapped) {
-            survey.validation.total += 1;
-            let status = entry
-                .get("metadata")
-                .and_then(|data| data.get("validation_status"));
-            match status {
-                Some(status) if status.is("pass") => survey.validation.validated += 1,
-                Some(status) if status.is("fail") => survey.validation.failed += 1,
-                _ => {}
-            }
+            survey.validation.count(entry);
             survey
                 .checkpoint_ids
                 .extend(checkpoint_of(name, entry).map(Cow::into_owned));
@@ -161,17 +189,21 @@ impl<'a> Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
-    /// The text of [`Registry::edited`], as the runner lays it out. A registry that is laid out so
-    /// already, as runners write it, is copied but for the entries that change.
+    /// The text of [`Registry::edited`], as the runner lays it out, in pieces of the text before. A
+    /// registry that is laid out so already, as runners write it, is copied but for the entries that
+    /// change.
     #[must_use]
     pub fn edited_text(
         self,
         gone: &dyn Fn(&str) -> bool,
         added: &'a [CheckpointEntry],
         updated_at: &'a str,
-    ) -> Vec<u8> {
-        self.spliced(gone, added, updated_at)
-            .unwrap_or_else(|| self.edited(gone, added, Some(updated_at)).to_pretty())
+    ) -> Vec<Piece> {
+        self.spliced(gone, added, updated_at).unwrap_or_else(|| {
+            vec![Piece::New(
+                self.edited(gone, added, Some(updated_at)).to_pretty(),
+            )]
+        })
     }
 
     /// `None` where a copy would not do: nothing is known but keys and values here, and their places
@@ -181,10 +213,7 @@ impl<'a> Registry<'a> {
         gone: &dyn Fn(&str) -> bool,
         added: &'a [CheckpointEntry],
         updated_at: &'a str,
-    ) -> Option<Vec<u8>> {
-        // Between an artifact and the next one, and behind the last.
-        const BETWEEN: &[u8] = b",\n    ";
-        const BEHIND: &[u8] = b"\n  }";
+    ) -> Option<Vec<Piece>> {
         let text = self.root.json().verbatim()?;
         let members: Vec<(Value<'a>, Value<'a>)> = self.root.entries().collect();
         let named = |name| members.iter().position(|(key, _)| key.is(name));
@@ -204,11 +233,6 @@ impl<'a> Registry<'a> {
         if updated.start < end {
             return None;
         }
-        let mut out = Vec::with_capacity(text.len() + 4096);
-        let first = entries[0].0.source_range()?.start;
-        out.extend_from_slice(&text[..first]);
-        // The entries that stay are copied in runs, each with what stands behind it.
-        let mut from = first;
         let new: Vec<String> = added.iter().map(CheckpointEntry::name).collect();
         if entries
             .iter()
@@ -216,38 +240,52 @@ impl<'a> Registry<'a> {
         {
             return None;
         }
+        // The entries that stay are kept in runs, each with what stands behind it.
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        // Unless the last one goes, nothing stands between it and what is added.
+        let mut ends_open = false;
         for (at, (name, entry)) in entries.iter().enumerate() {
             if !is_gone(Some(*name), *entry, gone) {
                 continue;
             }
-            out.extend_from_slice(&text[from..name.source_range()?.start]);
-            from = match entries.get(at + 1) {
-                Some((next, _)) => next.source_range()?.start,
-                None => end,
+            pieces.push(Piece::Kept(from..name.source_range()?.start));
+            from = if let Some((next, _)) = entries.get(at + 1) {
+                next.source_range()?.start
+            } else {
+                ends_open = true;
+                end
             };
-        }
-        out.extend_from_slice(&text[from..end]);
-        // Unless the last one went, nothing stands between it and what is added.
-        let ends_open = out.ends_with(BETWEEN) || out.len() == first;
-        for (at, entry) in added.iter().enumerate() {
-            if at > 0 || !ends_open {
-                out.extend_from_slice(BETWEEN);
-            }
-            let member = Tree::object([(entry.name(), entry.to_json())]);
-            let mut printed = Vec::new();
-            member.write_pretty(&mut printed, 1);
-            // Without the braces around it and their layout.
-            out.extend_from_slice(&printed[b"{\n    ".len()..printed.len() - BEHIND.len()]);
         }
         if added.is_empty() && ends_open {
             return None;
         }
-        out.extend_from_slice(&text[end..updated.start]);
-        Tree::from(updated_at).write_compact(&mut out);
-        out.extend_from_slice(&text[updated.end..]);
-        Some(out)
+        pieces.push(Piece::Kept(from..end));
+        let mut printed = Vec::new();
+        for (at, entry) in added.iter().enumerate() {
+            if at > 0 || !ends_open {
+                printed.extend_from_slice(BETWEEN);
+            }
+            let member = Tree::object([(entry.name(), entry.to_json())]);
+            let mut own = Vec::new();
+            member.write_pretty(&mut own, 1);
+            // Without the braces around it and their layout.
+            printed.extend_from_slice(&own[b"{\n    ".len()..own.len() - BEHIND.len()]);
+        }
+        pieces.push(Piece::New(printed));
+        pieces.push(Piece::Kept(end..updated.start));
+        let mut printed = Vec::new();
+        Tree::from(updated_at).write_compact(&mut printed);
+        pieces.push(Piece::New(printed));
+        pieces.push(Piece::Kept(updated.end..text.len()));
+        Some(pieces)
     }
 }
+
+/// Between an artifact and the next one, as the runner lays a registry out.
+const BETWEEN: &[u8] = b",\n    ";
+/// Behind the last artifact, up to the brace that closes the map.
+const BEHIND: &[u8] = b"\n  }";
 
 /// A registry for a run that has none.
 #[must_use]
@@ -411,6 +449,17 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
+    fn whole(text: &[u8], pieces: &[Piece]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Kept(range) => out.extend_from_slice(&text[range.clone()]),
+                Piece::New(new) => out.extend_from_slice(new),
+            }
+        }
+        out
+    }
+
     #[test]
     fn foreign_entries_and_unknown_keys_stay() {
         let text = r#"{"x":1,"artifacts":{"b.md":{"agent":"dev","q":[1]},"checkpoint-step-1-1.json":{"agent":"checkpoint-manager"},"7":{"agent":"dev"}},"updated_at":"O","y":2}"#;
@@ -494,7 +543,8 @@ mod tests {
                         for added in [vec![], vec![entry("n1")], vec![entry("n1"), entry("c2")]] {
                             let gone = |id: &str| gone.contains(&id);
                             let anew = registry.edited(&gone, &added, Some("U")).to_pretty();
-                            let text = registry.edited_text(&gone, &added, "U");
+                            let pieces = registry.edited_text(&gone, &added, "U");
+                            let text = whole(source, &pieces);
                             assert_eq!(
                                 String::from_utf8_lossy(&text),
                                 String::from_utf8_lossy(&anew)
