@@ -66,8 +66,11 @@ function describe(tree) {
   return `${tree.files.toLocaleString('en')} files, ${Math.round(tree.bytes / 1e6)} MB`;
 }
 
-/** @param {string} folder */
-function settle(folder) {
+/**
+ * Brings everything to the disk that was written before.
+ * @param {string} folder
+ */
+export function settle(folder) {
   // Where there is no such program, what one leaves to the system may be paid for by the next.
   spawnSync('sync', process.platform === 'linux' ? ['-f', folder] : []);
 }

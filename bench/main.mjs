@@ -1,8 +1,8 @@
 // Runs the benchmarks: all, or those named. `--json <file>` also writes the results as JSON, and
 // `--readme` puts them into the README.
 //
-//   node bench/main.mjs [create] [event_loop] [files] [growing_state] [list] [many_files] [startup]
-//     [--scale <share of the files and steps>] [--json <file>] [--readme]
+//   node bench/main.mjs [create] [event_loop] [files] [growing_state] [list] [many_files]
+//     [restore] [startup] [--scale <share of the files and steps>] [--json <file>] [--readme]
 //
 // Judged are ratios between things measured in turn in the same run, never times.
 
@@ -18,6 +18,7 @@ import { fileSystem, makeFolder } from './lib/fixtures.mjs';
 import { verdict } from './lib/statistics.mjs';
 import { benchList } from './list.mjs';
 import { backupTools } from './peers/backup_tools.mjs';
+import { benchRestore } from './restore.mjs';
 import { benchStartup } from './startup.mjs';
 
 /**
@@ -33,6 +34,7 @@ const BENCHMARKS = {
   growing_state: benchGrowingState,
   list: benchList,
   many_files: benchManyFiles,
+  restore: benchRestore,
   startup: benchStartup,
 };
 
