@@ -21,7 +21,8 @@
 //! | `<run>/checkpoints/<id>.json` | [`model::manifest`] (content), [`store::manifests`] (reading), [`ops::create`] (writing) |
 //! | `<run>/checkpoints/.waymark/lock` | [`store::lock`] |
 //! | `<run>/checkpoints/.waymark/restore.journal`, `restore.undo` | [`store::journal`] |
-//! | `<run>/checkpoints/.waymark/restored` | [`ops::restore`] |
+//! | `<run>/checkpoints/.waymark/restore.areas`, `staged-restore/`; `.waymark/journal/` | [`store::journal`] |
+//! | `<run>/checkpoints/.waymark/restored`, `rescues/*.json`, `plans/*` | [`ops::restore`] |
 //! | `<run>/checkpoints/.waymark/seen` | [`store::manifests`] |
 //! | `<run>/checkpoints/.waymark/files`, `artifacts`, `*.new` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `<run>/checkpoints/.waymark/staged-*` | [`store::publish`]; leftovers removed by [`store::journal`] |
