@@ -15,7 +15,7 @@ use crate::model::plan::{
     overlay, plan_root,
 };
 use crate::model::registry::Registry;
-use crate::model::snapshot::Tree;
+use crate::model::snapshot::{Node, Tree};
 use crate::ops::Context;
 use crate::ops::capture::{Capture, Sight, Wanted};
 use crate::ops::files::read_tree;
@@ -94,15 +94,45 @@ struct Both<'a> {
     context: &'a Context<'a>,
     hashed: &'a Hashed,
     store: Option<&'a Store<'a>>,
+    /// The folder that is put back. Only its own damage counts: what other checkpoints have lost makes no
+    /// path theirs, and nothing known.
+    wanted: ObjectId,
 }
 
 impl Trees for Both<'_> {
     fn tree(&self, id: &ObjectId) -> Result<Tree> {
         self.context.cancel.check()?;
-        match self.hashed.tree(id) {
-            Some(tree) => Ok(tree),
-            None => read_tree(self.store, self.context, id),
+        if let Some(tree) = self.hashed.tree(id) {
+            return Ok(tree);
         }
+        match read_tree(self.store, self.context, id) {
+            Err(Error::ObjectMissing { .. } | Error::ObjectDamaged { .. }) if !self.needs(id) => {
+                Ok(Tree::default())
+            }
+            read => read,
+        }
+    }
+}
+
+impl Both<'_> {
+    /// Whether the folder that is put back has this one in it, as far as it can be read.
+    fn needs(&self, id: &ObjectId) -> bool {
+        let mut left = vec![self.wanted];
+        let mut seen = std::collections::HashSet::new();
+        while let Some(tree) = left.pop() {
+            if tree == *id {
+                return true;
+            }
+            if !seen.insert(tree) {
+                continue;
+            }
+            let read = read_tree(self.store, self.context, &tree).unwrap_or_default();
+            left.extend(read.entries.iter().filter_map(|entry| match &entry.node {
+                Node::Directory { tree, .. } => Some(*tree),
+                _ => None,
+            }));
+        }
+        false
     }
 }
 
@@ -173,6 +203,7 @@ impl Look<'_> {
                 context: self.context,
                 hashed: &now.hashed,
                 store: self.store,
+                wanted: wanted.tree,
             };
             let hidden = missing_paths(
                 &trees,
@@ -235,11 +266,6 @@ impl Look<'_> {
 
     /// Decides what becomes of every path.
     pub(super) fn plan(&self, now: &Now) -> Result<FilesPlan> {
-        let trees = Both {
-            context: self.context,
-            hashed: &now.hashed,
-            store: self.store,
-        };
         let mut plan = FilesPlan::default();
         let project = &self.ground.request.capture.project;
         for wanted in &self.ground.wanted.roots {
@@ -269,6 +295,12 @@ impl Look<'_> {
                     .filter_map(|one| root_of(one, &root.name, &root.path))
                     .map(|root| root.tree)
                     .collect()
+            };
+            let trees = Both {
+                context: self.context,
+                hashed: &now.hashed,
+                store: self.store,
+                wanted: wanted.tree,
             };
             let at = plan.roots.len();
             let (bases, captured) = (of(&self.ground.bases), of(&self.ground.captured));
