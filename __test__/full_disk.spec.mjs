@@ -86,8 +86,8 @@ function expectWhole({ manager, contents, project }, count) {
     const listed = manager.listSync('demo');
     expect(listed).toHaveLength(count);
     expect(manager.verifySync('demo', { data: true }).damaged).toEqual([]);
-    for (const { checkpoint_id, step } of listed) {
-      const read = manager.readFileSync('demo', checkpoint_id, 'artifacts/a.bin');
+    for (const { checkpointId, step } of listed) {
+      const read = manager.readFileSync('demo', checkpointId, 'artifacts/a.bin');
       expect(Buffer.compare(read, contents[step])).toBe(0);
     }
   }

@@ -18,7 +18,7 @@ use waymark::store::objects::check::{self, Part};
 use waymark::store::objects::{Limit, Sink, Store, Writer};
 use waymark::store::place::{PackId, StoreDir};
 
-use crate::gc::{NOW, Project, noise};
+use crate::gc::{NOW, Project, file, noise, tree};
 use crate::sim_disk::{Rng, SimDisk};
 use crate::world::World;
 
@@ -167,6 +167,22 @@ fn what_is_in_a_hole_is_stored_anew() {
         }
         project.assert_readable(&when);
         assert_true(&store, &put, &when);
+        // The heads of some old places are still there, in the same pack as the new ones.
+        let all: Vec<_> = put.iter().map(|(id, bytes)| (*id, bytes.clone())).collect();
+        project.on(project.disk.clone()).keep("6", all);
+        let request = Request {
+            max_unused: 0.0,
+            ..Request::default()
+        };
+        let gc = Gc::begin(&store, &request, NOW, &cancel, &progress).unwrap();
+        assert_eq!(gc.apply(&cancel).unwrap().gone.len(), 1, "{when}");
+        for (id, bytes) in &put {
+            match store.get(id) {
+                Ok(found) => assert!(found == *bytes, "{when}"),
+                Err(error) => panic!("{when}: after a copy: {}", error.full_message()),
+            }
+        }
+        assert_true(&store, &put, &when);
     }
 }
 
@@ -311,6 +327,11 @@ fn runs_of_small_blocks_are_given_back_and_every_live_one_is_found() {
             }
             lane.finish().unwrap();
         }
+        // A folder with a file that is missing: now gc keeps whatever it does not understand.
+        let mut lane = writer.lane();
+        let folder = tree(vec![file(b"nowhere", None)]);
+        names.push((lane.put(&folder).unwrap(), folder));
+        lane.finish().unwrap();
         writer.sync().unwrap().record().unwrap();
         project.keep("1", names);
         deny_packs(&project);
@@ -326,6 +347,11 @@ fn runs_of_small_blocks_are_given_back_and_every_live_one_is_found() {
             let lost = project.on(project.disk.power_loss(loss));
             assert_true_reopened(&lost, &put, &format!("seed {seed}, loss {loss}"));
         }
+        // Holes are understood.
+        project.disk.heal();
+        let done = project.gc().unwrap();
+        assert_eq!((done.gone.len(), done.left.len()), (1, 0), "seed {seed}");
+        assert_true_reopened(&project, &put, &format!("seed {seed}, room again"));
     }
 }
 

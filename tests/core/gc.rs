@@ -49,7 +49,7 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn file(bytes: &[u8], chunks: Option<ObjectId>) -> Node {
+pub(crate) fn file(bytes: &[u8], chunks: Option<ObjectId>) -> Node {
     Node::File(File {
         mode: 0o644,
         modified_ns: 0,
@@ -59,7 +59,7 @@ fn file(bytes: &[u8], chunks: Option<ObjectId>) -> Node {
     })
 }
 
-fn tree(nodes: Vec<Node>) -> Vec<u8> {
+pub(crate) fn tree(nodes: Vec<Node>) -> Vec<u8> {
     let name = |at: usize| format!("{at:03}").into_bytes();
     let entries = nodes.into_iter().enumerate();
     let entries = entries.map(|(at, node)| TreeEntry {

@@ -504,7 +504,10 @@ impl<'s> Collector<'s> {
                     // A second copy. It goes if the first one is good.
                     Some(found) => {
                         if store.get(&id).is_ok() && store.find(&id)? == Some(found) {
-                            kept.moved.insert(id, found);
+                            // One in this pack is copied when it is met.
+                            if found.pack != contents.pack {
+                                kept.moved.insert(id, found);
+                            }
                         } else {
                             needed.push((id, here, true));
                         }
