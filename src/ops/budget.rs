@@ -89,7 +89,7 @@ fn room(context: &Context<'_>, place: &StoreDir, max: u64, pack_max: u64) -> Res
 
 /// What gc needs beside what there is: a copy of the largest pack.
 fn working(context: &Context<'_>, place: &StoreDir, pack_max: u64) -> Result<u64> {
-    let packs = place.packs(context.disk)?;
+    let packs = place.packs_taken(context.disk)?;
     let largest = packs.iter().map(|(_, len)| *len).max();
     Ok(largest.unwrap_or(0).max(pack_max))
 }
@@ -106,9 +106,10 @@ fn make_room(
         return Err(refused(place, needed, 0));
     };
     let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let packs = place.packs_taken(context.disk)?;
     let beside = place
         .used_bytes(context.disk)?
-        .saturating_sub(store.pack_bytes()?);
+        .saturating_sub(packs.iter().map(|(_, taken)| taken).sum());
     // The copy of a pack that gc makes is no larger than what it was made from is then.
     let usable = max
         .saturating_sub(beside)
@@ -160,8 +161,7 @@ fn collect(context: &Context<'_>, store: &Store<'_>, pack_max: u64) -> Result<()
     };
     // The checkpoint's own progress is what is shown.
     let unseen = crate::model::progress::Progress::default();
-    let gc = gc::Gc::begin(store, &request, context.now_ms, context.cancel, &unseen)?;
-    gc.apply(context.cancel).map(|_| ())
+    gc::collect(store, &request, context.now_ms, context.cancel, &unseen).map(|_| ())
 }
 
 fn refused(place: &StoreDir, needed: u64, allowed: u64) -> Error {

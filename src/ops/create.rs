@@ -332,8 +332,7 @@ fn collect_if_due(context: &Context<'_>, store: &Store<'_>, warnings: &mut Vec<S
         let (now_ms, cancel) = (context.now_ms, context.cancel);
         // The checkpoint's own progress is what is shown.
         let unseen = Progress::default();
-        let gc = gc::Gc::begin(store, &request, now_ms, cancel, &unseen)?;
-        gc.apply(cancel).map(|_| ())
+        gc::collect(store, &request, now_ms, cancel, &unseen).map(|_| ())
     };
     match collect() {
         // The checkpoint is safe; the next one collects.

@@ -4,7 +4,8 @@
 //! runs names is marked, with all that it leads to, and each pack is judged. Then the packs of
 //! which nothing is needed go, which needs no space, and then those with too much that nobody needs
 //! are written anew, the one with the least to copy first: so the working space is never more
-//! than one pack. Checkpoints may be taken all the while.
+//! than one pack. Where there is no room for that, not even with what was set aside, the pack stays
+//! and gets holes where nothing is needed. Checkpoints may be taken all the while.
 //!
 //! A gc that is killed leaves a store in which all that is needed can be read; the next one finishes.
 
@@ -19,7 +20,7 @@ use crate::model::manifest::references;
 use crate::model::progress::{Phase, Progress};
 use crate::store::disk::{Disk, EntryKind, LockGuard, Metadata, Stamp};
 use crate::store::leftovers;
-use crate::store::objects::collect::{Collector, Copy, Round};
+use crate::store::objects::collect::{Collector, Copy, Given, Round};
 use crate::store::objects::{Marks, Problem, Store, wait_for};
 use crate::store::place::{PackId, StoreDir};
 use crate::store::roots;
@@ -90,6 +91,8 @@ pub struct Done {
     pub copied_bytes: u64,
     /// The packs that are gone.
     pub gone: Vec<PackId>,
+    /// Packs that were left where they are, with holes, for want of room for a copy.
+    pub punched: Vec<PackId>,
     /// Packs that were to go and were left alone: a writer is at work there, or needs them now.
     pub left: Vec<PackId>,
     /// True if the caller stopped it in between.
@@ -107,9 +110,41 @@ pub fn gc(
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Done> {
-    let work = || gc_once(disk, place, request, now_ms, cancel, progress);
+    let open = || Store::open(disk, place, now_ms);
+    let Some(store) = with_reserve(disk, place, open)? else {
+        return Ok(Done::default());
+    };
+    collect(&store, request, now_ms, cancel, progress)
+}
+
+/// Plans, and unless it is a dry run does it, in a store that is open.
+pub(super) fn collect(
+    store: &Store<'_>,
+    request: &Request,
+    now_ms: i64,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<Done> {
+    let (disk, place) = (store.disk(), store.place());
+    let begin = || Gc::begin(store, request, now_ms, cancel, progress);
+    if request.dry_run {
+        let gc = with_reserve(disk, place, begin)?;
+        return Ok(Done {
+            problems: gc.plan().problems.clone(),
+            plan: gc.plan().clone(),
+            ..Done::default()
+        });
+    }
+    let done = with_reserve(disk, place, || begin()?.apply(cancel));
+    // Somebody may have needed it, and now there may be room again.
+    place.keep_reserve(disk);
+    done
+}
+
+/// Does something, and once more on a full disk with what was set aside for this: the index and the
+/// first copies need a little.
+fn with_reserve<T>(disk: &dyn Disk, place: &StoreDir, work: impl Fn() -> Result<T>) -> Result<T> {
     match work() {
-        // What was set aside for this: the index and the first copies need a little.
         Err(error) if is_full(&error) && place.release_reserve(disk) => work(),
         done => done,
     }
@@ -121,28 +156,6 @@ fn is_full(error: &Error) -> bool {
         Error::StoreGcStopped { source, .. } => is_full(source),
         _ => false,
     }
-}
-
-fn gc_once(
-    disk: &dyn Disk,
-    place: &StoreDir,
-    request: &Request,
-    now_ms: i64,
-    cancel: &Cancel,
-    progress: &Progress,
-) -> Result<Done> {
-    let Some(store) = Store::open(disk, place, now_ms)? else {
-        return Ok(Done::default());
-    };
-    let gc = Gc::begin(&store, request, now_ms, cancel, progress)?;
-    if request.dry_run {
-        return Ok(Done {
-            problems: gc.plan().problems.clone(),
-            plan: gc.plan().clone(),
-            ..Done::default()
-        });
-    }
-    gc.apply(cancel)
 }
 
 /// A gc with its plan made, which holds the right to be the only one.
@@ -248,6 +261,7 @@ impl<'s> Gc<'s> {
                 done.problems.push(problem.clone());
             }
         }
+        let (disk, place) = (self.store.disk(), self.store.place());
         let packs = self.plan.drop.len() + self.plan.rewrite.len();
         let done_before = self.progress.glance();
         self.progress.expect(
@@ -267,19 +281,78 @@ impl<'s> Gc<'s> {
             self.count(done, round);
         }
         rewrite.extend(&self.plan.rewrite);
+        let mut no_room = None;
         for (at, pack) in rewrite.iter().enumerate() {
-            let round = self.collect(&[*pack], Copy::Except(&rewrite[at..]), cancel)?;
-            done.left.extend(&round.left);
-            self.count(done, round);
+            let mut copy = || self.collect(&[*pack], Copy::Except(&rewrite[at..]), cancel);
+            let copied = match copy() {
+                Err(error) if is_full(&error) && place.release_reserve(disk) => copy(),
+                copied => copied,
+            };
+            match copied {
+                Ok(round) => {
+                    done.left.extend(&round.left);
+                    self.count(done, round);
+                }
+                Err(Error::DiskFull { path, source }) => {
+                    let full = self.give_back(*pack, path, &source, done, cancel)?;
+                    // The first one wants the least.
+                    no_room = no_room.or(full);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = no_room {
+            return Err(error);
         }
         // Leftovers wait for the next gc while somebody writes.
-        let (disk, place) = (self.store.disk(), self.store.place());
         let lock = place.lock();
         if let Some(_alone) = disk.try_lock(&lock, "").context("lock", &lock)? {
             roots::tidy(disk, place)?;
             leftovers::remove(disk, place, self.now_ms)?;
         }
         Ok(())
+    }
+
+    /// Makes do without a copy of a pack, for which there is no room at `path`. Gives an error if that
+    /// frees nothing.
+    fn give_back(
+        &mut self,
+        pack: PackId,
+        path: PathBuf,
+        source: &io::Error,
+        done: &mut Done,
+        cancel: &Cancel,
+    ) -> Result<Option<Error>> {
+        let manifests = &mut self.manifests;
+        let given = Collector::new(self.store, self.now_ms).give_back(
+            pack,
+            &mut self.marks,
+            &mut |marks| manifests.mark(marks, cancel),
+            cancel,
+        )?;
+        let full = |needs: u64| {
+            let reason = format!(
+                "{source}; a copy of what is needed of {} takes {needs} bytes for a while",
+                pack.file_name()
+            );
+            Error::DiskFull {
+                path,
+                source: io::Error::new(source.kind(), reason),
+            }
+        };
+        match given {
+            Given::Back { bytes } => {
+                self.progress.add(1, bytes);
+                done.freed_bytes += bytes;
+                done.punched.push(pack);
+                Ok(None)
+            }
+            Given::Nothing => {
+                done.left.push(pack);
+                Ok(None)
+            }
+            Given::TooSmall { needs } | Given::Unsupported { needs } => Ok(Some(full(needs))),
+        }
     }
 
     fn count(&self, done: &mut Done, round: Round) {
@@ -345,7 +418,7 @@ fn make_plan(
     };
     let mut rewrite = Vec::new();
     for pack in store.survey(marks, cancel)? {
-        let dead = pack.len.saturating_sub(pack.live_bytes);
+        let dead = pack.taken.saturating_sub(pack.live_bytes);
         plan.live_bytes += pack.live_bytes;
         plan.dead_bytes += dead;
         if let Some(reason) = pack.unread {
@@ -359,7 +432,7 @@ fn make_plan(
             continue;
         }
         #[allow(clippy::cast_precision_loss, reason = "a share needs no 16 digits")]
-        let unused = dead as f64 / pack.len.max(1) as f64;
+        let unused = dead as f64 / pack.taken.max(1) as f64;
         if pack.live_bytes == 0 {
             plan.drop.push(pack.pack);
             plan.freed_bytes += dead;

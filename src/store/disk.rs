@@ -101,6 +101,11 @@ pub trait Disk: Send + Sync {
     fn append(&self, path: &Path) -> io::Result<(Box<dyn NewFile>, u64)>;
     /// Cuts a regular file to a length. Not durable by itself.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Gives the space of some bytes of a regular file back: they are zeros from then on, its length
+    /// stays. `Unsupported` where the file system can't. Not durable by itself.
+    fn punch(&self, path: &Path, offset: u64, len: u64) -> io::Result<()>;
+    /// How many bytes of a regular file take space: its length without its holes.
+    fn taken(&self, path: &Path) -> io::Result<u64>;
     /// Writes over a file's bytes in place, making it if it is missing: quick, but neither atomic nor
     /// durable. Only for notes that check themselves and may be lost.
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;

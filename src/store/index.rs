@@ -317,21 +317,32 @@ impl Index {
     }
 
     /// Forgets packs and everything that is still said to lie in them, and begins a new generation.
-    /// `moved` says where objects lie now. Durable when it returns: the packs may be removed then,
-    /// and their numbers used again.
+    /// `moved` says where objects lie now, `lost` are objects elsewhere that go with them. Durable when
+    /// it returns: the packs may be removed then, and their numbers used again.
     pub fn replace(
         &mut self,
         gone: &[PackId],
         moved: &[(ObjectId, Location)],
+        lost: &[ObjectId],
         indexed: &[Indexed],
         generation: i64,
     ) -> Result<()> {
+        self.durably(|index| index.replace_now(gone, moved, lost, indexed, generation))
+    }
+
+    /// Forgets where these objects lie, and begins a new generation. Durable when it returns: their
+    /// bytes may go then.
+    pub fn give_up(&mut self, objects: &[ObjectId], generation: i64) -> Result<()> {
+        self.durably(|index| index.forget_now(objects, generation))
+    }
+
+    fn durably(&mut self, write: impl FnOnce(&mut Self) -> rusqlite::Result<()>) -> Result<()> {
         // Syncs all that was committed before as well; `NORMAL` might lose it in a power loss.
         let level = |connection: &Connection, level| {
             connection.execute_batch(&format!("PRAGMA synchronous = {level}"))
         };
         level(&self.connection, "FULL").map_err(|error| self.failed(&error))?;
-        let written = self.replace_now(gone, moved, indexed, generation);
+        let written = write(self);
         level(&self.connection, "NORMAL").map_err(|error| self.failed(&error))?;
         written.map_err(|error| self.failed(&error))
     }
@@ -340,6 +351,7 @@ impl Index {
         &mut self,
         gone: &[PackId],
         moved: &[(ObjectId, Location)],
+        lost: &[ObjectId],
         indexed: &[Indexed],
         generation: i64,
     ) -> rusqlite::Result<()> {
@@ -359,32 +371,25 @@ impl Index {
             [],
         )?;
         change.execute("DELETE FROM packs WHERE id IN (SELECT id FROM gone)", [])?;
-        change.execute(
-            "UPDATE facts SET value = MAX(value + 1, ?1) WHERE name = 'generation'",
-            [generation],
-        )?;
+        delete(&change, lost)?;
+        new_generation(&change, generation)?;
         change.commit()
     }
 
     /// Forgets where these objects lie, because they can't be read there, and begins a new
     /// generation: the next checkpoint stores them again if it meets them.
     pub fn forget(&mut self, objects: &[ObjectId], generation: i64) -> Result<()> {
-        let mut write = || -> rusqlite::Result<()> {
-            let change = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for id in objects {
-                change
-                    .prepare_cached("DELETE FROM objects WHERE id = ?1")?
-                    .execute([id.as_bytes().as_slice()])?;
-            }
-            change.execute(
-                "UPDATE facts SET value = MAX(value + 1, ?1) WHERE name = 'generation'",
-                [generation],
-            )?;
-            change.commit()
-        };
-        write().map_err(|error| self.failed(&error))
+        self.forget_now(objects, generation)
+            .map_err(|error| self.failed(&error))
+    }
+
+    fn forget_now(&mut self, objects: &[ObjectId], generation: i64) -> rusqlite::Result<()> {
+        let change = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        delete(&change, objects)?;
+        new_generation(&change, generation)?;
+        change.commit()
     }
 
     /// Forgets everything, and begins a new generation.
@@ -394,10 +399,7 @@ impl Index {
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
             change.execute_batch("DELETE FROM objects; DELETE FROM packs;")?;
-            change.execute(
-                "UPDATE facts SET value = MAX(value + 1, ?1) WHERE name = 'generation'",
-                [generation],
-            )?;
+            new_generation(&change, generation)?;
             change.commit()
         };
         write().map_err(|error| self.failed(&error))
@@ -434,6 +436,18 @@ impl Index {
             Ok(())
         };
         read().map_err(|error| self.failed(&error))
+    }
+
+    /// The objects that are stored by their difference from another.
+    pub fn deltas(&self) -> Result<Vec<ObjectId>> {
+        let read = || -> rusqlite::Result<Vec<[u8; 32]>> {
+            let mut query = self
+                .connection
+                .prepare_cached("SELECT id FROM objects WHERE depth > 0")?;
+            query.query_map([], |row| row.get(0))?.collect()
+        };
+        let found = read().map_err(|error| self.failed(&error))?;
+        Ok(found.into_iter().map(ObjectId::from_bytes).collect())
     }
 
     /// A number that is kept in the index for as long as it lives.
@@ -494,6 +508,23 @@ fn insert(
         ])?;
     }
     Ok(())
+}
+
+fn delete(change: &rusqlite::Transaction<'_>, objects: &[ObjectId]) -> rusqlite::Result<()> {
+    let mut row = change.prepare_cached("DELETE FROM objects WHERE id = ?1")?;
+    for id in objects {
+        row.execute([id.as_bytes().as_slice()])?;
+    }
+    Ok(())
+}
+
+fn new_generation(change: &rusqlite::Transaction<'_>, generation: i64) -> rusqlite::Result<()> {
+    change
+        .execute(
+            "UPDATE facts SET value = MAX(value + 1, ?1) WHERE name = 'generation'",
+            [generation],
+        )
+        .map(|_| ())
 }
 
 fn note_packs(change: &rusqlite::Transaction<'_>, packs: &[Indexed]) -> rusqlite::Result<()> {

@@ -188,14 +188,22 @@ impl StoreDir {
         Staged::write(disk, staged("format"), FORMAT_TEXT.as_bytes())?.publish_over(&self.format())
     }
 
-    /// Sets space aside for cleaning up on a full disk. Nothing fails for the lack of it.
+    /// Sets space aside for cleaning up on a full disk, all of it or none. Nothing fails for the lack
+    /// of it.
     pub fn keep_reserve(&self, disk: &dyn Disk) {
-        if disk.metadata(&self.reserve()).is_err() {
+        if self.reserved(disk) < RESERVE as u64 {
             // Not zeros: a file system may store those without taking space.
             let mut bytes = vec![0; RESERVE];
             blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-            let _ = disk.overwrite(&self.reserve(), &bytes);
+            if disk.overwrite(&self.reserve(), &bytes).is_err() {
+                self.release_reserve(disk);
+            }
         }
+    }
+
+    /// How many bytes are set aside.
+    fn reserved(&self, disk: &dyn Disk) -> u64 {
+        disk.metadata(&self.reserve()).map_or(0, |found| found.len)
     }
 
     /// Gives the space back that was set aside; `false` if there was none.
@@ -203,9 +211,10 @@ impl StoreDir {
         disk.remove_file(&self.reserve()).is_ok()
     }
 
-    /// The bytes of everything in the store.
+    /// How many bytes everything in the store takes. What is to be set aside counts even while it is
+    /// not: it is put back when there is room.
     pub fn used_bytes(&self, disk: &dyn Disk) -> Result<u64> {
-        let mut bytes = 0;
+        let mut bytes = (RESERVE as u64).saturating_sub(self.reserved(disk));
         for folder in [self.path(), &self.objects(), &self.caches(), &self.roots()] {
             let entries = match disk.list(folder) {
                 Ok(entries) => entries,
@@ -213,13 +222,28 @@ impl StoreDir {
                 Err(error) => return Err(Error::io("read", folder, error)),
             };
             for entry in entries.iter().filter(|one| one.kind == EntryKind::File) {
+                let path = folder.join(&entry.name);
+                let bytes_of = |path| disk.metadata(path).map(|found| found.len);
+                let is_pack = entry.name.to_str().and_then(PackId::parse).is_some();
                 // What is gone meanwhile takes no space.
-                bytes += disk
-                    .metadata(&folder.join(&entry.name))
-                    .map_or(0, |found| found.len);
+                bytes += if is_pack {
+                    disk.taken(&path)
+                } else {
+                    bytes_of(&path)
+                }
+                .unwrap_or(0);
             }
         }
         Ok(bytes)
+    }
+
+    /// How many bytes each pack takes, in order: its length without its holes.
+    pub fn packs_taken(&self, disk: &dyn Disk) -> Result<Vec<(PackId, u64)>> {
+        let mut packs = self.packs(disk)?;
+        for (pack, bytes) in &mut packs {
+            *bytes = disk.taken(&self.pack(*pack)).unwrap_or(*bytes);
+        }
+        Ok(packs)
     }
 
     /// The packs and their lengths in bytes, in order; none if there is no store.

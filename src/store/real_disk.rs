@@ -140,6 +140,28 @@ fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<(File, fs:
     }
 }
 
+/// The length of a file without its holes; where the file system does not tell of any, all of it.
+#[cfg(target_os = "linux")]
+fn without_holes(file: &File, len: u64) -> u64 {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    let (mut at, mut taken) = (0, 0);
+    while at < len {
+        let data = match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            Err(_) => return len,
+        };
+        let Ok(hole) = seek(file, SeekFrom::Hole(data)) else {
+            return len;
+        };
+        taken += hole.min(len).saturating_sub(data);
+        at = hole.max(at + 1);
+    }
+    taken
+}
+
 impl Disk for RealDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let found = fs::symlink_metadata(path)?;
@@ -189,6 +211,42 @@ impl Disk for RealDisk {
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         let (file, _) = open_regular(OpenOptions::new().write(true), path)?;
         file.set_len(len)
+    }
+
+    fn punch(&self, path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            use rustix::io::Errno;
+            let (file, _) = open_regular(OpenOptions::new().write(true), path)?;
+            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            loop {
+                return match fallocate(&file, how, offset, len) {
+                    Err(Errno::INTR) => continue,
+                    Err(Errno::NOTSUP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+                    done => Ok(done?),
+                };
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (path, offset, len);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// Not by the number of blocks alone: some file systems count them only a while after a write.
+    fn taken(&self, path: &Path) -> io::Result<u64> {
+        let found = fs::symlink_metadata(path)?;
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::unix::fs::MetadataExt;
+            if found.blocks().saturating_mul(512) < found.len() {
+                let (file, found) = open_regular(OpenOptions::new().read(true), path)?;
+                return Ok(without_holes(&file, found.len()));
+            }
+        }
+        Ok(found.len())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {

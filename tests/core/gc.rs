@@ -21,25 +21,25 @@ use waymark::store::roots;
 use crate::sim_disk::{Rng, SimDisk};
 use crate::world::code;
 
-const NOW: i64 = 1_767_225_600_000;
+pub(crate) const NOW: i64 = 1_767_225_600_000;
 
 /// What a checkpoint needs.
 #[derive(Clone, Default)]
-struct Needs {
-    objects: BTreeMap<ObjectId, Vec<u8>>,
-    state: Option<(Content, Vec<u8>)>,
+pub(crate) struct Needs {
+    pub(crate) objects: BTreeMap<ObjectId, Vec<u8>>,
+    pub(crate) state: Option<(Content, Vec<u8>)>,
 }
 
 /// A project with checkpoints that consist of a manifest that names objects, and nothing else.
 #[derive(Clone)]
-struct Project<D> {
-    disk: D,
-    place: StoreDir,
+pub(crate) struct Project<D> {
+    pub(crate) disk: D,
+    pub(crate) place: StoreDir,
     runs: PathBuf,
-    kept: BTreeMap<String, Needs>,
+    pub(crate) kept: BTreeMap<String, Needs>,
 }
 
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     let mut hasher = blake3::Hasher::new();
     hasher
@@ -49,7 +49,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn file(bytes: &[u8], chunks: Option<ObjectId>) -> Node {
+pub(crate) fn file(bytes: &[u8], chunks: Option<ObjectId>) -> Node {
     Node::File(File {
         mode: 0o644,
         modified_ns: 0,
@@ -59,7 +59,7 @@ fn file(bytes: &[u8], chunks: Option<ObjectId>) -> Node {
     })
 }
 
-fn tree(nodes: Vec<Node>) -> Vec<u8> {
+pub(crate) fn tree(nodes: Vec<Node>) -> Vec<u8> {
     let name = |at: usize| format!("{at:03}").into_bytes();
     let entries = nodes.into_iter().enumerate();
     let entries = entries.map(|(at, node)| TreeEntry {
@@ -116,7 +116,7 @@ fn manifest(names: &[ObjectId]) -> Vec<u8> {
 }
 
 impl Project<SimDisk> {
-    fn simulated() -> Self {
+    pub(crate) fn simulated() -> Self {
         let disk = SimDisk::new();
         let runs = PathBuf::from("/project/.claude/runs");
         for path in ["/project", "/project/.claude", "/project/.claude/runs"] {
@@ -134,24 +134,24 @@ impl Project<SimDisk> {
         }
     }
 
-    fn on(&self, disk: SimDisk) -> Self {
+    pub(crate) fn on(&self, disk: SimDisk) -> Self {
         Self {
             disk,
             ..self.clone()
         }
     }
 
-    fn publish(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn publish(&self, name: &str, bytes: &[u8]) {
         self.disk.plant_file(&self.manifest(name), bytes);
     }
 
-    fn prune(&mut self, name: &str) {
+    pub(crate) fn prune(&mut self, name: &str) {
         self.disk.remove(&self.manifest(name));
         self.kept.remove(name).unwrap();
     }
 
     /// Takes a checkpoint. Its state grows out of the one of `earlier`.
-    fn create(&mut self, name: &str, seeds: &[u64], earlier: Option<&str>, state: bool) {
+    pub(crate) fn create(&mut self, name: &str, seeds: &[u64], earlier: Option<&str>, state: bool) {
         let store = Store::open_or_create(&self.disk, &self.place, NOW).unwrap();
         let mut needs = Needs::default();
         roots::register(&self.disk, &self.place, &self.runs, &Cancel::default()).unwrap();
@@ -173,8 +173,20 @@ impl Project<SimDisk> {
         self.kept.insert(name.to_owned(), needs);
     }
 
+    /// A checkpoint that needs these objects, which are stored already.
+    pub(crate) fn keep(&mut self, name: &str, objects: Vec<(ObjectId, Vec<u8>)>) {
+        let names: Vec<ObjectId> = objects.iter().map(|(id, _)| *id).collect();
+        self.publish(name, &manifest(&names));
+        let objects = objects.into_iter().collect();
+        let needs = Needs {
+            objects,
+            state: None,
+        };
+        self.kept.insert(name.to_owned(), needs);
+    }
+
     /// Three pruned and two kept checkpoints in several packs, all of it durable.
-    fn used() -> Self {
+    pub(crate) fn used() -> Self {
         let mut project = Self::simulated();
         project.create("1", &[1, 2, 3, 4], None, true);
         project.create("2", &[3, 4, 5], Some("1"), true);
@@ -190,17 +202,17 @@ impl Project<SimDisk> {
 }
 
 impl<D: Disk> Project<D> {
-    fn manifest(&self, name: &str) -> PathBuf {
+    pub(crate) fn manifest(&self, name: &str) -> PathBuf {
         self.runs
             .join("run-1/checkpoints")
             .join(format!("{name}.json"))
     }
 
-    fn gc(&self) -> waymark::error::Result<Done> {
+    pub(crate) fn gc(&self) -> waymark::error::Result<Done> {
         self.gc_with(&Request::default())
     }
 
-    fn gc_with(&self, request: &Request) -> waymark::error::Result<Done> {
+    pub(crate) fn gc_with(&self, request: &Request) -> waymark::error::Result<Done> {
         self.gc_at(request, NOW)
     }
 
@@ -215,14 +227,14 @@ impl<D: Disk> Project<D> {
         )
     }
 
-    fn pack_bytes(&self) -> u64 {
+    pub(crate) fn pack_bytes(&self) -> u64 {
         let packs = self.place.packs(&self.disk).unwrap();
         packs.iter().map(|(_, len)| len).sum()
     }
 
     /// Everything that is kept can be read by somebody who opens the store now.
     #[track_caller]
-    fn assert_readable(&self, when: &str) {
+    pub(crate) fn assert_readable(&self, when: &str) {
         let store = Store::open(&self.disk, &self.place, NOW).unwrap().unwrap();
         for (name, needs) in &self.kept {
             for (id, bytes) in &needs.objects {
@@ -242,7 +254,7 @@ impl<D: Disk> Project<D> {
 
     /// A gc has nothing left to do.
     #[track_caller]
-    fn assert_tidy(&self, when: &str) {
+    pub(crate) fn assert_tidy(&self, when: &str) {
         let dry = Request {
             dry_run: true,
             ..Request::default()
@@ -461,7 +473,7 @@ fn on_a_full_disk_what_needs_no_space_goes_first() {
     project.assert_tidy("again");
 }
 
-trait PackPath {
+pub(crate) trait PackPath {
     fn pack_path_of(&self, slot: u8, number: u32) -> PathBuf;
 }
 

@@ -14,6 +14,7 @@ mod damage;
 mod decoders;
 mod doctor;
 mod faults;
+mod full_disk;
 mod gc;
 mod history;
 mod layers;

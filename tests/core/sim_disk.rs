@@ -7,7 +7,8 @@
 //! - an unsynced content comes back whole, empty, torn, or with a tail of zeros;
 //! - name changes are kept or dropped independently, except that those of one name apply in order;
 //! - a rename is one change; one between two folders is durable once the **target's** is synced;
-//! - a name in a folder whose own name was lost is lost with it.
+//! - a name in a folder whose own name was lost is lost with it;
+//! - each page that a file gave back may be a hole, or hold again what it held.
 //!
 //! Process death (`kill`) keeps all that was visible and frees the locks.
 //!
@@ -59,7 +60,7 @@ impl Rng {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
     /// `create`, `write_all`, `finish`, `rename`, `rename_new`, `link`, `remove_file`, `sync_dir`,
-    /// `create_dir`.
+    /// `create_dir`, `truncate`, `overwrite`, `punch`.
     pub(crate) verb: &'static str,
     /// The path, or the first of two.
     pub(crate) path: PathBuf,
@@ -127,6 +128,11 @@ struct State {
     now_ms: i64,
     paused_ms: u64,
     vanish: Option<(u64, PathBuf)>,
+    /// Pages that were given back by each file since it was synced.
+    punched: HashMap<Ino, Vec<usize>>,
+    can_punch: bool,
+    /// How many bytes all files together may take.
+    capacity: u64,
     denied: Vec<(PathBuf, io::ErrorKind)>,
     unreadable: HashSet<PathBuf>,
     alive: Alive,
@@ -307,6 +313,30 @@ impl State {
         denied.or(fault).map_or(Ok(()), |kind| Err(error(kind)))
     }
 
+    /// How many bytes all files that have a name take.
+    fn used(&self) -> u64 {
+        let folders = self.nodes.values().filter_map(|(node, _)| match node {
+            Node::Directory { names, .. } => Some(names.values()),
+            _ => None,
+        });
+        let files: HashSet<&Ino> = folders.flatten().collect();
+        files
+            .into_iter()
+            .map(|ino| match &self.nodes[ino].0 {
+                Node::File { content, .. } => taken(content),
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// Fails if the files would take more than there is.
+    fn room_for(&self, more: usize) -> io::Result<()> {
+        if self.capacity < u64::MAX && self.used() + more as u64 > self.capacity {
+            return Err(error(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }
+
     fn outcome<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
             self.trace.last_mut().unwrap().ok = false;
@@ -341,6 +371,9 @@ impl SimDisk {
             now_ms: 0,
             paused_ms: 0,
             vanish: None,
+            punched: HashMap::new(),
+            can_punch: true,
+            capacity: u64::MAX,
             denied: Vec::new(),
             unreadable: HashSet::new(),
             alive: Arc::new(|_| Some(true)),
@@ -402,13 +435,26 @@ impl SimDisk {
                     Node::Directory { names, durable } => *names = durable.clone(),
                     Node::File { content, durable } => {
                         if durable.as_ref() != Some(content) {
-                            *content = torn(content, durable.as_deref(), &mut rng);
+                            let pages = state.punched.remove(&ino).unwrap_or_default();
+                            let mut old = durable.clone();
+                            if let Some(old) = &mut old {
+                                for page in &pages {
+                                    fill(old, *page, None);
+                                }
+                            }
+                            *content = torn(content, old.as_deref(), &mut rng);
+                            for page in pages {
+                                if rng.percent(50) {
+                                    fill(content, page, durable.as_deref());
+                                }
+                            }
                         }
                         *durable = Some(content.clone());
                     }
                     Node::Symlink(_) | Node::Other => {}
                 }
             }
+            state.punched.clear();
         }
         lost
     }
@@ -417,6 +463,7 @@ impl SimDisk {
     pub(crate) fn settle(&self) {
         let mut state = self.state();
         state.persist_where(|_| true);
+        state.punched.clear();
         for (node, _) in state.nodes.values_mut() {
             if let Node::File { content, durable } = node {
                 *durable = Some(content.clone());
@@ -453,6 +500,21 @@ impl SimDisk {
     /// Every changing call on a path below this one fails from now on.
     pub(crate) fn deny(&self, below: &Path, kind: io::ErrorKind) {
         self.state().denied.push((below.to_path_buf(), kind));
+    }
+
+    /// How many bytes all files take.
+    pub(crate) fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// All files together may take so many bytes from now on; `None` is as many as they like.
+    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes.unwrap_or(u64::MAX);
+    }
+
+    /// Nothing can be punched from now on, as on some file systems.
+    pub(crate) fn refuse_punching(&self) {
+        self.state().can_punch = false;
     }
 
     /// This file can't be read from now on.
@@ -544,6 +606,24 @@ impl SimDisk {
     }
 }
 
+const PAGE: usize = 4096;
+
+/// Puts what another content has into a page; without one zeros.
+fn fill(content: &mut [u8], page: usize, from: Option<&[u8]>) {
+    let end = content.len().min((page + 1) * PAGE);
+    for (at, byte) in content.iter_mut().enumerate().take(end).skip(page * PAGE) {
+        *byte = from.and_then(|from| from.get(at)).copied().unwrap_or(0);
+    }
+}
+
+/// How many bytes of a content take space: whole pages of zeros don't.
+fn taken(content: &[u8]) -> u64 {
+    let holes = content
+        .chunks_exact(PAGE)
+        .filter(|page| page.iter().all(|byte| *byte == 0));
+    (content.len() - holes.count() * PAGE) as u64
+}
+
 /// What power loss leaves of a content that was not synced.
 fn torn(content: &[u8], durable: Option<&[u8]>, rng: &mut Rng) -> Vec<u8> {
     // What was synced stays where more was only written behind it, or some cut off its end.
@@ -572,6 +652,7 @@ impl NewFile for SimFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let result = state.enter("write_all", &self.path, None);
+        let result = result.and_then(|()| state.room_for(bytes.len()));
         // A write that fails may have written something.
         let written = if result.is_ok() {
             bytes.len()
@@ -601,6 +682,9 @@ impl NewFile for SimFile {
     fn finish(self: Box<Self>) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let result = state.enter("finish", &self.path, None);
+        if result.is_ok() {
+            state.punched.remove(&self.ino);
+        }
         if result.is_ok()
             && let (Node::File { content, durable }, _) = state.nodes.get_mut(&self.ino).unwrap()
         {
@@ -750,6 +834,39 @@ impl Disk for SimDisk {
         state.outcome(result)
     }
 
+    fn punch(&self, path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        self.call("punch", path, None, |state| {
+            if !state.can_punch {
+                return Err(error(io::ErrorKind::Unsupported));
+            }
+            let ino = state.find(path)?;
+            state.touch(ino);
+            let (from, len) = (
+                usize::try_from(offset).unwrap(),
+                usize::try_from(len).unwrap(),
+            );
+            assert_eq!(
+                (from % PAGE, len % PAGE),
+                (0, 0),
+                "only whole pages are punched"
+            );
+            let (Node::File { content, .. }, _) = state.nodes.get_mut(&ino).unwrap() else {
+                return Err(error(io::ErrorKind::InvalidInput));
+            };
+            assert!(from + len <= content.len(), "punched behind the end");
+            let pages = from / PAGE..(from + len) / PAGE;
+            for page in pages.clone() {
+                fill(content, page, None);
+            }
+            state.punched.entry(ino).or_default().extend(pages);
+            Ok(())
+        })
+    }
+
+    fn taken(&self, path: &Path) -> io::Result<u64> {
+        Ok(taken(&self.read(path, u64::MAX)?))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         let mut state = self.state();
         state.lists += 1;
@@ -820,10 +937,21 @@ impl Disk for SimDisk {
                 ino
             };
             state.touch(ino);
+            let before = match &state.nodes[&ino].0 {
+                Node::File { content, .. } => content.len(),
+                _ => 0,
+            };
+            let room = state.room_for(bytes.len().saturating_sub(before));
+            // One that fails may have written something.
+            let written = if room.is_ok() {
+                bytes.len()
+            } else {
+                bytes.len() / 2
+            };
             if let Some((Node::File { content, .. }, _)) = state.nodes.get_mut(&ino) {
-                *content = bytes.to_vec();
+                *content = bytes[..written].to_vec();
             }
-            Ok(())
+            room
         })
     }
 

@@ -138,6 +138,12 @@ impl Disk for Watched<'_> {
             .insert(path.to_path_buf(), len);
         self.disk.truncate(path, len)
     }
+    fn punch(&self, path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        self.disk.punch(path, offset, len)
+    }
+    fn taken(&self, path: &Path) -> io::Result<u64> {
+        self.disk.taken(path)
+    }
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         assert!(!is_pack(path), "{} is written over", path.display());
         self.disk.overwrite(path, bytes)

@@ -6,7 +6,7 @@
 //!
 //! *Crash story*: nothing is written; [`heal`] is one transaction of the index.
 //!
-//! *Limits*: the torn end that a killed writer leaves is no fault. An index that is made anew does not
+//! *Limits*: the torn end that a killed writer leaves is no fault, nor are holes. An index that is made anew does not
 //! know what is damaged, as if it had been healed: those who need it then miss it.
 
 use std::collections::{HashMap, HashSet};
@@ -95,26 +95,27 @@ pub fn structure(store: &Store<'_>, cancel: &Cancel, progress: &Progress) -> Res
         let path = store.place().pack(pack);
         let mut tables: HashMap<ObjectId, Vec<Location>> = HashMap::new();
         let mut bases = Vec::new();
-        let mut ends = Vec::new();
         let begins_well = known.len < PACK_HEADER.len() as u64
             || match store.disk().read_at(&path, 0, PACK_HEADER.len()) {
                 Ok(bytes) => bytes == PACK_HEADER,
                 Err(_) => false,
             };
         let walked = scan::blocks(store.disk(), &path, 0, known.len, &mut |at, head| {
-            ends.push((at, at + head.block_len() as u64));
             for (id, location) in locations(pack, at, head) {
                 tables.entry(id).or_default().push(location);
                 bases.extend(head.base.map(|base| (id, location, base)));
             }
         });
-        if let Err(error) = walked {
-            if store.index().pack(pack)?.is_some() {
-                checked.fault(store, pack, None, error.full_message());
-                again(store, &mut checked, pack, rows, "its pack can't be read")?;
+        let foreign = match walked {
+            Ok(foreign) => foreign,
+            Err(error) => {
+                if store.index().pack(pack)?.is_some() {
+                    checked.fault(store, pack, None, error.full_message());
+                    again(store, &mut checked, pack, rows, "its pack can't be read")?;
+                }
+                continue;
             }
-            continue;
-        }
+        };
         if !begins_well && store.index().pack(pack)?.is_some() {
             checked.fault(
                 store,
@@ -123,13 +124,14 @@ pub fn structure(store: &Store<'_>, cancel: &Cancel, progress: &Progress) -> Res
                 "it does not begin like a pack".to_owned(),
             );
         }
-        let mut at = PACK_HEADER.len() as u64;
-        for (begin, end) in ends {
-            if begin > at {
-                let reason = format!("the {} bytes from {at} on are no block", begin - at);
+        for bytes in foreign {
+            // A torn end is no fault, nor is a hole that was left half made. If anything that the
+            // index knows was there, that is told below.
+            if bytes.end < known.len && !scan::has_hole(store.disk(), &path, &bytes)? {
+                let (len, at) = (bytes.end - bytes.start, bytes.start);
+                let reason = format!("the {len} bytes from {at} on are no block");
                 checked.fault(store, pack, None, reason);
             }
-            at = end;
         }
         checked.objects += rows.len() as u64;
         checked.bytes += rows.iter().map(|(_, at)| at.len as u64).sum::<u64>();

@@ -6,22 +6,30 @@
 //! before the pack goes, and the pack's slot is held all the while, so that nobody appends to it or
 //! indexes it again. The generation changes with every pack that goes.
 //!
+//! Without room for copies a pack stays, and the whole pages of blocks of which nothing is needed become
+//! holes. The same holds for them as for a pack that goes: they are made under the same locks, after the
+//! same look for what became needed, and only once the index durably knows nothing there any more. Nor
+//! does it then know an unneeded object that is built on another: that one may be gone.
+//!
 //! *Crash story*: before the index learns of the copies they are a torn or a second copy of what the
 //! old pack still holds; after that the old pack is the second copy. Whoever opens the store next
-//! indexes what is there, and the next gc finds the other copies unneeded.
+//! indexes what is there, and the next gc finds the other copies unneeded. Of pages that were to become
+//! holes some may be left as they were; nobody looks there, and the next gc may punch them again.
 //!
 //! *Limits*: a pack is left alone while its slot is busy, if it can't be read, or if bytes in it that
 //! are no block may be what somebody misses.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
 use crate::store::disk::LockGuard;
-use crate::store::index::Location;
+use crate::store::index::{Indexed, Location};
 use crate::store::objects::marks::{Marks, Problem};
 use crate::store::objects::pack::Head;
+use crate::store::objects::scan::PAGE;
 use crate::store::objects::writer::{Copies, Filler, Writer};
 use crate::store::objects::{Store, locations, scan};
 use crate::store::place::PackId;
@@ -36,8 +44,8 @@ const SLOT_PAUSE_MS: u64 = 5;
 pub struct PackUse {
     /// The pack.
     pub pack: PackId,
-    /// Its length in bytes.
-    pub len: u64,
+    /// How many bytes it takes: its length without its holes.
+    pub taken: u64,
     /// About how many of its bytes are needed.
     pub live_bytes: u64,
     /// True if it has to stay as it is: what can't be read in it may be needed.
@@ -70,13 +78,35 @@ pub enum Copy<'a> {
     Except(&'a [PackId]),
 }
 
+/// What came of giving space back without a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// So many bytes were given back.
+    Back {
+        /// How many.
+        bytes: u64,
+    },
+    /// The pack has to stay as it is: a writer is at work there, or it can't be understood.
+    Nothing,
+    /// What is not needed lies in pieces that are too small, or was given back before.
+    TooSmall {
+        /// About how many bytes a copy takes.
+        needs: u64,
+    },
+    /// The file system can't do it.
+    Unsupported {
+        /// About how many bytes a copy takes.
+        needs: u64,
+    },
+}
+
 /// What a pack says of itself.
 struct Contents {
     pack: PackId,
     len: u64,
     blocks: Vec<(u64, Head)>,
-    /// How many bytes are no block.
-    foreign: u64,
+    /// True if some of its bytes are no block, and no hole.
+    foreign: bool,
 }
 
 /// What is to be done about the needed objects of a pack.
@@ -100,7 +130,7 @@ impl Store<'_> {
                 Err(error) if is_about(&error, &self.place().pack(pack)) => {
                     uses.push(PackUse {
                         pack,
-                        len,
+                        taken: len,
                         live_bytes: len,
                         fixed: true,
                         unread: Some(error.full_message()),
@@ -109,36 +139,24 @@ impl Store<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let mut live_bytes = 0;
-            for (at, head) in &contents.blocks {
-                let mut raw = 0_u64;
-                let mut count = 0;
-                for (id, location) in locations(pack, *at, head) {
-                    if self.is_here(marks, &id, &location)? {
-                        raw += location.len as u64;
-                        count += 1;
-                    }
-                }
-                let whole = head.block_len() as u64;
-                live_bytes += if count == head.objects.len() {
-                    whole
-                } else {
-                    let packed = head.payload_len as u64 * raw / (head.raw_len as u64).max(1);
-                    let table = 36 * count as u64;
-                    (packed + table).min(whole)
-                };
-            }
+            let mut live_bytes = self.live_bytes(&contents, marks)?;
             // What a writer is just appending is unknown, so needed.
             live_bytes += len.saturating_sub(contents.len);
             uses.push(PackUse {
                 pack,
-                len,
+                taken: self.taken(pack).unwrap_or(len),
                 live_bytes,
                 fixed: self.is_fixed(&contents, marks)?,
                 unread: None,
             });
         }
         Ok(uses)
+    }
+
+    /// How many bytes a pack takes.
+    fn taken(&self, pack: PackId) -> Result<u64> {
+        let path = self.place().pack(pack);
+        self.disk().taken(&path).context("read", &path)
     }
 
     /// True if the object is needed, and needed from here: no other place of it is known.
@@ -161,7 +179,7 @@ impl Store<'_> {
                 pack,
                 len,
                 blocks,
-                foreign,
+                foreign: !foreign.is_empty(),
             })),
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Ok(None)
@@ -172,18 +190,52 @@ impl Store<'_> {
 
     /// True if bytes of the pack that are no block may be needed.
     fn is_fixed(&self, contents: &Contents, marks: &Marks<'_>) -> Result<bool> {
-        if contents.foreign == 0 {
+        if !contents.foreign {
             return Ok(false);
         }
-        if marks.is_missing_some() {
-            return Ok(true);
-        }
+        Ok(marks.is_missing_some() || self.hides_some(contents, marks)?)
+    }
+
+    /// True if something needed lies in the pack where no block begins.
+    fn hides_some(&self, contents: &Contents, marks: &Marks<'_>) -> Result<bool> {
         let whole: HashSet<u64> = contents.blocks.iter().map(|(at, _)| *at).collect();
-        let mut fixed = false;
+        let mut hides = false;
         self.index().all(&mut |id, at| {
-            fixed |= at.pack == contents.pack && !whole.contains(&at.block) && marks.needs(&id);
+            hides |= at.pack == contents.pack && !whole.contains(&at.block) && marks.needs(&id);
         })?;
-        Ok(fixed)
+        Ok(hides)
+    }
+
+    /// About how many bytes of a pack are needed.
+    fn live_bytes(&self, contents: &Contents, marks: &Marks<'_>) -> Result<u64> {
+        let mut live_bytes = 0;
+        for (at, head) in &contents.blocks {
+            let mut raw = 0_u64;
+            let mut count = 0;
+            for (id, location) in locations(contents.pack, *at, head) {
+                if self.is_here(marks, &id, &location)? {
+                    raw += location.len as u64;
+                    count += 1;
+                }
+            }
+            let whole = head.block_len() as u64;
+            live_bytes += if count == head.objects.len() {
+                whole
+            } else {
+                let packed = head.payload_len as u64 * raw / (head.raw_len as u64).max(1);
+                let table = 36 * count as u64;
+                (packed + table).min(whole)
+            };
+        }
+        Ok(live_bytes)
+    }
+
+    /// Objects that nobody needs and that are stored by their difference from another, which goes now,
+    /// perhaps: they must not be taken for stored any more.
+    fn unneeded_deltas(&self, marks: &Marks<'_>) -> Result<Vec<ObjectId>> {
+        let mut deltas = self.index().deltas()?;
+        deltas.retain(|id| !marks.needs(id));
+        Ok(deltas)
     }
 }
 
@@ -308,6 +360,106 @@ impl<'s> Collector<'s> {
         }
     }
 
+    /// Gives the space back that blocks take of which nothing is needed, as far as whole pages go, and
+    /// leaves the pack where it is: for a disk that has no room for a copy. `refresh` is as it is for
+    /// [`Collector::collect`].
+    pub fn give_back(
+        &mut self,
+        pack: PackId,
+        marks: &mut Marks<'_>,
+        refresh: &mut dyn FnMut(&mut Marks<'_>) -> Result<()>,
+        cancel: &Cancel,
+    ) -> Result<Given> {
+        let result = self.give_back_held(pack, marks, refresh, cancel);
+        self.slots.clear();
+        result
+    }
+
+    fn give_back_held(
+        &mut self,
+        pack: PackId,
+        marks: &mut Marks<'_>,
+        refresh: &mut dyn FnMut(&mut Marks<'_>) -> Result<()>,
+        cancel: &Cancel,
+    ) -> Result<Given> {
+        let store = self.store;
+        store.forget_recent();
+        if !self.hold(pack.slot)? {
+            return Ok(Given::Nothing);
+        }
+        let _alone = store.exclude(cancel)?;
+        self.catch_up(&[])?;
+        marks.again(cancel)?;
+        refresh(marks)?;
+        let Some(contents) = store.contents(pack)? else {
+            return Ok(Given::Nothing);
+        };
+        // Never where the heads do not tell all that the index knows.
+        if store.is_fixed(&contents, marks)? || store.hides_some(&contents, marks)? {
+            return Ok(Given::Nothing);
+        }
+        let needs = store.live_bytes(&contents, marks)?;
+        let mut dead = Vec::new();
+        for (at, head) in &contents.blocks {
+            dead.push(self.is_dead(pack, *at, head, marks)?);
+        }
+        let holes = holes(&contents.blocks, &dead);
+        let before = store.taken(pack)?;
+        if holes.is_empty() {
+            return Ok(Given::TooSmall { needs });
+        }
+        // What is in a hole, or built on it, must not be taken for stored.
+        let kept: HashSet<u64> = contents
+            .blocks
+            .iter()
+            .zip(&dead)
+            .filter(|(_, dead)| !**dead)
+            .map(|((at, _), _)| *at)
+            .collect();
+        let mut lost = store.unneeded_deltas(marks)?;
+        store.index().all(&mut |id, at| {
+            if at.pack == pack && !kept.contains(&at.block) {
+                lost.push(id);
+            }
+        })?;
+        store.index().give_up(&lost, self.now_ms)?;
+        store.forget_recent();
+        let path = store.place().pack(pack);
+        for hole in holes {
+            match store.disk().punch(&path, hole.start, hole.end - hole.start) {
+                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+                    return Ok(Given::Unsupported { needs });
+                }
+                punched => punched.context("write", &path)?,
+            }
+        }
+        // The file system hands the space out again only once it knows for sure.
+        let (file, _) = store.disk().append(&path).context("open", &path)?;
+        file.finish().context("sync", &path)?;
+        Ok(match before.saturating_sub(store.taken(pack)?) {
+            0 => Given::TooSmall { needs },
+            bytes => Given::Back { bytes },
+        })
+    }
+
+    /// True if nothing in a block is needed, or what is has another place that was just read.
+    fn is_dead(&self, pack: PackId, block: u64, head: &Head, marks: &Marks<'_>) -> Result<bool> {
+        let store = self.store;
+        for (id, _) in locations(pack, block, head) {
+            if !marks.needs(&id) {
+                continue;
+            }
+            let Some(found) = store.find(&id)? else {
+                return Ok(false);
+            };
+            let here = (found.pack, found.block) == (pack, block);
+            if here || store.get(&id).is_err() || store.find(&id)? != Some(found) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Takes a slot's lock; `false` if a writer is at work there.
     fn hold(&mut self, slot: u8) -> Result<bool> {
         if self.slots.contains_key(&slot) {
@@ -352,7 +504,10 @@ impl<'s> Collector<'s> {
                     // A second copy. It goes if the first one is good.
                     Some(found) => {
                         if store.get(&id).is_ok() && store.find(&id)? == Some(found) {
-                            kept.moved.insert(id, found);
+                            // One in this pack is copied when it is met.
+                            if found.pack != contents.pack {
+                                kept.moved.insert(id, found);
+                            }
                         } else {
                             needed.push((id, here, true));
                         }
@@ -413,7 +568,7 @@ impl<'s> Collector<'s> {
         let store = self.store;
         let untold = |error| (error, false);
         let _alone = store.exclude(cancel).map_err(untold)?;
-        self.catch_up(copies).map_err(untold)?;
+        self.catch_up(&copies.packs).map_err(untold)?;
         marks.again(cancel).map_err(untold)?;
         refresh(marks).map_err(untold)?;
         let fresh: HashMap<ObjectId, Location> = copies.rows.iter().copied().collect();
@@ -440,17 +595,19 @@ impl<'s> Collector<'s> {
                 }
             }
             moved.extend(kept.moved);
-            round.gone_bytes += contents.len;
+            let taken = store.taken(contents.pack).unwrap_or(contents.len);
+            round.gone_bytes += taken;
             gone.push(contents.pack);
         }
         if gone.is_empty() {
             return Ok(false);
         }
         let moved: Vec<_> = moved.into_iter().collect();
+        let lost = store.unneeded_deltas(marks).map_err(untold)?;
         let before = store.generation().map_err(untold)?;
         let replaced = store
             .index()
-            .replace(&gone, &moved, &copies.packs, self.now_ms);
+            .replace(&gone, &moved, &lost, &copies.packs, self.now_ms);
         if let Err(error) = replaced {
             // Only if the index surely does not know the copies they may go.
             let told = store.generation().ok() != Some(before);
@@ -468,7 +625,7 @@ impl<'s> Collector<'s> {
     }
 
     /// Indexes what killed writers left, in the slots that are held here as well.
-    fn catch_up(&self, copies: &Copies) -> Result<()> {
+    fn catch_up(&self, copies: &[Indexed]) -> Result<()> {
         let store = self.store;
         let mut tried = 0;
         loop {
@@ -476,7 +633,7 @@ impl<'s> Collector<'s> {
             let mut behind = store.place().packs(store.disk())?;
             behind.retain(|(pack, len)| {
                 let known = known.iter().find(|known| known.pack == *pack);
-                let mine = copies.packs.iter().any(|found| found.pack == *pack);
+                let mine = copies.iter().any(|found| found.pack == *pack);
                 !mine && known.map_or(0, |known| known.len) < *len
             });
             let Some((first, _)) = behind.first().copied() else {
@@ -507,4 +664,37 @@ fn is_about(error: &Error, pack: &std::path::Path) -> bool {
 /// An object's bytes among those of its block.
 fn bytes_of<'a>(raw: &'a [u8], at: &Location) -> &'a [u8] {
     raw.get(at.start..at.start + at.len).unwrap_or_default()
+}
+
+/// The whole pages in runs of dead blocks. None begins in a head: whoever walks the pack finds
+/// either a whole head or zeros.
+fn holes(blocks: &[(u64, Head)], dead: &[bool]) -> Vec<Range<u64>> {
+    let mut holes: Vec<Range<u64>> = Vec::new();
+    let mut run: Option<Range<u64>> = None;
+    for ((at, head), dead) in blocks.iter().zip(dead) {
+        let end = at + head.block_len() as u64;
+        if !dead {
+            holes.extend(run.take());
+            continue;
+        }
+        let mut from = at.next_multiple_of(PAGE);
+        if from > *at && from < at + head.payload_at() as u64 {
+            from = (at + head.payload_at() as u64).next_multiple_of(PAGE);
+        }
+        run = match run {
+            // Once it has begun it goes on over the heads of the blocks behind.
+            Some(run) if run.start < run.end && run.end == *at => Some(run.start..end),
+            Some(run) => {
+                holes.push(run);
+                Some(from..end)
+            }
+            None => Some(from..end),
+        };
+    }
+    holes.extend(run);
+    for hole in &mut holes {
+        hole.end -= hole.end % PAGE;
+    }
+    holes.retain(|hole| hole.start < hole.end);
+    holes
 }

@@ -151,7 +151,7 @@ impl<'a> Store<'a> {
         self.index().find(id)
     }
 
-    /// The bytes of all packs.
+    /// The lengths of all packs together, in bytes.
     pub fn pack_bytes(&self) -> Result<u64> {
         let packs = self.place.packs(self.disk)?;
         Ok(packs.iter().map(|(_, len)| len).sum())

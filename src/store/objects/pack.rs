@@ -17,7 +17,8 @@
 //! The sum is the first eight bytes of the BLAKE3 hash of the head before it and the table. The payload needs
 //! none: each object is held against its name.
 //!
-//! *Invariants*: bytes of a pack never change once they were synced, only more come behind them.
+//! *Invariants*: bytes of a pack never change once they were synced, only more come behind them; but
+//! whole pages of blocks that nobody needs may become zeros, see [`super::collect`].
 //!
 //! *Crash story*: a kill while a block is appended leaves a tail that is no block. Nothing refers to
 //! it; the pack is not written any more from then on.

@@ -143,8 +143,14 @@ impl Store<'_> {
                     continue;
                 }
             }
-            foreign = true;
-            at = scan::next_block(self.disk, &path, at + 1, to)?;
+            at = match scan::behind_hole(self.disk, &path, at, to)? {
+                // Zeros at the end may as well be what a power loss left.
+                Some(next) if next < to => next,
+                _ => {
+                    foreign = true;
+                    scan::next_block(self.disk, &path, at + 1, to)?
+                }
+            };
         }
         Ok(foreign)
     }
