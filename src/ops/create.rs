@@ -325,7 +325,7 @@ impl HistoryPlace {
 }
 
 /// Opens the project's store, making it if there is none, and begins to write; `None` without one.
-fn begin_writer<'a, 'c: 'a>(
+pub(super) fn begin_writer<'a, 'c: 'a>(
     context: &Context<'c>,
     opened: &'a OnceCell<Store<'c>>,
     limit: Limit,
