@@ -168,9 +168,7 @@ async function importArchive({ run }, place, configured, words) {
   const asked = importRequest(words, configured, 'importArchive');
   const [at, { check, request }] = [place(), asked];
   const call = (/** @type {CancelToken | undefined} */ token) =>
-    check
-      ? native().checkArchive(request.file, token)
-      : native().importArchive(at, request, token);
+    check ? native().checkArchive(request.file, token) : native().importArchive(at, request, token);
   return run(asked.signal, call, undefined, asked.onProgress);
 }
 

@@ -18,7 +18,8 @@ export const definition = {
   options: [
     {
       flags: '-o, --out <path>',
-      about: 'where it goes (default: <run>.wmk or <checkpoint>.wmk here; with --folder <checkpoint>)',
+      about:
+        'where it goes (default: <run>.wmk or <checkpoint>.wmk here; with --folder <checkpoint>)',
     },
     { flags: '--folder', about: 'make a folder of the checkpoint, new or empty until then' },
     { flags: '--overwrite', about: 'replace a file that is there; a folder never is' },

@@ -17,7 +17,7 @@
 //! that every platform takes for one component.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -436,6 +436,13 @@ fn store_objects<'a, 'c: 'a>(
     let (Some(max), Some(place)) = (request.max_store_bytes, context.store) else {
         return put(Limit::None, u64::MAX);
     };
+    if archive.contents().objects.is_empty() {
+        return Ok(None);
+    }
+    // What the store itself takes counts, too.
+    let store = Store::open_or_create(context.disk, place, context.now_ms)?;
+    opened.get_or_init(|| store);
+    place.keep_reserve(context.disk);
     let pack_max = budget::pack_max(max);
     let room = || budget::room(context, place, max, pack_max);
     match put(Limit::Bytes(room()?), pack_max) {
@@ -761,18 +768,20 @@ fn registry_with<'h>(
     }));
     sort_newest_first(&mut scan.good, |good| &good.header);
     let now = to_iso(context.now_ms);
-    let edited = |registry: Registry<'_>, is_new: bool| {
-        let survey = registry.survey();
-        let plan = Plan::new(&survey, &scan, &std::collections::HashSet::new());
-        let stays = plan.missing.is_empty() && !plan.dangling && !is_new;
-        (!stays).then(|| registry.edited_text(&|id| plan.is_gone(id), &plan.missing, &now))
-    };
     match read_registry(context)? {
         Some(bytes) => {
             let json = parse_registry(context, &bytes)?;
-            Ok(edited(registry_of(context, &json)?, false))
+            let registry = registry_of(context, &json)?;
+            let plan = Plan::new(&registry.survey(), &scan, &HashSet::new());
+            let stays = plan.missing.is_empty() && !plan.dangling;
+            Ok((!stays).then(|| registry.edited_text(&|id| plan.is_gone(id), &plan.missing, &now)))
         }
-        None => newest.open(|_, registry| Ok(edited(registry, true))),
+        None => newest.open(|_, registry| {
+            let plan = Plan::new(&registry.survey(), &scan, &HashSet::new());
+            let gone = |id: &str| plan.is_gone(id);
+            let edited = registry.edited(&gone, &plan.missing, Some(&now));
+            Ok(Some(edited.to_pretty()))
+        }),
     }
 }
 

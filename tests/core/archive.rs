@@ -568,6 +568,7 @@ fn a_writer_refuses_what_its_contents_do_not_list() {
     let target = Path::new("/x");
     let mut writer = ArchiveWriter::begin(&disk, target, &listed).unwrap();
     assert_eq!(code(writer.put(b"other")), "ERR_INTERNAL");
+    drop(writer);
     let mut writer = ArchiveWriter::begin(&disk, target, &listed).unwrap();
     writer.put(b"manifest").unwrap();
     assert_eq!(code(writer.finish()), "ERR_INTERNAL");
