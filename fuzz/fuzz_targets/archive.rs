@@ -2,8 +2,6 @@
 //! is met.
 #![no_main]
 
-use std::io::Write;
-
 use libfuzzer_sys::fuzz_target;
 use waymark::model::archive::{Contents, LEAD_LEN};
 use waymark::model::cancel::Cancel;
@@ -34,8 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn read(bytes: &[u8]) {
-    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(bytes).expect("it can be written");
+    let file = std::env::temp_dir().join(format!("waymark-fuzz-archive-{}", std::process::id()));
+    std::fs::write(&file, bytes).expect("it can be written");
     let (cancel, progress) = (Cancel::default(), Progress::default());
-    let _ = import::check(&RealDisk, file.path(), &cancel, &progress);
+    let _ = import::check(&RealDisk, &file, &cancel, &progress);
 }

@@ -212,7 +212,10 @@ mod tests {
     #[test]
     fn the_encoding_stays_the_same() {
         // Archives in the field are read by it.
-        assert_eq!(ObjectId::of(&contents().encode()).to_string(), "PINNED");
+        assert_eq!(
+            ObjectId::of(&contents().encode()).to_string(),
+            "5096f965b18ad550138a1971b03d6824bdee1be2743534c27603380f85690fdd"
+        );
     }
 
     #[test]

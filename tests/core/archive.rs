@@ -869,3 +869,41 @@ fn a_damaged_checkpoint_is_refused_or_left_out() {
         "ERR_NO_CHECKPOINT"
     );
 }
+
+/// Whoever changes an archive can make its sums right again: what is behind them is checked all the same.
+#[test]
+fn changed_archives_whose_sums_fit_do_no_harm() {
+    let tree = folder(&[(b"a", file(b"content", 7, None))]);
+    let (id, manifest) = with_tree(&tree);
+    let contents = contents(&manifest, &id, &[&tree, b"content"]).encode();
+    let blocks = [block(&[&manifest]), block(&[&tree, b"content"])].concat();
+    let mut refused = 0;
+    for seed in 0..600 {
+        let mut rng = Rng::new(seed);
+        let (mut contents, mut blocks) = (contents.clone(), blocks.clone());
+        for _ in 0..=rng.below(2) {
+            let part = if rng.percent(50) {
+                &mut contents
+            } else {
+                &mut blocks
+            };
+            let at = rng.below(part.len());
+            match rng.below(3) {
+                0 => part[at] ^= 1 << rng.below(8),
+                1 => part.truncate(at),
+                _ => part.insert(at, 0xff),
+            }
+            if part.is_empty() {
+                part.push(0);
+            }
+        }
+        let mut bytes = contents;
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        bytes.extend(blocks);
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        let there = target(&bytes);
+        refused += u32::from(check(&there).is_err());
+        assert_eq!(there.disk.calls(), 0, "seed {seed}");
+    }
+    assert!(refused > 400, "{refused}");
+}
