@@ -242,9 +242,9 @@ mod tests {
             |one| one.run_id.clear(),
         ];
         for (at, change) in changes.into_iter().enumerate() {
-            let mut changed = contents();
-            change(&mut changed);
-            assert!(reread(&changed).is_err(), "change {at}");
+            let mut other = contents();
+            change(&mut other);
+            assert!(reread(&other).is_err(), "change {at}");
         }
         let bytes = &contents().encode()[LEAD_LEN..];
         for cut in 0..bytes.len() {

@@ -431,7 +431,7 @@ impl Export<'_> {
         row: &mut Row,
         path: &Path,
         file: &File,
-        mut content: NewContent,
+        mut out: NewContent,
     ) -> Result<()> {
         let context = self.context;
         let wanted = Content::from(file);
@@ -439,14 +439,13 @@ impl Export<'_> {
             Some(store) => store.read_content(&wanted, &mut |piece| {
                 context.cancel.check()?;
                 context.progress.add(0, piece.len() as u64);
-                content.write(piece).context("write", path)
+                out.write(piece).context("write", path)
             }),
             None => read_tree(None, context, &wanted.object).map(|_| ()),
         };
         match read {
             Ok(()) => {
-                content
-                    .finish(Some(file.mode), Some(file.modified_ns))
+                out.finish(Some(file.mode), Some(file.modified_ns))
                     .context("write", path)?;
                 context.progress.add(1, 0);
                 self.summary.files += 1;
@@ -454,7 +453,7 @@ impl Export<'_> {
             }
             Err(error) => {
                 let damage = self.tell(error)?;
-                drop(content);
+                drop(out);
                 self.out.take_back(path).context("remove", path)?;
                 row.result = "damaged";
                 row.reason = Some(damage.to_string());
@@ -495,7 +494,7 @@ impl Export<'_> {
             context,
             request,
             header,
-            out,
+            mut out,
             rows,
             summary,
             state,

@@ -23,6 +23,13 @@ use crate::store::real_disk::RealDisk;
 /// Zeros from this length on are left out of a file as a hole, in bytes.
 const HOLE_MIN: usize = 64 << 10;
 
+/// So many files are synced one by one; more are cheaper to sync together, where the system can.
+const SYNCED_MAX: usize = if cfg!(target_os = "linux") {
+    256
+} else {
+    usize::MAX
+};
+
 /// A folder that is being filled. Removed when dropped unpublished.
 #[derive(Debug)]
 pub struct NewFolder {
@@ -31,6 +38,9 @@ pub struct NewFolder {
     /// Folders with the permission bits that they get in the end.
     modes: Vec<(PathBuf, u32)>,
     links: Vec<(PathBuf, Vec<u8>)>,
+    /// All folders, to be synced.
+    folders: Vec<PathBuf>,
+    files: usize,
     published: bool,
 }
 
@@ -39,6 +49,8 @@ pub struct NewFolder {
 pub struct NewContent {
     file: File,
     len: u64,
+    /// Whether it is synced by itself.
+    sync: bool,
 }
 
 impl NewFolder {
@@ -69,6 +81,8 @@ impl NewFolder {
             target: target.to_path_buf(),
             modes: Vec::new(),
             links: Vec::new(),
+            folders: Vec::new(),
+            files: 0,
             published: false,
         })
     }
@@ -88,6 +102,7 @@ impl NewFolder {
     /// Makes a folder; its permission bits are set in the end.
     pub fn folder(&mut self, path: &Path, mode: Option<u32>) -> io::Result<()> {
         fs::create_dir(path)?;
+        self.folders.push(path.to_path_buf());
         if let Some(mode) = mode {
             self.modes.push((path.to_path_buf(), mode));
         }
@@ -95,9 +110,14 @@ impl NewFolder {
     }
 
     /// Begins a file.
-    pub fn file(&self, path: &Path) -> io::Result<NewContent> {
+    pub fn file(&mut self, path: &Path) -> io::Result<NewContent> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(NewContent { file, len: 0 })
+        self.files += 1;
+        Ok(NewContent {
+            file,
+            len: 0,
+            sync: self.files <= SYNCED_MAX,
+        })
     }
 
     /// Removes a file that could not be filled.
@@ -106,9 +126,9 @@ impl NewFolder {
     }
 
     /// Makes a file of some bytes.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.aside.join(name);
-        let write = || {
+        let mut write = || {
             let mut content = self.file(&path)?;
             content.write(bytes)?;
             content.finish(None, None)
@@ -134,12 +154,26 @@ impl NewFolder {
             .collect()
     }
 
-    /// Sets the permission bits of folders, makes everything durable and gives the folder its name.
+    /// Makes everything durable that was not synced by itself.
+    fn settle(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.files > SYNCED_MAX {
+            // Waits for what others write as well, but only once.
+            return Ok(rustix::fs::syncfs(File::open(&self.aside)?)?);
+        }
+        for folder in self.folders.iter().rev() {
+            RealDisk.sync_dir(folder)?;
+        }
+        RealDisk.sync_dir(&self.aside)
+    }
+
+    /// Makes everything durable, sets the permission bits of folders and gives the folder its name.
     pub fn publish(mut self) -> Result<()> {
+        // First: perhaps nobody may open a folder afterwards.
+        self.settle().context("sync", &self.aside)?;
         for (path, mode) in self.modes.iter().rev() {
             set_mode(path, *mode).context("set the mode of", path)?;
         }
-        settle(&self.aside).context("sync", &self.aside)?;
         // Elsewhere a rename does not replace an empty folder.
         #[cfg(not(unix))]
         let _ = fs::remove_dir(&self.target);
@@ -198,7 +232,7 @@ impl NewContent {
                 self.file.set_modified(time)?;
             }
         }
-        if !cfg!(target_os = "linux") {
+        if self.sync {
             self.file.sync_all()?;
         }
         match mode {
@@ -290,17 +324,6 @@ fn symlink(target: &[u8], path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn symlink(_target: &[u8], _path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Makes all files durable at once.
-#[cfg(target_os = "linux")]
-fn settle(folder: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(folder)?)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn settle(folder: &Path) -> io::Result<()> {
-    RealDisk.sync_dir(folder)
 }
 
 #[cfg(test)]
