@@ -1,4 +1,5 @@
 import type {
+  ArchivedCheckpoint,
   CheckpointInfo,
   CleanedRun,
   CleanupOutcome,
@@ -8,9 +9,15 @@ import type {
   DoctorFinding,
   DoctorOutcome,
   DoctorProbe,
+  ExportFolderOutcome,
+  ExportOutcome,
+  ExportSummary,
   FileSystemInfo,
   GcOutcome,
   GcPlan,
+  ImportedCheckpoint,
+  ImportOutcome,
+  ImportWritten,
   LeftRun,
   Listing,
   PruneOutcome,
@@ -24,6 +31,7 @@ import type {
 } from './native.js';
 
 export type {
+  ArchivedCheckpoint,
   CheckpointInfo,
   CleanedRun,
   CleanupOutcome,
@@ -31,9 +39,15 @@ export type {
   DamagedObject,
   DoctorFinding,
   DoctorProbe,
+  ExportFolderOutcome,
+  ExportOutcome,
+  ExportSummary,
   FileSystemInfo,
   GcOutcome,
   GcPlan,
+  ImportedCheckpoint,
+  ImportOutcome,
+  ImportWritten,
   LeftRun,
   Listing,
   PruneOutcome,
@@ -581,6 +595,40 @@ export interface ReadFileOptions extends ProgressOptions {
   maxBytes?: number;
 }
 
+/** Options of `exportRun`. */
+export interface ExportOptions extends ProgressOptions {
+  /** Whether a file that is at the target already is replaced. Default false. */
+  overwrite?: boolean;
+  /** Whether damaged checkpoints are left out of a run, and told, instead of refused. Default false. */
+  allowDamaged?: boolean;
+}
+
+/** Options of `exportCheckpoint`. */
+export interface ExportCheckpointOptions extends ProgressOptions {
+  /**
+   * `archive`: one file, which `importArchive` takes. `folder`: `metadata.json`, `manifest.json`, `state/`,
+   * `files/` and a report, for people and other tools. Default `archive`.
+   */
+  format?: 'archive' | 'folder';
+  /** Whether a file that is at the target already is replaced; a folder never is. Default false. */
+  overwrite?: boolean;
+  /**
+   * Whether a folder is made of what is whole of a damaged checkpoint; its report says what is not. An
+   * archive is never made of one. Default false.
+   */
+  allowDamaged?: boolean;
+}
+
+/** Options of `importArchive`. */
+export interface ImportOptions extends ProgressOptions {
+  /** Check the archive and tell what it holds; write nothing. Needs no project. Default false. */
+  check?: boolean;
+  /** Whether checkpoints of another run of the same id are added to the one that is here. Default false. */
+  merge?: boolean;
+  /** The budget of the store, in bytes. Default: the manager's. */
+  maxBytes?: number;
+}
+
 /** A checkpoint that was taken. */
 export type CreateResult = Omit<CreateOutcome, 'manifest'> & {
   runId: string;
@@ -764,6 +812,57 @@ export declare class CheckpointManager {
     path: string | Uint8Array,
     options?: ReadFileOptions,
   ): Buffer;
+
+  /**
+   * Writes one checkpoint to a file, or (`format: 'folder'`) makes a folder of it. `target` is relative to
+   * the working directory. What is exported was held against its hashes; secrets that were withheld are
+   * in neither. Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`, `ERR_PATH_EXISTS`,
+   * `ERR_PATH_INVALID`, `ERR_DISK_FULL`, `ERR_NOT_DURABLE`.
+   */
+  exportCheckpoint(
+    runId: string,
+    checkpointId: string,
+    target: string,
+    options: ExportCheckpointOptions & { format: 'folder' },
+  ): Promise<ExportFolderOutcome>;
+  exportCheckpoint(
+    runId: string,
+    checkpointId: string,
+    target: string,
+    options?: ExportCheckpointOptions & { format?: 'archive' },
+  ): Promise<ExportOutcome>;
+  /** Exports one checkpoint, blocking. */
+  exportCheckpointSync(
+    runId: string,
+    checkpointId: string,
+    target: string,
+    options: ExportCheckpointOptions & { format: 'folder' },
+  ): ExportFolderOutcome;
+  exportCheckpointSync(
+    runId: string,
+    checkpointId: string,
+    target: string,
+    options?: ExportCheckpointOptions & { format?: 'archive' },
+  ): ExportOutcome;
+
+  /**
+   * Writes all checkpoints of a run to one file, which shows whether it is whole. Also gives what
+   * `exportCheckpoint` gives, and `ERR_NO_CHECKPOINT`, `ERR_NO_GOOD_CHECKPOINT`.
+   */
+  exportRun(runId: string, target: string, options?: ExportOptions): Promise<ExportOutcome>;
+  /** Exports a run, blocking. */
+  exportRunSync(runId: string, target: string, options?: ExportOptions): ExportOutcome;
+
+  /**
+   * Brings the checkpoints of an archive into the project. Everything in it is checked before anything is
+   * written. A run that is not here is made, so that it can be restored at once; to one that is here those
+   * that it lacks are added. Also gives `ERR_ARCHIVE_DAMAGED`, `ERR_ARCHIVE_FORMAT`, `ERR_IMPORT_CONFLICT`,
+   * `ERR_CHECKPOINT_DAMAGED` (in the archive), `ERR_STORE_BUDGET`, `ERR_STORE_BUSY`,
+   * `ERR_RUN_RECORD_DAMAGED`, `ERR_REGISTRY_DAMAGED`, `ERR_PATH_INVALID`.
+   */
+  importArchive(file: string, options?: ImportOptions): Promise<ImportOutcome>;
+  /** Imports an archive, blocking. */
+  importArchiveSync(file: string, options?: ImportOptions): ImportOutcome;
 
   /**
    * Finishes or undoes what a killed restore left behind. Every method that writes begins with

@@ -32,6 +32,18 @@ export declare class FileWalk {
   nextSync(count: number): Failure | string
 }
 
+/** A checkpoint in an archive. */
+export interface ArchivedCheckpoint {
+  /** Its id. */
+  checkpointId: string
+  /** The step that was done. */
+  step: number | string
+  /** Its creation time, ISO 8601. */
+  timestamp: string
+  /** SHA-256 by the rule in `docs/format.md`. */
+  checksum: string
+}
+
 /** Something that could not be captured. */
 export interface CaptureProblem {
   /** The root it lies in: `run`, `artifacts` or `workspace`. */
@@ -67,6 +79,12 @@ export interface CaptureRequest {
   /** Whether a checkpoint that lacks something is refused instead of marked. */
   refusePartial: boolean
 }
+
+/** Checks an archive and tells what it holds. */
+export declare function checkArchive(file: string, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>
+
+/** Checks an archive and tells what it holds. */
+export declare function checkArchiveSync(file: string): Failure | ImportOutcome
 
 /** A checkpoint that can be restored. */
 export interface CheckpointInfo {
@@ -299,6 +317,96 @@ export interface DoctorProbe {
 /** Tells what a file system really does, and which promises hold on it. */
 export declare function doctorSync(place: Place, path?: string | undefined | null): Failure | DoctorOutcome
 
+/** Writes checkpoints of a run to an archive. */
+export declare function exportArchive(place: Place, runId: string, request: ExportRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ExportOutcome>
+
+/** Writes checkpoints of a run to an archive. */
+export declare function exportArchiveSync(place: Place, runId: string, request: ExportRequest): Failure | ExportOutcome
+
+/** Makes a folder of a checkpoint. */
+export declare function exportFolder(place: Place, runId: string, request: ExportFolderRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ExportFolderOutcome>
+
+/** A folder that was made of a checkpoint. */
+export interface ExportFolderOutcome {
+  /** The folder's absolute path. */
+  path: string
+  /** The checkpoint. */
+  checkpointId: string
+  /** Its step. */
+  step: number | string
+  /** Its creation time, ISO 8601. */
+  timestamp: string
+  /** True if everything that the checkpoint holds is in the folder, or described in its report. */
+  whole: boolean
+  /** How much is in it, and how much is not. */
+  summary: ExportSummary
+}
+
+/** Which checkpoint becomes a folder. */
+export interface ExportFolderRequest {
+  /** The checkpoint. */
+  checkpointId: string
+  /** Where the folder goes, absolute. */
+  target: string
+  /** Whether what is whole of a damaged checkpoint is exported. */
+  allowDamaged: boolean
+}
+
+/** Makes a folder of a checkpoint. */
+export declare function exportFolderSync(place: Place, runId: string, request: ExportFolderRequest): Failure | ExportFolderOutcome
+
+/** An archive that was written. */
+export interface ExportOutcome {
+  /** The archive's absolute path. */
+  path: string
+  /** Its length in bytes. */
+  fileBytes: number
+  /** BLAKE3 of the file, hex. */
+  hash: string
+  /** The checkpoints in it, oldest first. */
+  checkpoints: Array<ArchivedCheckpoint>
+  /** Damaged ones that were left out. */
+  leftOut: Array<SkippedCheckpoint>
+  /** How many objects are in it. */
+  objects: number
+  /** The bytes of all of it, before compression. */
+  bytes: number
+}
+
+/** What goes into an archive. */
+export interface ExportRequest {
+  /** Only this checkpoint. */
+  checkpointId?: string
+  /** Where the archive goes, absolute. */
+  target: string
+  /** Whether a file that is there is replaced. */
+  overwrite: boolean
+  /** Whether damaged checkpoints are left out instead of refused. */
+  allowDamaged: boolean
+}
+
+/** How much is in an exported folder, and how much is not. */
+export interface ExportSummary {
+  /** Files with their content. */
+  files: number
+  /** Their sizes together, in bytes. */
+  bytes: number
+  /** Folders. */
+  folders: number
+  /** Symbolic links that were made. */
+  links: number
+  /** Links that are only described, because they could lead out of their folder. */
+  described: number
+  /** Files whose content is in no checkpoint, because they hold secrets. */
+  withheld: number
+  /** What could not be captured when the checkpoint was taken. */
+  skipped: number
+  /** Names that this system, or its file system, does not have. */
+  refused: number
+  /** Files, folders and members of the state that the store can't give back. */
+  damaged: number
+}
+
 /** Why an operation failed. */
 export interface Failure {
   /** Always true; tells a failure from a result. */
@@ -390,6 +498,70 @@ export interface GcRequest {
 
 /** Takes back the space of objects that no checkpoint needs. */
 export declare function gcSync(place: Place, request: GcRequest): Failure | GcOutcome
+
+/** Imports the checkpoints of an archive. */
+export declare function importArchive(place: Place, request: ImportRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>
+
+/** Imports the checkpoints of an archive. */
+export declare function importArchiveSync(place: Place, request: ImportRequest): Failure | ImportOutcome
+
+/** A checkpoint of an archive. */
+export interface ImportedCheckpoint {
+  /** Its id. */
+  checkpointId: string
+  /** The step that was done. */
+  step: number | string
+  /** Its creation time, ISO 8601. */
+  timestamp: string
+  /** The manifest's size in bytes. */
+  size: number
+  /** SHA-256 by the rule in `docs/format.md`. */
+  checksum: string
+  /** True if it was here already, byte for byte. */
+  wasHere: boolean
+}
+
+/** An archive that was found whole. */
+export interface ImportOutcome {
+  /** The run. */
+  runId: string
+  /** The version of Waymark that made the archive. */
+  madeBy: string
+  /** Whether it holds every checkpoint that the run had. */
+  wholeRun: boolean
+  /** Its checkpoints, newest first. */
+  checkpoints: Array<ImportedCheckpoint>
+  /** How many objects they need. */
+  objects: number
+  /** The bytes of all of it, unpacked. */
+  bytes: number
+  /** The archive's length in bytes. */
+  fileBytes: number
+  /** What was written; absent if it was only checked. */
+  written?: ImportWritten
+}
+
+/** How an archive is imported. */
+export interface ImportRequest {
+  /** The archive, absolute. */
+  file: string
+  /** Whether checkpoints of another run of the same id are added to the one that is here. */
+  merge: boolean
+  /** The store's budget, in bytes; absent is none. */
+  maxStoreBytes?: number
+}
+
+/** What an import wrote. */
+export interface ImportWritten {
+  /** The run's folder. */
+  path: string
+  /** True if the run was not here before. */
+  newRun: boolean
+  /** How many bytes were added to the store. */
+  addedBytes: number
+  /** What went wrong after the checkpoints were safe. */
+  warnings: Array<string>
+}
 
 /** A run that was left alone with a reason worth knowing. */
 export interface LeftRun {

@@ -33,6 +33,8 @@ const VERBS = {
   diff: () => import('./commands/diff.mjs'),
   files: () => import('./commands/files.mjs'),
   cat: () => import('./commands/cat.mjs'),
+  export: () => import('./commands/export.mjs'),
+  import: () => import('./commands/import.mjs'),
   verify: () => import('./commands/verify.mjs'),
   prune: () => import('./commands/prune.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
@@ -45,9 +47,9 @@ const HELP = `
 Exit codes:
   0  done
   1  refused or failed; also a command line that can't be understood
-  3  verify: a checkpoint is damaged; doctor: a promise does not hold, or can't be told;
+  3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs
-  130  stopped by Ctrl-C: create, diff, verify, gc, prune and cleanup
+  130  stopped by Ctrl-C: create, diff, export, import, verify, gc, prune and cleanup
   resume ends with the exit code of the command that it starts.
 
 Environment:

@@ -1,5 +1,6 @@
 const path = require('node:path');
 const { version } = require('../package.json');
+const archives = require('./archive.js');
 const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
 const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
@@ -546,6 +547,69 @@ class CheckpointManager {
    */
   readFileSync(runId, checkpointId, path_, options) {
     return captured.readFileSync(CALLS, () => this.#place(), runId, checkpointId, path_, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {string} target
+   * @param {import('../index.js').ExportCheckpointOptions} [options]
+   */
+  async exportCheckpoint(runId, checkpointId, target, options) {
+    const words = [runId, checkpointId, target, options];
+    return archives.exportCheckpoint(CALLS, () => this.#place(), words);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {string} target
+   * @param {import('../index.js').ExportCheckpointOptions} [options]
+   */
+  exportCheckpointSync(runId, checkpointId, target, options) {
+    const words = [runId, checkpointId, target, options];
+    return archives.exportCheckpointSync(CALLS, () => this.#place(), words);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} target
+   * @param {import('../index.js').ExportOptions} [options]
+   */
+  async exportRun(runId, target, options) {
+    return archives.exportRun(CALLS, () => this.#place(), [runId, target, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} target
+   * @param {import('../index.js').ExportOptions} [options]
+   */
+  exportRunSync(runId, target, options) {
+    return archives.exportRunSync(CALLS, () => this.#place(), [runId, target, options]);
+  }
+
+  /** The store's budget where a call names none. */
+  #maxBytes() {
+    return this.#options.maxBytes ?? configured(this.#configStarts()).maxBytes;
+  }
+
+  /**
+   * @param {string} file
+   * @param {import('../index.js').ImportOptions} [options]
+   */
+  async importArchive(file, options) {
+    const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
+    return archives.importArchive(CALLS, place, budget, [file, options]);
+  }
+
+  /**
+   * @param {string} file
+   * @param {import('../index.js').ImportOptions} [options]
+   */
+  importArchiveSync(file, options) {
+    const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
+    return archives.importArchiveSync(CALLS, place, budget, [file, options]);
   }
 
   /**

@@ -449,6 +449,46 @@ pub enum Error {
         /// Why it stopped.
         source: Box<Error>,
     },
+    /// A file is no archive, or not as it was written.
+    #[error("{path} is not a whole archive: {what}, at byte {at}; nothing was written; copy it again, or export it anew", path = path.display())]
+    ArchiveDamaged {
+        /// The file.
+        path: PathBuf,
+        /// `not_archive`, `truncated`, `altered`, `appended` or `inconsistent`.
+        reason: &'static str,
+        /// What is wrong, in words.
+        what: String,
+        /// Where, in bytes from its beginning.
+        at: u64,
+    },
+    /// An archive of a newer version.
+    #[error("{path} is an archive of format {found}, which this version does not know; update waymark", path = path.display())]
+    ArchiveFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// What an archive holds is at odds with what is there.
+    #[error("run {run_id:?} can't be imported: {what}; nothing was written")]
+    ImportConflict {
+        /// The run.
+        run_id: String,
+        /// `checkpoint`: one of the same id with other bytes; `run`: another run of the same id.
+        reason: &'static str,
+        /// The checkpoint, if it is about one.
+        checkpoint_id: Option<String>,
+        /// What is at odds, and what can be done.
+        what: String,
+    },
+    /// Something is there already where an export goes.
+    #[error("{path} is there already; {advice}", path = path.display())]
+    PathExists {
+        /// What is there.
+        path: PathBuf,
+        /// What can be done.
+        advice: &'static str,
+    },
     /// The caller asked to stop.
     #[error("the operation was aborted; nothing was changed")]
     Aborted,
@@ -538,6 +578,10 @@ impl Error {
             Self::StoreRootMissing { .. } => "ERR_STORE_ROOT_MISSING",
             Self::StoreRootsDamaged { .. } => "ERR_STORE_ROOTS_DAMAGED",
             Self::StoreGcStopped { .. } => "ERR_STORE_GC_STOPPED",
+            Self::ArchiveDamaged { .. } => "ERR_ARCHIVE_DAMAGED",
+            Self::ArchiveFormat { .. } => "ERR_ARCHIVE_FORMAT",
+            Self::ImportConflict { .. } => "ERR_IMPORT_CONFLICT",
+            Self::PathExists { .. } => "ERR_PATH_EXISTS",
             Self::Aborted => "ERR_ABORTED",
             Self::Internal { .. } => "ERR_INTERNAL",
         }
@@ -577,6 +621,9 @@ impl Error {
             | Self::ObjectDamaged { path, .. }
             | Self::PlanStale { path, .. }
             | Self::RestoreUnverified { path }
+            | Self::ArchiveDamaged { path, .. }
+            | Self::ArchiveFormat { path, .. }
+            | Self::PathExists { path, .. }
             | Self::JournalDamaged { path, .. } => Some(path),
             _ => None,
         }
@@ -597,6 +644,7 @@ impl Error {
             | Self::PlanNotFound { run_id, .. }
             | Self::RestoreConflict { run_id, .. }
             | Self::NothingToUndo { run_id, .. }
+            | Self::ImportConflict { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
             _ => None,
@@ -613,6 +661,7 @@ impl Error {
             | Self::FileSkipped { checkpoint_id, .. }
             | Self::RestoreConflict { checkpoint_id, .. }
             | Self::CheckpointDamaged { checkpoint_id, .. } => Some(checkpoint_id),
+            Self::ImportConflict { checkpoint_id, .. } => checkpoint_id.as_deref(),
             _ => None,
         }
     }
@@ -628,6 +677,8 @@ impl Error {
             | Self::FileSkipped { reason, .. }
             | Self::PlanStale { reason, .. }
             | Self::PlanNotFound { reason, .. }
+            | Self::ArchiveDamaged { reason, .. }
+            | Self::ImportConflict { reason, .. }
             | Self::PathInvalid { reason, .. } => Some(reason),
             Self::CheckpointDamaged { damage, .. } => Some(damage.kind()),
             _ => None,

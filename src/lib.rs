@@ -36,8 +36,11 @@
 //! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
+//! | `<runs>/~waymark-import-*` | [`ops::import`] |
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
+//! | an archive (`*.wmk`), `.*.part-*` beside it | [`model::archive`] (contents), [`store::archive`] (format), for [`ops::export`] and [`ops::import`] |
+//! | an exported folder, `.*.part-*` beside it | [`ops::export::folder`], by [`store::workspace::lay_out`] |
 //! | `.gitignore`, `.waymarkignore`, `.git/info/exclude` | the user; read by [`store::workspace::rules`] |
 //! | `waymark.config.json` | the user; found by [`ops::locate`], which reads `runsDir` and `store`; the rest is read by `lib/settings.js` |
 

@@ -47,7 +47,7 @@ fn step(step: Either<f64, String>) -> Result<Step> {
     }
 }
 
-fn step_out(step: Step) -> Either<f64, String> {
+pub(super) fn step_out(step: Step) -> Either<f64, String> {
     match step {
         Step::Number(number) => Either::A(number),
         Step::Name(name) => Either::B(name),
@@ -179,7 +179,7 @@ pub(super) fn recovered(recovered: Recovered) -> &'static str {
     }
 }
 
-fn skipped(skipped: &[Skipped]) -> Vec<SkippedCheckpoint> {
+pub(super) fn skipped(skipped: &[Skipped]) -> Vec<SkippedCheckpoint> {
     skipped
         .iter()
         .map(|one| SkippedCheckpoint {

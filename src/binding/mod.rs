@@ -7,6 +7,7 @@
 //! Every verb exists twice: `verb` runs on libuv's pool and gives a promise, `verbSync` blocks and
 //! works in `process.on('exit')`.
 
+pub mod archive;
 mod convert;
 pub mod diff;
 pub mod files;

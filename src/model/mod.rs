@@ -1,8 +1,9 @@
-//! Values and rules: ids, steps, JSON, the manifest, the registry, retention, differences.
+//! Values and rules: ids, steps, JSON, the manifest, archives, the registry, retention, differences.
 //!
 //! This folder promises purity: no disk, no clock, no environment. The same input gives the same
 //! output on every platform, so every rule is tested with fixed values.
 
+pub mod archive;
 pub mod cancel;
 pub mod damage;
 pub mod diff;

@@ -26,6 +26,20 @@ pub fn workflow_id<'a>(record: Value<'a>, registry: Value<'a>) -> Option<Value<'
         .or_else(|| named(record, "selected_workflow"))
 }
 
+/// The member by which two records are seen to be those of two runs, if one is.
+#[must_use]
+pub fn differs(one: Value<'_>, other: Value<'_>) -> Option<&'static str> {
+    ["created_at", "workflow_id", "selected_workflow"]
+        .into_iter()
+        .find(|name| {
+            let text = |record: Value<'_>| {
+                let value = record.get(name)?.as_str()?;
+                Some(value.into_owned())
+            };
+            matches!((text(one), text(other)), (Some(one), Some(other)) if one != other)
+        })
+}
+
 /// The record as a restore puts it back: at the checkpoint's step (a named step leaves
 /// `current_step` as it was), in progress, with a new `updated_at`. All other keys stay, in order.
 #[must_use]
@@ -90,6 +104,21 @@ mod tests {
                 .expect("UTF-8")
                 .contains("current_step")
         );
+    }
+
+    #[test]
+    fn two_runs_of_one_id_are_told_apart() {
+        let look = |one: &str, other: &str| {
+            let one = Json::parse(one.as_bytes(), 9).expect("valid");
+            let other = Json::parse(other.as_bytes(), 9).expect("valid");
+            differs(one.root(), other.root())
+        };
+        let run = r#"{"created_at":"1","workflow_id":"a"}"#;
+        assert_eq!(look(run, run), None);
+        assert_eq!(look(run, "{}"), None);
+        assert_eq!(look(r#"{"created_at":"2"}"#, run), Some("created_at"));
+        assert_eq!(look(run, r#"{"workflow_id":"b"}"#), Some("workflow_id"));
+        assert_eq!(look(run, r#"{"workflow_id":null}"#), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn create_within(
     place: &StoreDir,
     max: u64,
 ) -> Result<Created> {
-    let pack_max = (max / PACKS).max(PACK_MIN);
+    let pack_max = pack_max(max);
     let create = |limit| create_once(context, request, limit, pack_max);
     let room = || room(context, place, max, pack_max);
     match create(Limit::Bytes(room()?)) {
@@ -79,8 +79,18 @@ pub(super) fn create_within(
     Ok(created)
 }
 
+/// A pack is not filled any more from this length on, with a budget of `max` bytes.
+pub(super) fn pack_max(max: u64) -> u64 {
+    (max / PACKS).max(PACK_MIN)
+}
+
 /// How many bytes may be added now.
-fn room(context: &Context<'_>, place: &StoreDir, max: u64, pack_max: u64) -> Result<u64> {
+pub(super) fn room(
+    context: &Context<'_>,
+    place: &StoreDir,
+    max: u64,
+    pack_max: u64,
+) -> Result<u64> {
     let used = place.used_bytes(context.disk)?;
     Ok(max
         .saturating_sub(used)
@@ -153,7 +163,7 @@ fn drop_down_to(context: &Context<'_>, kept: usize, all: usize) -> Result<Vec<St
 }
 
 /// Drops every object that nobody needs.
-fn collect(context: &Context<'_>, store: &Store<'_>, pack_max: u64) -> Result<()> {
+pub(super) fn collect(context: &Context<'_>, store: &Store<'_>, pack_max: u64) -> Result<()> {
     let request = gc::Request {
         max_unused: 0.0,
         pack_max,

@@ -52,7 +52,7 @@ pub(super) fn store_members(
         .collect()
 }
 
-fn content_of(object: &StateObject) -> Content {
+pub(super) fn content_of(object: &StateObject) -> Content {
     Content {
         object: object.object,
         is_list: object.chunked,
@@ -107,7 +107,11 @@ pub(super) fn whole(
     Ok(joined(&bytes, &texts).map_err(Into::into))
 }
 
-fn joined(bytes: &[u8], texts: &[(&str, Vec<u8>)]) -> std::result::Result<Vec<u8>, JsonError> {
+/// A manifest with members put in that lay elsewhere.
+pub(super) fn joined(
+    bytes: &[u8],
+    texts: &[(&str, Vec<u8>)],
+) -> std::result::Result<Vec<u8>, JsonError> {
     let json = Json::parse(bytes, MAX_DEPTH)?;
     let mut parsed = Vec::with_capacity(texts.len());
     for (member, text) in texts {

@@ -4,6 +4,7 @@
 //! Everything below goes through [`disk::Disk`], so that tests can put a disk under it that loses,
 //! reorders and refuses.
 
+pub mod archive;
 pub mod chunker;
 pub mod disk;
 pub mod folder;

@@ -7,6 +7,7 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod archive;
 mod bad_input;
 mod budget;
 mod crash;

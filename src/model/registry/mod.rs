@@ -54,6 +54,21 @@ pub enum Piece {
     New(Vec<u8>),
 }
 
+impl Piece {
+    /// The whole text, of the text before and its pieces. A range that is not in it gives nothing.
+    #[must_use]
+    pub fn whole(pieces: &[Self], before: &[u8]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(before.len());
+        for piece in pieces {
+            text.extend_from_slice(match piece {
+                Self::Kept(range) => before.get(range.clone()).unwrap_or_default(),
+                Self::New(new) => new,
+            });
+        }
+        text
+    }
+}
+
 /// A checkpoint's own entry.
 #[derive(Debug, Clone)]
 pub struct CheckpointEntry {
@@ -449,17 +464,6 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
-    fn whole(text: &[u8], pieces: &[Piece]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Kept(range) => out.extend_from_slice(&text[range.clone()]),
-                Piece::New(new) => out.extend_from_slice(new),
-            }
-        }
-        out
-    }
-
     #[test]
     fn foreign_entries_and_unknown_keys_stay() {
         let text = r#"{"x":1,"artifacts":{"b.md":{"agent":"dev","q":[1]},"checkpoint-step-1-1.json":{"agent":"checkpoint-manager"},"7":{"agent":"dev"}},"updated_at":"O","y":2}"#;
@@ -544,7 +548,7 @@ mod tests {
                             let gone = |id: &str| gone.contains(&id);
                             let anew = registry.edited(&gone, &added, Some("U")).to_pretty();
                             let pieces = registry.edited_text(&gone, &added, "U");
-                            let text = whole(source, &pieces);
+                            let text = Piece::whole(&pieces, source);
                             assert_eq!(
                                 String::from_utf8_lossy(&text),
                                 String::from_utf8_lossy(&anew)

@@ -1,4 +1,4 @@
-//! Captures folders of the user's into snapshots.
+//! Captures folders of the user's into snapshots, and lays captured files out in new ones.
 //!
 //! This folder promises that a snapshot holds what the rules allow, all of it, or says what is
 //! missing and why; that nothing outside the root is reached, whatever links lie inside; and that
@@ -8,6 +8,7 @@
 //! - `walk`: the folders, by several threads
 //! - `read`: one file into chunks
 //! - `stat_cache`: what the last capture saw
+//! - [`lay_out`]: captured files in a new folder, for exports
 //! - `unix`, `portable`: what is asked of the file system
 //!
 //! *Invariants*: the same files under the same rules give the same tree, whatever the threads do. No
@@ -21,6 +22,7 @@
 //! different moments. Hard links become files of their own; owners, extended attributes and the
 //! times of folders are not kept.
 
+pub mod lay_out;
 mod read;
 pub mod rules;
 mod stat;
