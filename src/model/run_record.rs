@@ -62,7 +62,7 @@ pub fn restored<'a>(record: Value<'a>, step: &Step, updated_at: String) -> Tree<
 
 /// The record exactly as it was but for a new `updated_at`: what an undo puts back.
 #[must_use]
-pub fn put_back<'a>(record: Value<'a>, updated_at: String) -> Tree<'a> {
+pub fn put_back(record: Value<'_>, updated_at: String) -> Tree<'_> {
     let mut members = Tree::members(record);
     if let Some(member) = members.iter_mut().find(|(key, _)| key.is("updated_at")) {
         member.1 = Tree::from(updated_at);

@@ -502,9 +502,12 @@ impl FilesPlan {
         let mut order = Order::default();
         for (at, row) in self.rows.iter().enumerate() {
             let (area, prefix) = &places[row.root];
-            let place = |path: &[u8]| match prefix.is_empty() {
-                true => path.to_vec(),
-                false => [&prefix[..], b"/", path].concat(),
+            let place = |path: &[u8]| {
+                if prefix.is_empty() {
+                    path.to_vec()
+                } else {
+                    [&prefix[..], b"/", path].concat()
+                }
             };
             order.add(*area, &place, &row.plan, self.merged.get(&at))?;
         }

@@ -42,7 +42,7 @@ use crate::ops::{Context, not_found};
 use crate::store::journal::{self, Change, Changes, Contents, Recovered, Scene};
 use crate::store::layout::RunDir;
 use crate::store::manifests::{self, Scan};
-use crate::store::objects::{Content, Limit, Sink, Store};
+use crate::store::objects::{Content, Limit, Sink, Store, Writer};
 use crate::store::runner_lock::RunnerLock;
 
 /// Which checkpoint to restore.
@@ -515,7 +515,7 @@ fn apply(
         files = look.plan(&found)?;
         seen = Some(found);
     }
-    let stored = writer.map(|writer| writer.sync()).transpose()?;
+    let stored = writer.map(Writer::sync).transpose()?;
 
     let (state, artifacts) = state(context, &opened, history, chosen)
         .map_err(|damage| chosen.damaged(context, damage))?;

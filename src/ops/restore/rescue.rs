@@ -66,13 +66,14 @@ impl StateNow {
             text
         };
         let record = match read_run_record(context) {
-            Ok(bytes) => match parse_run_record(context, &bytes).map(|_| ()) {
-                Ok(()) => bytes,
-                Err(_) => {
+            Ok(bytes) => {
+                if parse_run_record(context, &bytes).is_ok() {
+                    bytes
+                } else {
                     set_aside("damaged-run.json", bytes);
                     compact(restored.run_record().map_err(damage)?)
                 }
-            },
+            }
             Err(Error::RunRecordMissing { .. } | Error::RunRecordDamaged { .. }) => {
                 compact(restored.run_record().map_err(damage)?)
             }
@@ -82,12 +83,11 @@ impl StateNow {
             Ok(Some(bytes)) => {
                 let whole = parse_registry(context, &bytes)
                     .and_then(|json| registry_of(context, &json).map(|_| ()));
-                match whole {
-                    Ok(()) => bytes,
-                    Err(_) => {
-                        set_aside("damaged-artifact-registry.json", bytes);
-                        compact(restored.registry().map_err(damage)?.value())
-                    }
+                if whole.is_ok() {
+                    bytes
+                } else {
+                    set_aside("damaged-artifact-registry.json", bytes);
+                    compact(restored.registry().map_err(damage)?.value())
                 }
             }
             Ok(None) => {
@@ -169,7 +169,7 @@ impl StateNow {
         let mut created_ms = context.now_ms;
         loop {
             let checkpoint_id = RunDir::rescue_id(created_ms)?;
-            let content = Content {
+            let manifest = Content {
                 checkpoint_id: &checkpoint_id,
                 run_id: run.run_id(),
                 workflow_id: run_record::workflow_id(record.root(), registry.value()),
@@ -185,7 +185,7 @@ impl StateNow {
                 sequence,
                 parent,
             };
-            let members = content.members();
+            let members = manifest.members();
             let mut bytes = Vec::new();
             let printed = members.print(|block| bytes.extend_from_slice(block));
             bytes.extend_from_slice(&printed.tail(&members.checksum()));

@@ -141,15 +141,8 @@ impl Selection {
 /// The paths of the artifacts of a step, as they are registered.
 fn outputs(registry: Registry<'_>, wanted: &Step) -> Vec<PathBuf> {
     let of_step = |entry: &Value<'_>| {
-        entry
-            .get("step")
-            .is_some_and(|step| match (wanted, step.as_f64()) {
-                (Step::Number(wanted), Some(number)) => *wanted == number,
-                (Step::Name(wanted), None) => {
-                    step.as_str().is_some_and(|name| name == wanted.as_str())
-                }
-                _ => false,
-            })
+        let step = entry.get("step").and_then(Step::from_json);
+        step.as_ref() == Some(wanted)
     };
     registry
         .entries()

@@ -308,7 +308,7 @@ impl<'a> Work<'a> {
         match area.folder.exchange(path, &staged) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                return self.put_by_link(area, at, path, old);
+                return Self::put_by_link(area, at, path, old);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(area.stale(path, "it is gone"));
@@ -327,7 +327,7 @@ impl<'a> Work<'a> {
     }
 
     /// Where two names can't be exchanged: the old file gets a second name first.
-    fn put_by_link(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
+    fn put_by_link(area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
         if area.ident(path)?.as_ref() != Some(old) {
             return Err(area.stale(path, "it was changed"));
         }
@@ -419,7 +419,7 @@ impl<'a> Work<'a> {
         for (at, entry, area) in self.entries().rev() {
             let path = &entry.path[..];
             let undone = match &entry.deed {
-                Deed::Delete { .. } => self.undo_delete(area, at, path),
+                Deed::Delete { .. } => Self::undo_delete(area, at, path),
                 Deed::RemoveFolder { mode, .. } => match area.folder.create_dir(path, *mode) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                     made => made,
@@ -430,7 +430,7 @@ impl<'a> Work<'a> {
                     Err(error) if gone(&error) => Ok(()),
                     removed => removed,
                 },
-                Deed::Put { old, new, .. } => self.undo_put(area, at, path, old.as_ref(), new),
+                Deed::Put { old, new, .. } => Self::undo_put(area, at, path, old.as_ref(), new),
                 Deed::SetMode { .. } => Ok(()),
             };
             undone.map_err(|error| area.error("put back", path, error))?;
@@ -438,8 +438,7 @@ impl<'a> Work<'a> {
         self.sync()
     }
 
-    #[allow(clippy::unused_self, reason = "one of a family")]
-    fn undo_delete(&self, area: &Area, at: usize, path: &[u8]) -> io::Result<()> {
+    fn undo_delete(area: &Area, at: usize, path: &[u8]) -> io::Result<()> {
         match area.folder.rename_new(&area.kept(at), path) {
             // Not taken away, or somebody has put something there since.
             Err(error) if gone(&error) || error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -447,9 +446,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    #[allow(clippy::unused_self, reason = "one of a family")]
     fn undo_put(
-        &self,
         area: &Area,
         at: usize,
         path: &[u8],

@@ -151,18 +151,18 @@ impl Journal {
 
 /// Paths as the bytes the system has.
 mod path_bytes {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[cfg(unix)]
-    pub(super) fn serialize<S: Serializer>(path: &PathBuf, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
         use std::os::unix::ffi::OsStrExt;
         serde_bytes::serialize(path.as_os_str().as_bytes(), to)
     }
 
     #[cfg(not(unix))]
-    pub(super) fn serialize<S: Serializer>(path: &PathBuf, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
         let text = path
             .to_str()
             .ok_or_else(|| serde::ser::Error::custom("a path is not UTF-8"))?;

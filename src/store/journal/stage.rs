@@ -42,7 +42,7 @@ pub(super) fn stage(
         }
     }
     for area in work.areas.iter().flatten() {
-        if at_once && stager.sync_all(area)? {
+        if at_once && Stager::sync_all(area)? {
             continue;
         }
         let staging = area.folder.sync_dir(&area.staging);
@@ -132,7 +132,7 @@ impl Stager<'_> {
 
     /// Makes all that was staged in an area durable at once; false where that can't be asked for, after
     /// doing it one by one.
-    fn sync_all(&self, area: &Area) -> Result<bool> {
+    fn sync_all(area: &Area) -> Result<bool> {
         match area.folder.sync_all() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::disallowed_methods, reason = "what others do to files")]
 
 use std::fs;
 use std::io::ErrorKind;
