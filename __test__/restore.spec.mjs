@@ -305,7 +305,6 @@ describe('a restore', () => {
       { strategy: 'slow' },
       { files: 1 },
     ]) {
-      // biome-ignore lint/suspicious/noExplicitAny: what no type allows
       const error = await refusal(() => manager.restore('demo', /** @type {any} */ (options)));
       expect([options, error.code]).toEqual([options, 'ERR_OPTION_INVALID']);
     }
@@ -357,7 +356,10 @@ describe('files changed since the newest checkpoint', () => {
   test('keep-both', () => {
     const { paths } = manager.restoreSync('demo', { step: 1, onConflict: 'keep-both' });
     const row = paths.find((one) => one.action === 'keep_both');
-    expect(row).toMatchObject({ path: 'a.txt', beside: expect.stringMatching(/^a\.conflict-\w+\.txt$/) });
+    expect(row).toMatchObject({
+      path: 'a.txt',
+      beside: expect.stringMatching(/^a\.conflict-\w+\.txt$/),
+    });
     expect(read('src/a.txt')).toBe('one\ntwo\nthree\n');
     expect(read(`src/${row?.beside}`)).toBe('one\n2\nthree\nmine\n');
   });
@@ -607,7 +609,9 @@ describe('the report', () => {
       kind: 'plan',
       planId: plan.planId,
     });
-    expect(() => api.restoreReport(plan, /** @type {any} */ ('html'))).toThrow(/must be 'markdown'/);
+    expect(() => api.restoreReport(plan, /** @type {any} */ ('html'))).toThrow(
+      /must be 'markdown'/,
+    );
   });
 });
 
@@ -795,7 +799,10 @@ describe('the other doors', () => {
       expect(refused.stderr).toContain('set WAYMARK_ON_CONFLICT to keep-both');
       expect(fs.readFileSync(notes(), 'utf8')).toBe('mine\n');
       const wrong = await step(['--resume-step', '0'], { WAYMARK_ON_CONFLICT: 'ask' });
-      expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('WAYMARK_ON_CONFLICT must be') });
+      expect(wrong).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('WAYMARK_ON_CONFLICT must be'),
+      });
       const resumed = await step(['--resume-step', '0'], { WAYMARK_ON_CONFLICT: 'overwrite' });
       expect(resumed).toMatchObject({ code: 0, stdout: expect.stringContaining('step 1 started') });
       expect(fs.readFileSync(notes(), 'utf8')).toBe('after 0\n');
@@ -819,14 +826,17 @@ describe('killed with -9 in the middle', () => {
   const fill = (text) => {
     for (let n = 0; n < COUNT; n += 1) put(`src/many/${n}.txt`, `${text} ${n}\n`);
   };
-  const many = () => Array.from({ length: COUNT }, (_, n) => read(`src/many/${n}.txt`).split(' ')[0]);
+  const many = () =>
+    Array.from({ length: COUNT }, (_, n) => read(`src/many/${n}.txt`).split(' ')[0]);
 
   /** Kills a restore once it is decided; false if it was done before. @param {string} id */
   async function cutOff(id) {
     const script = `const { CheckpointManager } = require(${JSON.stringify(repo)});
       new CheckpointManager({ runsDir: ${JSON.stringify(at.runsDir)} })
         .restoreSync('demo', { checkpointId: ${JSON.stringify(id)}, onConflict: 'overwrite' });`;
-    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'ignore', 'inherit'] });
+    const child = spawn(process.execPath, ['-e', script], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     const journal = path.join(at.checkpoints, '.waymark', 'restore.journal');
     const watch = setInterval(() => {
       if (fs.existsSync(journal)) child.kill('SIGKILL');
