@@ -166,8 +166,9 @@ export declare function createCheckpoint(
 
 /**
  * Puts a run back to a checkpoint: `run.json` (with the checkpoint's step, `in_progress` and a new
- * `updated_at`), the registry, and the other JSON files at the top of the run's folder. All of them
- * or none, whatever happens meanwhile.
+ * `updated_at`), the registry, the other JSON files at the top of the run's folder, and the captured files
+ * (unless `restore.files` is false in `waymark.config.json`). All of them or none, whatever happens
+ * meanwhile.
  *
  * @param runId the run
  * @param checkpointId the checkpoint; without it, the newest good one
@@ -175,7 +176,8 @@ export declare function createCheckpoint(
  * `ERR_CHECKPOINT_DAMAGED` (`Checkpoint integrity check failed: <why>`), `ERR_NO_CHECKPOINT`,
  * `ERR_NO_GOOD_CHECKPOINT`, `ERR_RUN_ID_INVALID`, `ERR_CHECKPOINT_ID_INVALID`, `ERR_RUN_NOT_FOUND`,
  * `ERR_RUNS_DIR_NOT_FOUND`, `ERR_RUN_BUSY`, `ERR_RUN_LOCKED`, `ERR_PATH_SYMLINK`,
- * `ERR_RUN_READ_ONLY`, `ERR_DISK_FULL`, `ERR_NOT_DURABLE`, `ERR_IO`
+ * `ERR_RESTORE_CONFLICT`, `ERR_RESTORE_UNVERIFIED`, `ERR_RUN_READ_ONLY`, `ERR_DISK_FULL`,
+ * `ERR_NOT_DURABLE`, `ERR_IO`
  */
 export declare function restoreFromCheckpoint(
   runId: string,
@@ -254,6 +256,8 @@ export interface CheckpointManagerOptions {
    * `ERR_STORE_BUDGET`. Default: `maxBytes` in `waymark.config.json`, else none.
    */
   maxBytes?: number;
+  /** How files are restored. Default: `restore` in `waymark.config.json`. */
+  restore?: RestoreSettings;
 }
 
 /**
@@ -325,12 +329,97 @@ export interface CreateOptions extends ProgressOptions {
   maxBytes?: number;
 }
 
-/** Options of `restore`: an id, a step, or (neither) the newest good checkpoint. */
-export interface RestoreOptions extends SignalOptions {
+/** What becomes of a file that was changed since the newest checkpoint, or since the last restore. */
+export type OnConflict = 'refuse' | 'keep-both' | 'overwrite' | 'merge';
+
+/** Settings of restores: of a manager, or `restore` in `waymark.config.json`. */
+export interface RestoreSettings {
+  /** Whether files are put back, or the state only. Default true. */
+  files?: boolean;
+  /**
+   * Default: `refuse` in the workspace, `overwrite` in the run's own folder and among artifacts; what is
+   * overwritten is kept in the rescue checkpoint.
+   */
+  onConflict?: OnConflict;
+}
+
+/**
+ * A part of a checkpoint: `state` (`run.json` and the other JSON files beside it), `registry`, a captured
+ * folder; what matches a glob (syntax of a `.gitignore` line); the artifacts that a step has registered; a
+ * path of a folder (its name or its path) with all below it.
+ */
+export type RestorePart =
+  | 'state'
+  | 'registry'
+  | 'run'
+  | 'artifacts'
+  | 'workspace'
+  | { glob: string }
+  | { step: Step }
+  | { path: string | Uint8Array; root: string };
+
+/** How something is restored. */
+interface RestoreHow extends SignalOptions, RestoreSettings {
+  /** Only these parts. Default: all. */
+  only?: RestorePart[];
+  /** How the disk is looked at (ignore files, secrets). Default: as files are captured. */
+  capture?: CaptureOptions | false;
+  /** The budget of the store, in bytes, for the rescue checkpoint. Default: the manager's. */
+  maxBytes?: number;
+}
+
+/** Which checkpoint; without any of them the newest good one. */
+interface RestoreWhich {
   /** This one and no other. */
   checkpointId?: string;
   /** The newest good one of this step. */
   step?: Step;
+  /** The newest good one that is not younger: a Date, ISO 8601 text, or milliseconds since 1970. */
+  at?: Date | string | number;
+}
+
+/** Options of `planRestoreSync`. */
+export interface PlanRestoreSyncOptions extends RestoreWhich, RestoreHow {}
+
+/** Options of `planRestore`. */
+export interface PlanRestoreOptions extends PlanRestoreSyncOptions, ProgressOptions {}
+
+/** Options of `restoreSync`. */
+export interface RestoreSyncOptions extends RestoreWhich, RestoreHow {
+  /**
+   * The plan to apply, by its id: nothing else is done than it said (`ERR_PLAN_STALE`). It settles the
+   * checkpoint, `only` and `onConflict`.
+   */
+  plan?: string;
+}
+
+/** Options of `restore`. */
+export interface RestoreOptions extends RestoreSyncOptions, ProgressOptions {
+  /**
+   * `immediate`: all as one. `staged`: the run's files, artifacts, the workspace, the registry and the state
+   * one after the other. `progressive`: files in batches, then the registry and the state. Each part is
+   * whole and verified or not there at all; the first failure puts everything back. Default `immediate`.
+   */
+  strategy?: 'immediate' | 'staged' | 'progressive';
+  /** Paths per batch of a `progressive` restore. Default 50. */
+  batch?: number;
+  /**
+   * Called after each part. If it gives (or promises) `false` or throws, everything is put back and the
+   * restore fails with `ERR_RESTORE_CHECK_FAILED`.
+   */
+  check?: (stage: RestoreStage) => unknown;
+}
+
+/** Options of `undoSync`. */
+export interface UndoSyncOptions extends RestoreHow {}
+
+/** Options of `undo`. */
+export interface UndoOptions extends RestoreHow, ProgressOptions {}
+
+/** Options of `recoverSync`. */
+export interface RecoverOptions {
+  /** What becomes of a restore that was cut off. Default `finish`. */
+  unfinished?: 'finish' | 'undo';
 }
 
 /** Options of `list`. */
@@ -637,8 +726,143 @@ export type CreateResult = Omit<CreateOutcome, 'manifest'> & {
   readonly checkpoint: Checkpoint;
 };
 
+/** A captured folder of a restore. */
+export interface RestoreRoot {
+  /** `run`, `artifacts` or `workspace`. */
+  name: string;
+  /** Where it lies: relative to the project where it lies in it (`.` is it), else absolute. */
+  path: string;
+  /** How conflicts in it are settled. */
+  onConflict: OnConflict;
+}
+
+/** What becomes of a path that is not as the checkpoint has it. */
+export interface RestoreRow extends CapturedPath {
+  /**
+   * `keep_both`: what is there is renamed aside; `keep`: it stays; `conflict`: it can't be done, and nothing
+   * of the restore is.
+   */
+  action:
+    | 'create'
+    | 'replace'
+    | 'set_mode'
+    | 'delete'
+    | 'keep_both'
+    | 'merge'
+    | 'keep'
+    | 'conflict';
+  /**
+   * Of `keep`: `not_captured`, `secret`, `not_empty`, or why it was not stored (`not_regular`, `unreadable`,
+   * `too_large`, `changing`). Of `conflict`: `changed`, `can_not_be_saved`, `in_the_way`, `case_collision`,
+   * `not_mergeable`.
+   */
+  reason?: string;
+  /** Of `keep_both`: the new path of what is there. */
+  beside?: string;
+  /** The same in bytes, where it is not UTF-8. */
+  besideBytes?: Buffer;
+  /** What is there; absent if nothing is. */
+  before?: CapturedNode;
+  /** What the checkpoint has; absent if nothing. */
+  after?: CapturedNode;
+  /** What differs, if both are. */
+  differs?: FileChange['differs'];
+}
+
+/** How many paths there are of each kind; what is the same is not counted. */
+export interface RestoreTotals {
+  create: number;
+  replace: number;
+  setMode: number;
+  delete: number;
+  keepBoth: number;
+  merge: number;
+  keep: number;
+  conflict: number;
+  /** The sizes in bytes of all files to be written. */
+  bytesToWrite: number;
+  /** The sizes in bytes of all files that are replaced, merged or deleted. */
+  bytesReplaced: number;
+}
+
+/** What a restore would do. */
+export interface RestorePlan {
+  /** What to give as `plan` to apply it. */
+  planId: string;
+  /** Until when it can be applied, ISO 8601: 15 minutes. */
+  expiresAt: string;
+  checkpointId: string;
+  step: Step;
+  timestamp: string;
+  /** The files of the state that would change. */
+  state: { name: string; action: 'create' | 'replace' }[];
+  roots: RestoreRoot[];
+  paths: RestoreRow[];
+  totals: RestoreTotals;
+  /** How many paths nobody has decided on: with any of them nothing is restored. */
+  conflicts: number;
+  /** Checkpoints that are newer than this one, newest first: the work that would be left behind. */
+  newer: string[];
+  /** Damaged checkpoints that are passed over. */
+  skipped: SkippedCheckpoint[];
+}
+
+/** A part of a restore that is done. */
+export interface RestoreStage {
+  /** `restore` (all of it), a component's name, or `batch <n>`. */
+  name: string;
+  /** Its place, from 1 on. */
+  number: number;
+  /** How many parts there are. */
+  of: number;
+  /** The files of the state that were put back. */
+  files: string[];
+  totals: RestoreTotals;
+  paths: RestoreRow[];
+  /** How many bytes were read back and held against their hashes. */
+  verifiedBytes: number;
+  /** What was there before the first part, or, of a `progressive` restore, before this one. */
+  rescueId: string;
+}
+
+/** What `restoreReport` tells as JSON. */
+export interface RestoreReport {
+  kind: 'plan' | 'result';
+  checkpointId: string;
+  step: Step;
+  timestamp: string;
+  planId?: string;
+  expiresAt?: string;
+  rescueId?: string;
+  verifiedBytes?: number;
+  roots: RestoreRoot[];
+  totals: RestoreTotals;
+  state: { name: string; action: string }[];
+  /** What is (or was) changed. */
+  paths: RestoreRow[];
+  /** What differs and stays, and why. */
+  kept: RestoreRow[];
+  /** What nobody has decided on. */
+  conflicts: RestoreRow[];
+  /** The work that is left behind. */
+  lost: {
+    /** The newer checkpoints, with what their ids tell. */
+    checkpoints: { checkpointId: string; step?: string; timestamp?: string }[];
+    /** From the restored checkpoint to the newest, in milliseconds; `null` if it is not known. */
+    ms: number | null;
+  };
+  skipped: SkippedCheckpoint[];
+  stages?: { name: string; totals: RestoreTotals }[];
+}
+
 /** What a restore did. */
-export type RestoreResult = Omit<RestoreOutcome, 'manifest'> & {
+export type RestoreResult = Omit<RestoreOutcome, 'manifest' | 'summary' | 'paths'> & {
+  roots: RestoreRoot[];
+  totals: RestoreTotals;
+  /** What became of each path that differed; parsed when it is first looked at. */
+  readonly paths: RestoreRow[];
+  /** The parts of a restore with a strategy or a `check`. */
+  stages?: RestoreStage[];
   /** The manifest; parsed when it is first looked at. */
   readonly checkpoint: Checkpoint;
 };
@@ -696,12 +920,32 @@ export declare class CheckpointManager {
   createSync(runId: string, step: Step, state?: unknown, options?: CreateOptions): CreateResult;
 
   /**
-   * Puts a run back to a checkpoint. Also gives `ERR_CHECKPOINT_NOT_FOUND`,
-   * `ERR_CHECKPOINT_DAMAGED`, `ERR_NO_CHECKPOINT`, `ERR_NO_GOOD_CHECKPOINT`, `ERR_RUN_LOCKED`.
+   * Tells what a restore would do, and changes nothing but a note of the plan, which `restore` can be held
+   * to. Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`, `ERR_NO_CHECKPOINT`,
+   * `ERR_NO_GOOD_CHECKPOINT`.
+   */
+  planRestore(runId: string, options?: PlanRestoreOptions): Promise<RestorePlan>;
+  /** Tells what a restore would do, blocking. */
+  planRestoreSync(runId: string, options?: PlanRestoreSyncOptions): RestorePlan;
+
+  /**
+   * Puts a run back to a checkpoint: its state, and the files that were captured with it. What is there is
+   * kept first, in a rescue checkpoint; all is verified; it is whole or not there at all. See
+   * `docs/restore.md`. Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`, `ERR_NO_CHECKPOINT`,
+   * `ERR_NO_GOOD_CHECKPOINT`, `ERR_RUN_LOCKED`, `ERR_RESTORE_CONFLICT`, `ERR_RESTORE_UNVERIFIED`,
+   * `ERR_RESTORE_CHECK_FAILED`, `ERR_PLAN_STALE`, `ERR_PLAN_NOT_FOUND`, `ERR_STORE_BUDGET`.
    */
   restore(runId: string, options?: RestoreOptions): Promise<RestoreResult>;
-  /** Puts a run back to a checkpoint, blocking. */
-  restoreSync(runId: string, options?: RestoreOptions): RestoreResult;
+  /** Puts a run back to a checkpoint, blocking, all as one. */
+  restoreSync(runId: string, options?: RestoreSyncOptions): RestoreResult;
+
+  /**
+   * Puts back what was there before the last restore; once more, and it is undone itself. Also gives
+   * `ERR_NOTHING_TO_UNDO` and what `restore` gives.
+   */
+  undo(runId: string, options?: UndoOptions): Promise<RestoreResult>;
+  /** Puts back what was there before the last restore, blocking. */
+  undoSync(runId: string, options?: UndoSyncOptions): RestoreResult;
 
   /** Lists the checkpoints of a run, newest first; `[]` for an unknown run. */
   list(
@@ -868,8 +1112,19 @@ export declare class CheckpointManager {
    * Finishes or undoes what a killed restore left behind. Every method that writes begins with
    * this; call it before you read the run's files by yourself.
    */
-  recoverSync(runId: string): 'nothing' | 'finished' | 'undone';
+  recoverSync(runId: string, options?: RecoverOptions): 'nothing' | 'finished' | 'undone';
 }
+
+/**
+ * A plan or a result for people (Markdown) or programs (JSON): what would be or was restored, verified,
+ * kept and why, what nobody decided on, and how much work is left behind.
+ *
+ * @throws {WaymarkError} `ERR_OPTION_INVALID` for another format
+ */
+export declare function restoreReport(
+  of: RestorePlan | RestoreResult,
+  format?: 'markdown' | 'json',
+): string;
 
 /** Every error of Waymark. */
 export declare class WaymarkError extends Error {
@@ -894,6 +1149,7 @@ declare const waymark: {
   createCheckpoint: typeof createCheckpoint;
   restoreFromCheckpoint: typeof restoreFromCheckpoint;
   listCheckpoints: typeof listCheckpoints;
+  restoreReport: typeof restoreReport;
   CheckpointManager: typeof CheckpointManager;
   WaymarkError: typeof WaymarkError;
 };

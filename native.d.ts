@@ -618,6 +618,12 @@ export interface Place {
   store?: string
 }
 
+/** Tells what a restore would do; JSON text. */
+export declare function planRestore(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Promise<Failure | string>
+
+/** Tells what a restore would do; JSON text. */
+export declare function planRestoreSync(place: Place, runId: string, request: RestoreRequest): Failure | string
+
 /** Drops all checkpoints of a run but the newest `keepLast`. */
 export declare function prune(place: Place, runId: string, keepLast: number, dryRun: boolean, cancel?: CancelToken | undefined | null): Promise<Failure | PruneOutcome>
 
@@ -640,8 +646,11 @@ export declare function readFile(place: Place, runId: string, checkpointId: stri
 /** Reads one captured file, held against its hash. `path` is in bytes. */
 export declare function readFileSync(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number): Failure | Buffer
 
-/** Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`. */
-export declare function recoverSync(place: Place, runId: string): Failure | string
+/**
+ * Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`. With `undo` one
+ * that was cut off is undone, else it is finished.
+ */
+export declare function recoverSync(place: Place, runId: string, undo?: boolean | undefined | null): Failure | string
 
 /** Puts a run back to a checkpoint. */
 export declare function restore(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Promise<Failure | RestoreOutcome>
@@ -656,7 +665,7 @@ export interface RestoreOutcome {
   timestamp: string
   /** How many artifacts the restored registry names. */
   artifactsRestored: number
-  /** The files that were put back, relative to the run's folder. */
+  /** The files of the state that were put back, relative to the run's folder. */
   files: Array<string>
   /** How a person goes on. */
   recoveryInstructions: Array<string>
@@ -666,14 +675,52 @@ export interface RestoreOutcome {
   recovered: string
   /** The manifest's bytes (JSON, UTF-8). */
   manifest: Buffer
+  /** The checkpoint of what was there before. */
+  rescueId: string
+  /** How many bytes of files were read back and held against their hashes. */
+  verifiedBytes: number
+  /** Checkpoints that are newer than the restored one, newest first. */
+  newer: Array<string>
+  /** JSON text: `{ roots, totals }`. */
+  summary: string
+  /** JSON text: what became of each path that differed. */
+  paths: string
 }
 
-/** Which checkpoint to restore: an id, a step, or (neither) the newest good one. */
+/** A part of a checkpoint. */
+export interface RestorePart {
+  /** What it is. */
+  kind: 'state' | 'registry' | 'root' | 'glob' | 'step' | 'path'
+  /** The root's name, or the glob. */
+  name?: string
+  /** The step whose artifacts are meant. */
+  step?: number | string
+  /** The path in the root, in bytes. */
+  path?: Buffer
+}
+
+/** What to restore: an id, a step, a time, a plan, or (none of them) the newest good checkpoint. */
 export interface RestoreRequest {
   /** This one and no other. */
   checkpointId?: string
   /** The newest good one of this step. */
   step?: number | string
+  /** The newest good one that is not younger, in milliseconds since 1970. */
+  at?: number
+  /** The plan to apply. */
+  plan?: string
+  /** What of it; absent or empty is all of it. */
+  only?: Array<RestorePart>
+  /** How the disk is looked at; absent leaves files alone. */
+  capture?: CaptureRequest
+  /** How conflicts are settled: `refuse`, `keep-both`, `overwrite` or `merge`. */
+  onConflict?: string
+  /** The store's budget, in bytes; absent is none. */
+  maxStoreBytes?: number
+  /** The rescue checkpoint of the restore that this is a further part of. */
+  rescue?: string
+  /** Whether a further part has a rescue checkpoint of its own as well. */
+  ownRescue?: boolean
 }
 
 /** Puts a run back to a checkpoint. */
@@ -760,6 +807,12 @@ export interface TouchedPlace {
   /** The path below the root, empty for all of it; of state the member's name. */
   path: string
 }
+
+/** Restores what was there before the last restore. */
+export declare function undo(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Promise<Failure | RestoreOutcome>
+
+/** Restores what was there before the last restore. */
+export declare function undoSync(place: Place, runId: string, request: RestoreRequest): Failure | RestoreOutcome
 
 /** A run with its checkpoints. */
 export interface VerifiedRun {

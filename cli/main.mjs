@@ -28,6 +28,8 @@ const EXITS = [
 const VERBS = {
   create: () => import('./commands/create.mjs'),
   restore: () => import('./commands/restore.mjs'),
+  undo: () => import('./commands/undo.mjs'),
+  recover: () => import('./commands/recover.mjs'),
   list: () => import('./commands/list.mjs'),
   show: () => import('./commands/show.mjs'),
   diff: () => import('./commands/diff.mjs'),
@@ -49,7 +51,7 @@ Exit codes:
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs
-  130  stopped by Ctrl-C: create, diff, export, import, verify, gc, prune and cleanup
+  130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune and cleanup
   resume ends with the exit code of the command that it starts.
 
 Environment:

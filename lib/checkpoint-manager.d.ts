@@ -6,5 +6,6 @@ export {
   default,
   listCheckpoints,
   restoreFromCheckpoint,
+  restoreReport,
   WaymarkError,
 } from '../index.js';

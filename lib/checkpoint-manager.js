@@ -45,9 +45,20 @@ async function listCheckpoints(runId, options) {
   return listedCheckpoints(await manager.list(runId, options));
 }
 
+/**
+ * @param {import('../index.js').RestorePlan | import('../index.js').RestoreResult} of
+ * @param {'markdown' | 'json'} [format]
+ * @returns {string}
+ */
+function restoreReport(of, format) {
+  // Loaded when it is asked for: a runner's start pays for every file.
+  return require('./restore-report.js').restoreReport(of, format);
+}
+
 exports.createCheckpoint = createCheckpoint;
 exports.restoreFromCheckpoint = restoreFromCheckpoint;
 exports.listCheckpoints = listCheckpoints;
+exports.restoreReport = restoreReport;
 exports.CheckpointManager = CheckpointManager;
 exports.WaymarkError = WaymarkError;
 // The default export holds the named ones, for tools that import it so.

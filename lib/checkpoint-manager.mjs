@@ -4,6 +4,7 @@ export const {
   createCheckpoint,
   restoreFromCheckpoint,
   listCheckpoints,
+  restoreReport,
   CheckpointManager,
   WaymarkError,
 } = dropIn;

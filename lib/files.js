@@ -55,7 +55,7 @@ function page(text) {
  * @param {Record<string, any>} entry
  */
 function withBytes(entry) {
-  for (const name of ['pathBytes', 'targetBytes']) {
+  for (const name of ['pathBytes', 'targetBytes', 'besideBytes']) {
     if (entry[name] !== undefined) entry[name] = Buffer.from(entry[name], 'base64');
   }
 }

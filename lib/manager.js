@@ -36,7 +36,7 @@ const CREATE = /** @type {const} */ ({
   signal: 'signal',
   onProgress: 'function',
 });
-const RESTORE = /** @type {const} */ ({ checkpointId: 'id', step: 'step', signal: 'signal' });
+const RECOVER = /** @type {const} */ ({ unfinished: 'unfinished' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
 const SHOW = /** @type {const} */ ({ signal: 'signal' });
 const VERIFY_STORE = /** @type {const} */ ({
@@ -81,6 +81,7 @@ const MANAGER = /** @type {const} */ ({
   maxStateBytes: 'number',
   capture: 'capture',
   maxBytes: 'number',
+  restore: 'restore',
 });
 
 /**
@@ -260,27 +261,69 @@ class CheckpointManager {
    * @param {import('../index.js').RestoreOptions} [options]
    */
   async restore(runId, options) {
-    const { signal, ...request } = checkOptions(options, RESTORE, 'restore');
-    const id = checkRunId(runId);
-    const place = this.#place();
-    const restored = await run(
-      signal,
-      (token) => native().restore(place, id, request, token),
-      this.#key(id),
-    );
-    return withManifest(restored);
+    return restores().restore(CALLS, (id) => this.#ground(id), runId, options);
   }
 
   /**
    * @param {string} runId
-   * @param {import('../index.js').RestoreOptions} [options]
+   * @param {import('../index.js').RestoreSyncOptions} [options]
    */
   restoreSync(runId, options) {
-    const { signal, ...request } = checkOptions(options, RESTORE, 'restoreSync');
-    const id = checkRunId(runId);
-    refuseAborted(signal);
-    const restored = unwrap(native().restoreSync(this.#place(), id, request), this.restoreSync);
-    return withManifest(restored);
+    return restores().restoreSync(CALLS, (id) => this.#ground(id), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PlanRestoreOptions} [options]
+   */
+  async planRestore(runId, options) {
+    return restores().planRestore(CALLS, (id) => this.#ground(id), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PlanRestoreSyncOptions} [options]
+   */
+  planRestoreSync(runId, options) {
+    return restores().planRestoreSync(CALLS, (id) => this.#ground(id), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').UndoOptions} [options]
+   */
+  async undo(runId, options) {
+    return restores().undo(CALLS, (id) => this.#ground(id), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').UndoSyncOptions} [options]
+   */
+  undoSync(runId, options) {
+    return restores().undoSync(CALLS, (id) => this.#ground(id), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @returns {import('./restore.js').Ground}
+   */
+  #ground(runId) {
+    const [place, own] = [this.#place(), this.#options];
+    const file = configured(place, runId);
+    return {
+      place,
+      key: this.#key(runId),
+      settle: ({ files, onConflict, capture, maxBytes }) => ({
+        // What was captured is restored, whatever is captured now.
+        capture:
+          (files ?? own.restore?.files ?? file.restore?.files ?? true)
+            ? (captureRequest(file.capture, own.capture, capture) ?? captureRequest())
+            : undefined,
+        onConflict: onConflict ?? own.restore?.onConflict ?? file.restore?.onConflict,
+        maxStoreBytes: maxBytes ?? own.maxBytes ?? file.maxBytes,
+      }),
+    };
   }
 
   /**
@@ -614,12 +657,14 @@ class CheckpointManager {
 
   /**
    * @param {string} runId
+   * @param {import('../index.js').RecoverOptions} [options]
    * @returns {'nothing' | 'finished' | 'undone'}
    */
-  recoverSync(runId) {
+  recoverSync(runId, options) {
+    const { unfinished } = checkOptions(options, RECOVER, 'recoverSync');
     const id = checkRunId(runId);
     return /** @type {'nothing' | 'finished' | 'undone'} */ (
-      unwrap(native().recoverSync(this.#place(), id), this.recoverSync)
+      unwrap(native().recoverSync(this.#place(), id, unfinished === 'undo'), this.recoverSync)
     );
   }
 }
@@ -630,6 +675,11 @@ class CheckpointManager {
  */
 function captureRequest(...layers) {
   return require('./capture.js').captureRequest(...layers);
+}
+
+/** Loaded when something is restored. @returns {typeof import('./restore.js')} */
+function restores() {
+  return require('./restore.js');
 }
 
 /** @param {string | undefined} folder as a person would write it, without `..` */
@@ -685,12 +735,6 @@ function withCheckpoint(created, runId, step, place) {
   return withLazyCheckpoint({ ...result, runId, step: known.step }, () =>
     lazyCheckpoint(() => manifest ?? readBack(), known),
   );
-}
-
-/** @param {import('../native.js').RestoreOutcome} restored */
-function withManifest(restored) {
-  const { manifest, ...result } = restored;
-  return withLazyCheckpoint({ ...result }, () => parseCheckpoint(manifest));
 }
 
 /**

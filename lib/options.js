@@ -3,8 +3,12 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished'} Kind
  */
+
+const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
+const STRATEGIES = ['immediate', 'staged', 'progressive'];
+const PARTS = ['state', 'registry', 'run', 'artifacts', 'workspace'];
 
 /** @type {Record<Kind, { expected: string, test: (value: any) => boolean, problem?: (value: any) => string | undefined }>} */
 const KINDS = {
@@ -47,6 +51,29 @@ const KINDS = {
     expected: 'true, false, or an array of paths',
     test: (value) => typeof value === 'boolean' || (Array.isArray(value) && value.every(isPath)),
   },
+  unfinished: {
+    expected: "'finish' or 'undo'",
+    test: (value) => value === 'finish' || value === 'undo',
+  },
+  policy: { expected: oneOf(POLICIES), test: (value) => POLICIES.includes(value) },
+  strategy: { expected: oneOf(STRATEGIES), test: (value) => STRATEGIES.includes(value) },
+  positive: {
+    expected: 'a whole number from 1 on',
+    test: (value) => Number.isSafeInteger(value) && value >= 1,
+  },
+  time: {
+    expected: 'a Date, a time as ISO 8601 text, or milliseconds since 1970',
+    test: isTime,
+  },
+  parts: {
+    expected: `an array of ${PARTS.map((part) => `'${part}'`).join(', ')}, { glob }, { step } and { path, root }`,
+    test: (value) => Array.isArray(value) && value.every(isPart),
+  },
+  restore: {
+    expected: 'restore options',
+    test: (value) => restoreProblem(value) === undefined,
+    problem: restoreProblem,
+  },
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
@@ -65,6 +92,55 @@ function captureProblem(value) {
 /** @param {any} value a path as text, or in bytes where it is no text */
 function isPath(value) {
   return (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0;
+}
+
+/** @param {string[]} names */
+function oneOf(names) {
+  return names.map((name) => `'${name}'`).join(', ');
+}
+
+/** @param {any} value */
+function isTime(value) {
+  if (typeof value === 'string') {
+    // Node takes "5" for a month.
+    return /^\d{4}-\d\d(-\d\d)?/.test(value) && !Number.isNaN(Date.parse(value));
+  }
+  const ms = typeof value === 'number' ? value : value?.getTime?.();
+  return typeof ms === 'number' && Number.isFinite(ms);
+}
+
+/** @param {any} value a part of a checkpoint */
+function isPart(value) {
+  if (typeof value === 'string') return PARTS.includes(value);
+  if (typeof value !== 'object' || value === null) return false;
+  const names = Object.keys(value).sort().join();
+  if (names === 'glob') return typeof value.glob === 'string' && value.glob !== '';
+  if (names === 'step') return KINDS.step.test(value.step);
+  return names === 'path,root' && typeof value.root === 'string' && isPath(value.path);
+}
+
+/**
+ * What is wrong with the settings of restores; undefined if nothing is.
+ * @param {any} value
+ * @returns {string | undefined}
+ */
+function restoreProblem(value) {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return 'restore must be an object';
+  }
+  for (const [name, one] of Object.entries(value)) {
+    if (name === 'files') {
+      if (one !== undefined && typeof one !== 'boolean')
+        return 'restore.files must be true or false';
+    } else if (name === 'onConflict') {
+      if (one !== undefined && !POLICIES.includes(one)) {
+        return `restore.onConflict must be ${KINDS.policy.expected}`;
+      }
+    } else {
+      return `restore.${name} is not known; known are files, onConflict`;
+    }
+  }
+  return undefined;
 }
 
 /**
@@ -221,4 +297,5 @@ module.exports = {
   checkStep,
   stepFromText,
   stateToJson,
+  restoreProblem,
 };

@@ -53,13 +53,18 @@ function attach() {
     nameOurselves();
     const manager = new CheckpointManager();
     const dryRun = flags.has('dry-run');
-    if (wantsResume) resume(manager, runId, words, flags, dryRun);
+    if (wantsResume) resume(manager, runId, words, flags, dryRun, settings.onConflict);
     else if (!dryRun) finishRestore(manager, runId);
     if (settings.checkpoint && !dryRun) watch(manager, runId, settings.strict);
   } catch (error) {
     // A resume that can't be made must not start the wrong step; anything else must not stop it.
     if (wantsResume || strict) {
       say(`can't ${wantsResume ? 'resume' : 'watch'} run ${runId}: ${describe(error)}`);
+      if (/** @type {{ code?: unknown }} */ (error).code === 'ERR_RESTORE_CONFLICT') {
+        say(
+          'files of the workspace were changed since the newest checkpoint: to go on set WAYMARK_ON_CONFLICT to keep-both (yours stay beside), overwrite (waymark undo brings them back) or merge',
+        );
+      }
       process.exit(1);
     }
     say(`no checkpoint will be taken of run ${runId}: ${describe(error)}`);
@@ -91,8 +96,9 @@ function nameOurselves() {
  * @param {string[]} words
  * @param {Map<string, string | true>} flags
  * @param {boolean} dryRun
+ * @param {import('../index.js').OnConflict | undefined} onConflict
  */
-function resume(manager, runId, words, flags, dryRun) {
+function resume(manager, runId, words, flags, dryRun, onConflict) {
   const workflow = flags.get('workflow');
   if (typeof workflow !== 'string') {
     throw new WaymarkError(
@@ -109,7 +115,7 @@ function resume(manager, runId, words, flags, dryRun) {
       reason: 'missing',
     });
   }
-  const point = resumeSync(manager, runId, { workflow, step, dryRun });
+  const point = resumeSync(manager, runId, { workflow, step, dryRun, onConflict });
   for (const one of point.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
   if (point.next === undefined) {
     const from = `${point.checkpointId} was taken after step ${point.from}`;

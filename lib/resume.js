@@ -11,6 +11,8 @@ const { readSteps, stepAfter } = require('./workflow.js');
  * @property {string} workflow the workflow file
  * @property {Step} [step] resume after the newest good checkpoint of this step
  * @property {string} [checkpointId] resume after this checkpoint
+ * @property {import('../index.js').OnConflict} [onConflict]
+ * @property {boolean} [files] whether files are put back
  * @property {boolean} [dryRun] tell what would be done, change nothing
  *
  * @typedef {object} ResumePoint
@@ -30,7 +32,8 @@ const { readSteps, stepAfter } = require('./workflow.js');
  * @param {ResumeRequest} request
  * @returns {ResumePoint}
  */
-function resumeSync(manager, runId, { workflow, step, checkpointId, dryRun = false }) {
+function resumeSync(manager, runId, request) {
+  const { workflow, step, checkpointId, dryRun = false, onConflict, files } = request;
   const steps = readSteps(workflow);
   // A restore that was killed is part of the run's state: finished before checkpoints are judged.
   if (!dryRun) recover(manager, runId);
@@ -43,7 +46,11 @@ function resumeSync(manager, runId, { workflow, step, checkpointId, dryRun = fal
     skipped: chosen.skipped,
   };
   if (dryRun || next === undefined) return { ...point, restored: undefined };
-  const restored = manager.restoreSync(runId, { checkpointId: chosen.checkpointId });
+  const restored = manager.restoreSync(runId, {
+    checkpointId: chosen.checkpointId,
+    onConflict,
+    files,
+  });
   return { ...point, restored };
 }
 

@@ -1,6 +1,7 @@
 const fs = require('node:fs');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
+const { restoreProblem } = require('./options.js');
 
 /** @typedef {import('../native.js').Place} Place */
 
@@ -10,6 +11,7 @@ const { native } = require('./native.js');
  * @property {boolean} resume understands --resume and --resume-step
  * @property {boolean} checkpoint takes a checkpoint when a step ends well
  * @property {boolean} strict a failing checkpoint fails the step's process
+ * @property {import('../index.js').OnConflict} [onConflict] what a resume does with files changed since
  */
 
 /**
@@ -62,6 +64,14 @@ function fromEnvironment(env) {
     settings.resume = parts.includes('resume');
     settings.checkpoint = parts.includes('checkpoint');
   }
+  if (env.WAYMARK_ON_CONFLICT) {
+    const problem = restoreProblem({ onConflict: env.WAYMARK_ON_CONFLICT });
+    if (problem) {
+      const told = problem.replace('restore.onConflict', 'WAYMARK_ON_CONFLICT');
+      throw new WaymarkError('ERR_OPTION_INVALID', told);
+    }
+    settings.onConflict = /** @type {import('../index.js').OnConflict} */ (env.WAYMARK_ON_CONFLICT);
+  }
   if (env.WAYMARK_STRICT) settings.strict = !['0', 'false'].includes(env.WAYMARK_STRICT);
   return settings;
 }
@@ -70,12 +80,12 @@ function fromEnvironment(env) {
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
  * @param {string} runId
- * @returns {{ keepLast?: number | 'all', maxBytes?: number, capture?: import('../index.js').CaptureOptions }}
+ * @returns {{ keepLast?: number | 'all', maxBytes?: number, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
  */
 function configured(place, runId) {
   const found = configFor(place, runId);
   if (!found) return {};
-  const { keepLast, maxBytes, capture } = found.config;
+  const { keepLast, maxBytes, capture, restore } = found.config;
   if (
     keepLast !== undefined &&
     keepLast !== 'all' &&
@@ -90,7 +100,9 @@ function configured(place, runId) {
   const problem =
     capture === undefined ? undefined : require('./capture.js').captureProblem(capture);
   if (problem) throw invalid(found.file, problem);
-  return { keepLast, maxBytes, capture };
+  const wrong = restore === undefined ? undefined : restoreProblem(restore);
+  if (wrong) throw invalid(found.file, wrong);
+  return { keepLast, maxBytes, capture, restore };
 }
 
 /**

@@ -3,6 +3,7 @@ import { readFlags, withoutFlags } from '../../lib/arguments.js';
 import { resumeSync } from '../../lib/resume.js';
 import { oneOf, parseStep, UsageError } from '../input.mjs';
 import { quoted } from '../output.mjs';
+import { HOW } from './restore.mjs';
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
@@ -27,6 +28,7 @@ export const definition = {
     },
     { flags: '--resume-step <step>', about: 'the same', parse: parseStep },
     { flags: '--checkpoint <id>', about: 'go on after this checkpoint' },
+    ...HOW.filter(({ flags }) => flags !== '--yes'),
     { flags: '--dry-run', about: 'tell what would be done, change and start nothing' },
   ],
   examples: [
@@ -115,7 +117,9 @@ export function run({ manager, args, options, command = [] }) {
     };
   }
   // By its id: another process may have taken one meanwhile, and the plan is this one's.
-  resumeSync(manager, runId, { workflow, checkpointId: id });
+  const { onConflict } = options;
+  const files = options.stateOnly === true ? false : undefined;
+  resumeSync(manager, runId, { workflow, checkpointId: id, onConflict, files });
   return {
     data: { ...found, restored: true },
     text: () => `restored ${id} (step ${from}); going on with step ${next}: ${quoted(words)}`,

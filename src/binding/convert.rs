@@ -11,11 +11,10 @@ use crate::binding::types::{
     CaptureProblem, CaptureRequest, CheckpointInfo, CleanedRun, CleanupOutcome, CleanupRequest,
     CreateOutcome, CreateRequest, DamagedCheckpoint, DoctorFinding, DoctorOutcome, DoctorProbe,
     Failure, FileSystemInfo, LeftRun, Listing, OperationProgress, Place, PruneOutcome,
-    RestoreOutcome, RestoreRequest, RetentionDecision, ShowOutcome, SkippedCheckpoint,
-    SnapshotInfo,
+    RetentionDecision, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
-use crate::model::ids::{CheckpointId, RunId};
+use crate::model::ids::RunId;
 use crate::model::manifest::{Header, Snapshot};
 use crate::model::progress::Glance;
 use crate::model::retention::{Retention, Verdict};
@@ -23,7 +22,7 @@ use crate::model::step::{STEP_MAX, Step};
 use crate::model::time::to_iso;
 use crate::ops::capture::Capture;
 use crate::ops::locate::Hints;
-use crate::ops::{cleanup, create, doctor, prune, restore, show};
+use crate::ops::{cleanup, create, doctor, prune, show};
 use crate::store::journal::Recovered;
 use crate::store::manifests::Scan;
 use crate::store::workspace::Rules;
@@ -40,7 +39,7 @@ pub(super) fn hints(place: Place, run_id: Option<RunId>) -> Hints {
     }
 }
 
-fn step(step: Either<f64, String>) -> Result<Step> {
+pub(super) fn step(step: Either<f64, String>) -> Result<Step> {
     match step {
         Either::A(number) => Step::number(number),
         Either::B(name) => Step::name(&name),
@@ -123,20 +122,6 @@ pub(super) fn create_request<'a>(
             .max_store_bytes
             .map(|bytes| whole("maxStoreBytes", bytes, STEP_MAX))
             .transpose()?,
-    })
-}
-
-pub(super) fn choice(request: RestoreRequest) -> Result<restore::Choice> {
-    Ok(match (request.checkpoint_id, request.step) {
-        (Some(id), None) => restore::Choice::Id(CheckpointId::parse(&id)?),
-        (None, Some(wanted)) => restore::Choice::Step(step(wanted)?),
-        (None, None) => restore::Choice::Newest,
-        (Some(_), Some(_)) => {
-            return Err(Error::OptionValue {
-                name: "step",
-                reason: "give a checkpoint id or a step, not both".to_owned(),
-            });
-        }
     })
 }
 
@@ -256,22 +241,6 @@ impl From<Glance> for OperationProgress {
             bytes: number(seen.bytes),
             total_files: seen.total_files.map(number),
             total_bytes: seen.total_bytes.map(number),
-        }
-    }
-}
-
-impl From<restore::Outcome> for RestoreOutcome {
-    fn from(outcome: restore::Outcome) -> Self {
-        Self {
-            checkpoint_id: outcome.checkpoint_id.to_string(),
-            step: step_out(outcome.step),
-            timestamp: outcome.timestamp,
-            artifacts_restored: number(outcome.artifacts_restored),
-            files: outcome.files,
-            recovery_instructions: outcome.recovery_instructions,
-            skipped: skipped(&outcome.skipped),
-            recovered: recovered(outcome.recovered).to_owned(),
-            manifest: outcome.manifest.into(),
         }
     }
 }

@@ -59,7 +59,7 @@ struct CheckpointOut {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum StepOut {
+pub(super) enum StepOut {
     Whole(i64),
     Number(f64),
     Name(String),
@@ -152,7 +152,7 @@ struct ChangeOut {
     clippy::struct_excessive_bools,
     reason = "any of them can hold together with any other"
 )]
-struct DiffersOut {
+pub(super) struct DiffersOut {
     content: bool,
     mode: bool,
     #[serde(rename = "type")]
@@ -162,22 +162,27 @@ struct DiffersOut {
     unknown: bool,
 }
 
+impl From<Step> for StepOut {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "checked to be a small whole number"
+    )]
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Number(number) if number.fract() == 0.0 && number.abs() <= STEP_MAX => {
+                Self::Whole(number as i64)
+            }
+            Step::Number(number) => Self::Number(number),
+            Step::Name(name) => Self::Name(name),
+        }
+    }
+}
+
 impl From<Header> for CheckpointOut {
     fn from(header: Header) -> Self {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "checked to be a small whole number"
-        )]
-        let step = match header.step {
-            Step::Number(number) if number.fract() == 0.0 && number.abs() <= STEP_MAX => {
-                StepOut::Whole(number as i64)
-            }
-            Step::Number(number) => StepOut::Number(number),
-            Step::Name(name) => StepOut::Name(name),
-        };
         Self {
             checkpoint_id: header.checkpoint_id.to_string(),
-            step,
+            step: header.step.into(),
             timestamp: header.timestamp,
         }
     }

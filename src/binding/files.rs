@@ -83,7 +83,7 @@ pub(super) struct NodeOut {
 }
 
 /// A text, and the bytes as base64 where it is not all of them.
-fn lossy(bytes: &[u8]) -> (String, Option<String>) {
+pub(super) fn lossy(bytes: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
         Err(_) => (

@@ -12,6 +12,7 @@ mod convert;
 pub mod diff;
 pub mod files;
 mod job;
+pub mod restore;
 mod types;
 pub mod upkeep;
 
@@ -28,14 +29,13 @@ use crate::model::cancel::Cancel;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::progress::{Phase, Progress};
 use crate::ops::{self, Context};
-use crate::store::journal::Unfinished;
 use crate::store::layout::RunDir;
 use crate::store::real_disk::RealDisk;
-use convert::{choice, cleanup_request, create_request, hints, retention};
+use convert::{cleanup_request, create_request, hints, retention};
 use job::{Job, now};
 use types::{
     CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DoctorOutcome, Failure, Listing,
-    OperationProgress, Place, PruneOutcome, RestoreOutcome, RestoreRequest, ShowOutcome,
+    OperationProgress, Place, PruneOutcome, ShowOutcome,
 };
 
 /// Asks a running operation to stop, and tells how far it is. Nothing is changed by an operation that
@@ -198,43 +198,6 @@ pub fn create(
     cancel: Option<&CancelToken>,
 ) -> Pending<ops::create::Created, CreateOutcome> {
     Job::task(create_work(place, run_id, request, state, token(cancel)))
-}
-
-fn restore_work(
-    place: Place,
-    run_id: String,
-    request: RestoreRequest,
-    handle: Handle,
-) -> impl FnOnce() -> Result<ops::restore::Outcome> + Send {
-    move || {
-        let choice = choice(request)?;
-        on_run(place, &run_id, &handle, |context| {
-            ops::restore::restore(context, &ops::restore::Request::of(choice))
-        })
-    }
-}
-
-/// Puts a run back to a checkpoint.
-#[napi(ts_return_type = "Failure | RestoreOutcome")]
-#[must_use]
-pub fn restore_sync(
-    place: Place,
-    run_id: String,
-    request: RestoreRequest,
-) -> Reply<RestoreOutcome> {
-    now(restore_work(place, run_id, request, Handle::default()))
-}
-
-/// Puts a run back to a checkpoint.
-#[napi(ts_return_type = "Promise<Failure | RestoreOutcome>")]
-#[must_use]
-pub fn restore(
-    place: Place,
-    run_id: String,
-    request: RestoreRequest,
-    cancel: Option<&CancelToken>,
-) -> Pending<ops::restore::Outcome, RestoreOutcome> {
-    Job::task(restore_work(place, run_id, request, token(cancel)))
 }
 
 type Scan = crate::store::manifests::Scan;
@@ -404,16 +367,4 @@ pub fn doctor(
     cancel: Option<&CancelToken>,
 ) -> Pending<Diagnosis, DoctorOutcome> {
     Job::task(doctor_work(place, path, token(cancel)))
-}
-
-/// Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`.
-#[napi(ts_return_type = "Failure | string")]
-#[must_use]
-pub fn recover_sync(place: Place, run_id: String) -> Reply<String> {
-    now(move || {
-        on_run(place, &run_id, &Handle::default(), |context| {
-            ops::recover(context, Unfinished::Finish)
-        })
-        .map(|recovered| convert::recovered(recovered).to_owned())
-    })
 }

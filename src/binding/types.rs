@@ -174,38 +174,6 @@ pub struct CreateOutcome {
     pub snapshot: Option<SnapshotInfo>,
 }
 
-/// Which checkpoint to restore: an id, a step, or (neither) the newest good one.
-#[napi(object, object_to_js = false)]
-pub struct RestoreRequest {
-    /// This one and no other.
-    pub checkpoint_id: Option<String>,
-    /// The newest good one of this step.
-    pub step: Option<Either<f64, String>>,
-}
-
-/// What a restore did.
-#[napi(object, object_from_js = false)]
-pub struct RestoreOutcome {
-    /// The checkpoint that was restored.
-    pub checkpoint_id: String,
-    /// Its step.
-    pub step: Either<f64, String>,
-    /// Its creation time, ISO 8601.
-    pub timestamp: String,
-    /// How many artifacts the restored registry names.
-    pub artifacts_restored: f64,
-    /// The files that were put back, relative to the run's folder.
-    pub files: Vec<String>,
-    /// How a person goes on.
-    pub recovery_instructions: Vec<String>,
-    /// Damaged checkpoints that were passed over.
-    pub skipped: Vec<SkippedCheckpoint>,
-    /// What became of a restore that was killed before: `nothing`, `finished` or `undone`.
-    pub recovered: String,
-    /// The manifest's bytes (JSON, UTF-8).
-    pub manifest: Buffer,
-}
-
 /// A checkpoint that can be restored.
 #[napi(object, object_from_js = false)]
 pub struct CheckpointInfo {

@@ -118,6 +118,7 @@ fn one(
     let noted = Expected {
         checkpoint_id: chosen.header.checkpoint_id.clone(),
         expires_ms,
+        files: request.files.is_some(),
         only: request.only.iter().map(NotedPart::from).collect(),
         on_conflict: request
             .files
@@ -176,6 +177,7 @@ fn rows(prepared: &Prepared<'_>, state: &[Change]) -> Vec<(String, String)> {
 pub(super) struct Expected {
     checkpoint_id: CheckpointId,
     expires_ms: i64,
+    files: bool,
     only: Vec<NotedPart>,
     on_conflict: Option<String>,
     rows: Vec<(String, String)>,
@@ -315,6 +317,9 @@ impl Expected {
             only: self.only.iter().map(Part::from).collect(),
             ..given.clone()
         };
+        if !self.files {
+            request.files = None;
+        }
         if let Some(files) = &mut request.files {
             files.on_conflict = self.on_conflict.as_deref().and_then(OnConflict::parse);
         }

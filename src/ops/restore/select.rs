@@ -26,7 +26,7 @@ pub enum Part {
     Step(Step),
     /// One path of a captured folder, with all below it.
     Path {
-        /// The folder: `run`, `artifacts` or `workspace`.
+        /// The folder, by its name or its path.
         root: String,
         /// The path in it, names joined by `/`.
         path: Vec<u8>,
@@ -43,7 +43,7 @@ pub(super) struct Selection {
     globs: Option<Gitignore>,
     /// Absolute, without links resolved.
     outputs: Vec<PathBuf>,
-    /// By their folders' names.
+    /// By their folders' names or paths.
     paths: HashSet<(String, Vec<u8>)>,
 }
 
@@ -117,9 +117,12 @@ impl Selection {
         }
         if !self.paths.is_empty() {
             let ways = memchr::memchr_iter(b'/', path).chain([path.len()]);
-            let name = &root.name;
             for end in ways {
-                if self.paths.contains(&(name.clone(), path[..end].to_vec())) {
+                let listed = |one: &String| {
+                    let place = (one.clone(), path[..end].to_vec());
+                    self.paths.contains(&place)
+                };
+                if listed(&root.name) || listed(&root.path) {
                     return true;
                 }
             }
