@@ -100,6 +100,8 @@ enum Fault {
 }
 
 type Alive = Arc<dyn Fn(u32) -> Option<bool> + Send + Sync>;
+/// What another program does to the disk.
+type Meddling = Arc<dyn Fn(&SimDisk) + Send + Sync>;
 
 #[derive(Clone)]
 struct State {
@@ -130,6 +132,7 @@ struct State {
     denied: Vec<(PathBuf, io::ErrorKind)>,
     unreadable: HashSet<PathBuf>,
     alive: Alive,
+    meddling: Option<(u64, Meddling)>,
 }
 
 /// The simulated disk. A clone is another handle of the same disk; see [`SimDisk::fork`].
@@ -344,6 +347,7 @@ impl SimDisk {
             denied: Vec::new(),
             unreadable: HashSet::new(),
             alive: Arc::new(|_| Some(true)),
+            meddling: None,
         })))
     }
 
@@ -443,6 +447,13 @@ impl SimDisk {
         state.faults.push(Fault::From(at, kind));
     }
 
+    /// Another program does something right before the `n`-th changing call from now; 1 is the next.
+    pub(crate) fn meddle_at(&self, n: u64, act: impl Fn(&SimDisk) + Send + Sync + 'static) {
+        let mut state = self.state();
+        let at = state.calls + n;
+        state.meddling = Some((at, Arc::new(act)));
+    }
+
     /// Nothing fails any more.
     pub(crate) fn heal(&self) {
         let mut state = self.state();
@@ -505,6 +516,24 @@ impl SimDisk {
             durable: Some(content.to_vec()),
         };
         self.plant(path, node);
+    }
+
+    /// Writes into the file that is there, as a program that has it open would.
+    pub(crate) fn write_into(&self, path: &Path, content: &[u8]) {
+        let mut state = self.state();
+        let ino = state.find(path).unwrap();
+        state.touch(ino);
+        if let Some((
+            Node::File {
+                content: old,
+                durable,
+            },
+            _,
+        )) = state.nodes.get_mut(&ino)
+        {
+            *old = content.to_vec();
+            *durable = Some(content.to_vec());
+        }
     }
 
     /// Puts an empty, durable folder there.
@@ -652,6 +681,12 @@ impl SimDisk {
         make: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut state = self.state();
+        let next = state.calls + 1;
+        if let Some((_, act)) = state.meddling.take_if(|(at, _)| *at <= next) {
+            drop(state);
+            act(self);
+            state = self.state();
+        }
         let result = state.enter(verb, path, to).and_then(|()| make(&mut state));
         state.outcome(result)
     }

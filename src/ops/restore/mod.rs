@@ -560,7 +560,9 @@ fn apply(
         changes: Vec::new(),
     };
     if let Some(request) = &request.files {
-        (changes.areas, changes.changes) = prepared.files.changes(&request.capture.project)?;
+        (changes.areas, changes.changes) = prepared
+            .files
+            .changes(context.disk, &request.capture.project)?;
     }
     let files_changed = changes.changes.len();
     let undo_to = request.rescue.as_ref().unwrap_or(&rescue);

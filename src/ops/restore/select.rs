@@ -87,7 +87,7 @@ impl Selection {
                     }
                     let project = project.unwrap_or(Path::new(""));
                     selection
-                        .paths
+                        .outputs
                         .extend(outputs.iter().map(|path| plain(&project.join(path))));
                 }
             }

@@ -13,6 +13,9 @@ use crate::model::progress::Phase;
 use crate::store::disk::EntryKind;
 use crate::store::folder::Folder;
 
+/// How often a place to stage files in is made anew.
+const TRIES: usize = 8;
+
 /// An open folder in which things are replaced.
 pub(super) struct Area {
     pub(super) folder: Box<dyn Folder>,
@@ -31,6 +34,31 @@ impl Area {
     /// Where what an entry takes away is kept.
     fn kept(&self, at: usize) -> Vec<u8> {
         [&self.staging[..], format!("/{at}-old").as_bytes()].concat()
+    }
+
+    /// Makes the place to stage files in, durably. A folder that another run has just made may not be
+    /// durable yet.
+    fn make_staging(&self, shared: bool) -> std::result::Result<(), (&[u8], io::Error)> {
+        let mut made = Vec::new();
+        for at in ends(&self.staging) {
+            let way = &self.staging[..at];
+            match self.folder.create_dir(way, 0o777 & !0o022) {
+                Ok(()) => made.push(way),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if shared {
+                        made.push(way);
+                    }
+                }
+                Err(error) => return Err((way, error)),
+            }
+        }
+        for way in made {
+            let parent = parent(way);
+            self.folder
+                .sync_dir(parent)
+                .map_err(|error| (parent, error))?;
+        }
+        Ok(())
     }
 
     fn shown(&self, path: &[u8]) -> PathBuf {
@@ -104,20 +132,18 @@ impl<'a> Work<'a> {
     /// Opens the folders and makes places to stage files in.
     pub(super) fn open(scene: &'a Scene<'a>, journal: &'a Journal) -> Result<Self> {
         let work = Self::opened(scene, journal, false)?;
-        for area in work.areas.iter().flatten() {
-            let mut made = Vec::new();
-            for at in ends(&area.staging) {
-                let way = &area.staging[..at];
-                match area.folder.create_dir(way, 0o777 & !0o022) {
-                    Ok(()) => made.push(way),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(area.error("create", way, error)),
+        for (area, place) in work.areas.iter().zip(&journal.places) {
+            let Some(area) = area else {
+                continue;
+            };
+            let shared = *place != Place::Run;
+            let mut tries = 0;
+            while let Err((way, error)) = area.make_staging(shared) {
+                tries += 1;
+                // Another run that is done removes what it finds empty.
+                if error.kind() != io::ErrorKind::NotFound || !shared || tries == TRIES {
+                    return Err(area.error("create", way, error));
                 }
-            }
-            for way in made {
-                let parent = parent(way);
-                let synced = area.folder.sync_dir(parent);
-                synced.map_err(|error| area.error("sync", parent, error))?;
             }
         }
         Ok(work)
@@ -223,10 +249,19 @@ impl<'a> Work<'a> {
     }
 
     fn delete(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
-        if self.after_crash && area.ident(path)?.as_ref() != Some(old) {
-            return Ok(());
-        }
         let kept = area.kept(at);
+        if self.after_crash {
+            match area.ident(&kept)? {
+                None if self.there(area, path)?.as_ref() == Some(old) => {}
+                None => return Ok(()),
+                Some(kept) if kept == *old => return Ok(()),
+                // It was changed in the instant before it was taken away.
+                Some(_) => {
+                    let back = self.undo_delete(area, at, path);
+                    return back.map_err(|error| area.error("put back", path, error));
+                }
+            }
+        }
         match area.folder.rename_new(path, &kept) {
             Ok(()) => {}
             Err(error) if gone(&error) && self.after_crash => return Ok(()),
@@ -300,7 +335,7 @@ impl<'a> Work<'a> {
     ) -> Result<()> {
         let staged = area.staged(at);
         if self.after_crash {
-            let there = area.ident(path)?;
+            let there = self.there(area, path)?;
             if there.as_ref() != Some(old) || area.ident(&staged)?.as_ref() != Some(new) {
                 return Ok(());
             }
@@ -326,6 +361,15 @@ impl<'a> Work<'a> {
         Err(area.stale(path, "it was changed"))
     }
 
+    /// What is there after a crash, when folders on the way may be gone.
+    #[allow(clippy::unused_self, reason = "one of a family")]
+    fn there(&self, area: &Area, path: &[u8]) -> Result<Option<Ident>> {
+        match ident(area.folder.as_ref(), path) {
+            Err(error) if gone(&error) => Ok(None),
+            there => there.map_err(|error| area.error("read", path, error)),
+        }
+    }
+
     /// Where two names can't be exchanged: the old file gets a second name first.
     fn put_by_link(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
         if area.ident(path)?.as_ref() != Some(old) {
@@ -342,7 +386,12 @@ impl<'a> Work<'a> {
         let synced = area.folder.sync_dir(&area.staging);
         synced.map_err(|error| area.error("sync", &area.staging, error))?;
         let renamed = area.folder.rename(&area.staged(at), path);
-        renamed.map_err(|error| area.error("write", path, error))
+        renamed.map_err(|error| area.error("write", path, error))?;
+        // Written into meanwhile, or replaced before it got its second name.
+        if area.ident(&kept)?.as_ref() == Some(old) || self.after_crash {
+            return Ok(());
+        }
+        Err(area.stale(path, "it was changed"))
     }
 
     fn set_mode(&self, area: &Area, path: &[u8], old: u32, new: u32) -> Result<()> {
@@ -422,6 +471,8 @@ impl<'a> Work<'a> {
                 Deed::Delete { .. } => self.undo_delete(area, at, path),
                 Deed::RemoveFolder { mode, .. } => match area.folder.create_dir(path, *mode) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    // Somebody else removed what it lay in.
+                    Err(error) if gone(&error) => Ok(()),
                     made => made,
                 },
                 Deed::CreateFolder { .. } => match area.folder.remove_dir(path) {
@@ -473,10 +524,11 @@ impl<'a> Work<'a> {
                 renamed => renamed,
             };
         }
-        if ident(folder, &kept)?.as_ref() == old {
+        // Whatever came out of there goes back, also if it was changed in the last instant.
+        if ident(folder, &kept)?.is_some() {
             return folder.rename(&kept, path);
         }
-        if ident(folder, &staged)?.as_ref() == old {
+        if ident(folder, &staged)?.is_some_and(|out| out != *new) {
             return folder.exchange(path, &staged);
         }
         Ok(())
