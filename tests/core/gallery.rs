@@ -177,7 +177,12 @@ fn a_merge_puts_the_lines_of_both_together_or_refuses() {
     project.put("src/main.rs", &lines("new", "mine"));
     project.restore(&first, Some(OnConflict::Merge)).unwrap();
     assert_eq!(project.text("src/main.rs").unwrap(), lines("old", "mine"));
-    project.undo().unwrap();
+    // What was merged is in no checkpoint.
+    assert_eq!(code(project.undo()), "ERR_RESTORE_CONFLICT");
+    let request = project.request(Choice::Newest, OVERWRITE);
+    project
+        .act(|context| waymark::ops::restore::undo(context, &request))
+        .unwrap();
     assert_eq!(project.text("src/main.rs").unwrap(), lines("new", "mine"));
     project.put("src/main.rs", &lines("mine", "end"));
     let before = project.sight();
@@ -210,7 +215,6 @@ fn dirty_gitignore() {
     project.put("src/main.rs", "changed while ignored\n");
     project.put("src/mine.rs", "mine\n");
     let changed = project.sight();
-    project.create();
     project.overwrite(&first);
     let after = project.sight();
     for name in [

@@ -672,6 +672,16 @@ impl Drop for SimLock {
 }
 
 impl SimDisk {
+    /// Lets another program have its turn, if it is due at the next changing call.
+    fn meddle(&self) {
+        let mut state = self.state();
+        let next = state.calls + 1;
+        if let Some((_, act)) = state.meddling.take_if(|(at, _)| *at <= next) {
+            drop(state);
+            act(self);
+        }
+    }
+
     /// Counts a call, then makes it unless it is to fail.
     fn call<T>(
         &self,
@@ -680,13 +690,8 @@ impl SimDisk {
         to: Option<&Path>,
         make: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
+        self.meddle();
         let mut state = self.state();
-        let next = state.calls + 1;
-        if let Some((_, act)) = state.meddling.take_if(|(at, _)| *at <= next) {
-            drop(state);
-            act(self);
-            state = self.state();
-        }
         let result = state.enter(verb, path, to).and_then(|()| make(&mut state));
         state.outcome(result)
     }

@@ -626,7 +626,10 @@ impl Order {
     }
 
     fn changes(self) -> Vec<Change> {
-        let deepest_first = self.folders_gone.into_iter().rev();
+        let mut deepest_first = self.folders_gone;
+        deepest_first.sort_by_key(|change| {
+            std::cmp::Reverse(memchr::memchr_iter(b'/', &change.path).count())
+        });
         let mut gone = self.gone;
         gone.extend(deepest_first);
         gone.extend(self.ways);

@@ -219,21 +219,44 @@ impl<'a> Work<'a> {
     /// Does whatever is not done yet, and makes it durable.
     pub(super) fn finish(&self) -> Result<()> {
         self.scene.progress.enter(Phase::Writing);
-        for (at, entry, area) in self.entries() {
+        let is_put =
+            |(_, entry, _): &(usize, &Entry, &Area)| matches!(entry.deed, Deed::Put { .. });
+        let first_put = self.entries().position(|one| is_put(&one));
+        let first_put = first_put.unwrap_or(usize::MAX);
+        let mut moved = BTreeSet::new();
+        let mut made = BTreeSet::new();
+        for (nth, (at, entry, area)) in self.entries().enumerate() {
+            let path = &entry.path[..];
             match &entry.deed {
-                Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
-                Deed::RemoveFolder { must, .. } => self.remove_folder(area, &entry.path, *must)?,
+                Deed::Delete { old } if nth < first_put => {
+                    self.delete(area, at, path, old)?;
+                    moved.insert((entry.area, &area.staging[..]));
+                }
+                Deed::RemoveFolder { must, .. } => {
+                    // Power loss may keep that a folder went and forget what was moved out of it.
+                    self.sync_names(&mut moved)?;
+                    self.remove_folder(area, path, *must)?;
+                }
                 // What is put into it needs a folder that can be written.
                 Deed::CreateFolder { mode } => {
-                    self.create_folder(area, &entry.path, *mode | 0o700)?;
+                    self.create_folder(area, path, *mode | 0o700)?;
+                    made.insert((entry.area, parent(path)));
                 }
+                _ => {}
+            }
+        }
+        // A folder whose name is lost takes along what was moved into it.
+        self.sync_names(&mut made)?;
+        for (at, entry, area) in self.entries().skip(first_put) {
+            match &entry.deed {
+                Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
                 Deed::Put { old: None, .. } => self.put_new(area, at, &entry.path)?,
                 Deed::Put {
                     old: Some(old),
                     new,
                     ..
                 } => self.put_over(area, at, &entry.path, old, new)?,
-                Deed::SetMode { .. } => {}
+                _ => {}
             }
         }
         // The deepest first: a folder may become one that can't be entered.
@@ -246,6 +269,25 @@ impl<'a> Work<'a> {
             self.set_mode(area, &entry.path, old, new)?;
         }
         self.sync()
+    }
+
+    /// Makes the names in some folders durable, before something else is built on them.
+    fn sync_names(&self, folders: &mut BTreeSet<(u32, &[u8])>) -> Result<()> {
+        let at_once = folders.len() >= SYNC_ALL_FROM;
+        let mut synced = BTreeSet::new();
+        for (at, path) in std::mem::take(folders) {
+            let area = self.area(at as usize)?;
+            if synced.contains(&at) || (at_once && area.folder.sync_all().is_ok()) {
+                synced.insert(at);
+                continue;
+            }
+            match area.folder.sync_dir(path) {
+                // Removed, or never made after a crash.
+                Err(error) if gone(&error) => {}
+                done => done.map_err(|error| area.error("sync", path, error))?,
+            }
+        }
+        Ok(())
     }
 
     fn delete(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
@@ -465,12 +507,25 @@ impl<'a> Work<'a> {
                 set.map_err(|error| area.error("put back the permissions of", &entry.path, error))?;
             }
         }
+        let mut made = BTreeSet::new();
         for (at, entry, area) in self.entries().rev() {
             let path = &entry.path[..];
             let undone = match &entry.deed {
-                Deed::Delete { .. } => self.undo_delete(area, at, path),
+                Deed::Delete { .. } => {
+                    // A folder whose name is lost takes along what was moved into it.
+                    self.sync_names(&mut made)?;
+                    self.undo_delete(area, at, path)
+                }
                 Deed::RemoveFolder { mode, .. } => match area.folder.create_dir(path, *mode) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    Ok(()) => {
+                        made.insert((entry.area, parent(path)));
+                        Ok(())
+                    }
+                    // One that was made before a crash may not be durable.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        made.insert((entry.area, parent(path)));
+                        Ok(())
+                    }
                     // Somebody else removed what it lay in.
                     Err(error) if gone(&error) => Ok(()),
                     made => made,

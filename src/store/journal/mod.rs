@@ -466,6 +466,12 @@ fn sweep_areas(disk: &dyn Disk, run: &RunDir, places: &[Place]) -> Result<()> {
         let staging = staging(run, place);
         remove_tree(folder.as_ref(), &staging).context("remove", path)?;
         if *place != Place::Run {
+            // Staged files that come back after power loss, when nothing names this folder any more,
+            // would never be found.
+            match folder.sync_dir(b".waymark/journal") {
+                Err(error) if !gone(&error) => return Err(Error::io("sync", path, error)),
+                _ => {}
+            }
             // Folders that were only made for it; others are not empty.
             for way in [&b".waymark/journal"[..], b".waymark"] {
                 let _ = folder.remove_dir(way);
