@@ -101,6 +101,8 @@ enum Fault {
 }
 
 type Alive = Arc<dyn Fn(u32) -> Option<bool> + Send + Sync>;
+/// What another program does to the disk.
+type Meddling = Arc<dyn Fn(&SimDisk) + Send + Sync>;
 
 #[derive(Clone)]
 struct State {
@@ -136,6 +138,7 @@ struct State {
     denied: Vec<(PathBuf, io::ErrorKind)>,
     unreadable: HashSet<PathBuf>,
     alive: Alive,
+    meddling: Option<(u64, Meddling)>,
 }
 
 /// The simulated disk. A clone is another handle of the same disk; see [`SimDisk::fork`].
@@ -377,6 +380,7 @@ impl SimDisk {
             denied: Vec::new(),
             unreadable: HashSet::new(),
             alive: Arc::new(|_| Some(true)),
+            meddling: None,
         })))
     }
 
@@ -490,6 +494,13 @@ impl SimDisk {
         state.faults.push(Fault::From(at, kind));
     }
 
+    /// Another program does something right before the `n`-th changing call from now; 1 is the next.
+    pub(crate) fn meddle_at(&self, n: u64, act: impl Fn(&SimDisk) + Send + Sync + 'static) {
+        let mut state = self.state();
+        let at = state.calls + n;
+        state.meddling = Some((at, Arc::new(act)));
+    }
+
     /// Nothing fails any more.
     pub(crate) fn heal(&self) {
         let mut state = self.state();
@@ -567,6 +578,24 @@ impl SimDisk {
             durable: Some(content.to_vec()),
         };
         self.plant(path, node);
+    }
+
+    /// Writes into the file that is there, as a program that has it open would.
+    pub(crate) fn write_into(&self, path: &Path, content: &[u8]) {
+        let mut state = self.state();
+        let ino = state.find(path).unwrap();
+        state.touch(ino);
+        if let Some((
+            Node::File {
+                content: old,
+                durable,
+            },
+            _,
+        )) = state.nodes.get_mut(&ino)
+        {
+            *old = content.to_vec();
+            *durable = Some(content.to_vec());
+        }
     }
 
     /// Puts an empty, durable folder there.
@@ -727,6 +756,16 @@ impl Drop for SimLock {
 }
 
 impl SimDisk {
+    /// Lets another program have its turn, if it is due at the next changing call.
+    fn meddle(&self) {
+        let mut state = self.state();
+        let next = state.calls + 1;
+        if let Some((_, act)) = state.meddling.take_if(|(at, _)| *at <= next) {
+            drop(state);
+            act(self);
+        }
+    }
+
     /// Counts a call, then makes it unless it is to fail.
     fn call<T>(
         &self,
@@ -735,6 +774,7 @@ impl SimDisk {
         to: Option<&Path>,
         make: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
+        self.meddle();
         let mut state = self.state();
         let result = state.enter(verb, path, to).and_then(|()| make(&mut state));
         state.outcome(result)

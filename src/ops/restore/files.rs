@@ -20,7 +20,7 @@ use crate::ops::Context;
 use crate::ops::capture::{Capture, Sight, Wanted};
 use crate::ops::files::read_tree;
 use crate::ops::looked::{Hashed, Seen};
-use crate::store::disk::EntryKind;
+use crate::store::disk::{Disk, EntryKind};
 use crate::store::journal::{Change, Ident, New, Source, What};
 use crate::store::objects::{Content, Sink, Store};
 use crate::store::workspace::{self, Rules, Select, read_file};
@@ -477,7 +477,11 @@ impl FilesPlan {
 
     /// The changes that do it, in the order in which they can be done, and the folders they lie in; the
     /// first is the run's own.
-    pub(super) fn changes(&self, project: &Path) -> Result<(Vec<Option<PathBuf>>, Vec<Change>)> {
+    pub(super) fn changes(
+        &self,
+        disk: &dyn Disk,
+        project: &Path,
+    ) -> Result<(Vec<Option<PathBuf>>, Vec<Change>)> {
         let mut areas: Vec<Option<PathBuf>> = vec![None];
         let mut places = Vec::with_capacity(self.roots.len());
         for root in &self.roots {
@@ -511,8 +515,12 @@ impl FilesPlan {
             };
             order.add(*area, &place, &row.plan, self.merged.get(&at))?;
         }
+        let there = |path: &[u8]| {
+            let found = disk.metadata(&project.join(path_of(path)));
+            found.is_ok_and(|found| found.kind == EntryKind::Directory)
+        };
         for (area, prefix) in &places {
-            order.ways(*area, prefix);
+            order.ways(*area, prefix, &there);
         }
         Ok((areas, order.changes()))
     }
@@ -633,19 +641,21 @@ impl Order {
         Ok(())
     }
 
-    /// A root's own folder, which may be missing, with those on the way to it.
-    fn ways(&mut self, area: usize, prefix: &[u8]) {
+    /// A root's own folder, if it is missing, with those on the way to it. One that is there is not ours
+    /// to take back.
+    fn ways(&mut self, area: usize, prefix: &[u8], there: &dyn Fn(&[u8]) -> bool) {
         let comes = |change: &Change| change.area == area && change.path.starts_with(prefix);
         if prefix.is_empty() || !self.come.iter().any(comes) {
             return;
         }
         for end in memchr::memchr_iter(b'/', prefix).chain([prefix.len()]) {
             let path = prefix[..end].to_vec();
-            if self
-                .ways
-                .iter()
-                .any(|one| one.area == area && one.path == path)
-            {
+            let in_it = |changes: &[Change]| {
+                let mut changes = changes.iter();
+                changes.any(|one| one.area == area && one.path == path)
+            };
+            let goes = in_it(&self.gone) || in_it(&self.folders_gone);
+            if in_it(&self.ways) || (!goes && there(&path)) {
                 continue;
             }
             self.ways.push(Change {
@@ -657,7 +667,10 @@ impl Order {
     }
 
     fn changes(self) -> Vec<Change> {
-        let deepest_first = self.folders_gone.into_iter().rev();
+        let mut deepest_first = self.folders_gone;
+        deepest_first.sort_by_key(|change| {
+            std::cmp::Reverse(memchr::memchr_iter(b'/', &change.path).count())
+        });
         let mut gone = self.gone;
         gone.extend(deepest_first);
         gone.extend(self.ways);

@@ -141,6 +141,9 @@ pub(super) struct Restored {
     /// What the state descended from before.
     #[serde(default)]
     before: Option<String>,
+    /// The rescue checkpoint that was put back, if it was one.
+    #[serde(default)]
+    put_back: Option<String>,
 }
 
 impl Restored {
@@ -243,13 +246,23 @@ pub fn undo(context: &Context<'_>, request: &Request) -> Result<Outcome> {
 struct History {
     scan: Scan,
     restored: Option<Restored>,
+    /// The rescue checkpoint that the last restore put back.
+    put_back: Option<Header>,
 }
 
 impl History {
     fn read(context: &Context<'_>) -> Result<Self> {
+        let restored = Restored::read(context);
+        let rescue = restored.as_ref().and_then(|one| one.put_back.as_deref());
+        let header = |id: &str| {
+            let id = CheckpointId::parse(id).ok()?;
+            let bytes = manifests::bytes_of(context.disk, context.run, &id).ok()?;
+            inspect(&bytes, id.as_str(), context.run.run_id(), Check::Seal).ok()
+        };
         Ok(Self {
             scan: manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?,
-            restored: Restored::read(context),
+            put_back: rescue.and_then(header),
+            restored,
         })
     }
 
@@ -283,7 +296,9 @@ impl History {
             .last()
             .and_then(|one| one.before.as_deref())
             .and_then(|id| self.header(id));
-        let headers = self.parent().into_iter().chain(before);
+        // After an undo the disk has what no checkpoint of the run's own has.
+        let put_back = self.last().and(self.put_back.as_ref());
+        let headers = put_back.into_iter().chain(self.parent()).chain(before);
         headers
             .filter_map(|header| header.snapshot.as_ref())
             .collect()
@@ -560,7 +575,9 @@ fn apply(
         changes: Vec::new(),
     };
     if let Some(request) = &request.files {
-        (changes.areas, changes.changes) = prepared.files.changes(&request.capture.project)?;
+        (changes.areas, changes.changes) = prepared
+            .files
+            .changes(context.disk, &request.capture.project)?;
     }
     let files_changed = changes.changes.len();
     let undo_to = request.rescue.as_ref().unwrap_or(&rescue);
@@ -664,6 +681,9 @@ fn note(history: &History, chosen: &Chosen, request: &Request, rescue: &Checkpoi
             (false, _) => own,
         },
         after_sequence: history.newest_sequence(),
+        put_back: chosen
+            .is_rescue()
+            .then(|| chosen.header.checkpoint_id.to_string()),
         rescue: Some(rescue.to_string()),
         before,
     }

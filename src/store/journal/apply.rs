@@ -13,6 +13,9 @@ use crate::model::progress::Phase;
 use crate::store::disk::EntryKind;
 use crate::store::folder::Folder;
 
+/// How often a place to stage files in is made anew.
+const TRIES: usize = 8;
+
 /// An open folder in which things are replaced.
 pub(super) struct Area {
     pub(super) folder: Box<dyn Folder>,
@@ -31,6 +34,31 @@ impl Area {
     /// Where what an entry takes away is kept.
     fn kept(&self, at: usize) -> Vec<u8> {
         [&self.staging[..], format!("/{at}-old").as_bytes()].concat()
+    }
+
+    /// Makes the place to stage files in, durably. A folder that another run has just made may not be
+    /// durable yet.
+    fn make_staging(&self, shared: bool) -> std::result::Result<(), (&[u8], io::Error)> {
+        let mut made = Vec::new();
+        for at in ends(&self.staging) {
+            let way = &self.staging[..at];
+            match self.folder.create_dir(way, 0o777 & !0o022) {
+                Ok(()) => made.push(way),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if shared {
+                        made.push(way);
+                    }
+                }
+                Err(error) => return Err((way, error)),
+            }
+        }
+        for way in made {
+            let parent = parent(way);
+            self.folder
+                .sync_dir(parent)
+                .map_err(|error| (parent, error))?;
+        }
+        Ok(())
     }
 
     fn shown(&self, path: &[u8]) -> PathBuf {
@@ -104,20 +132,18 @@ impl<'a> Work<'a> {
     /// Opens the folders and makes places to stage files in.
     pub(super) fn open(scene: &'a Scene<'a>, journal: &'a Journal) -> Result<Self> {
         let work = Self::opened(scene, journal, false)?;
-        for area in work.areas.iter().flatten() {
-            let mut made = Vec::new();
-            for at in ends(&area.staging) {
-                let way = &area.staging[..at];
-                match area.folder.create_dir(way, 0o777 & !0o022) {
-                    Ok(()) => made.push(way),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(area.error("create", way, error)),
+        for (area, place) in work.areas.iter().zip(&journal.places) {
+            let Some(area) = area else {
+                continue;
+            };
+            let shared = *place != Place::Run;
+            let mut tries = 0;
+            while let Err((way, error)) = area.make_staging(shared) {
+                tries += 1;
+                // Another run that is done removes what it finds empty.
+                if error.kind() != io::ErrorKind::NotFound || !shared || tries == TRIES {
+                    return Err(area.error("create", way, error));
                 }
-            }
-            for way in made {
-                let parent = parent(way);
-                let synced = area.folder.sync_dir(parent);
-                synced.map_err(|error| area.error("sync", parent, error))?;
             }
         }
         Ok(work)
@@ -193,21 +219,44 @@ impl<'a> Work<'a> {
     /// Does whatever is not done yet, and makes it durable.
     pub(super) fn finish(&self) -> Result<()> {
         self.scene.progress.enter(Phase::Writing);
-        for (at, entry, area) in self.entries() {
+        let is_put =
+            |(_, entry, _): &(usize, &Entry, &Area)| matches!(entry.deed, Deed::Put { .. });
+        let first_put = self.entries().position(|one| is_put(&one));
+        let first_put = first_put.unwrap_or(usize::MAX);
+        let mut moved = BTreeSet::new();
+        let mut made = BTreeSet::new();
+        for (nth, (at, entry, area)) in self.entries().enumerate() {
+            let path = &entry.path[..];
             match &entry.deed {
-                Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
-                Deed::RemoveFolder { must, .. } => self.remove_folder(area, &entry.path, *must)?,
+                Deed::Delete { old } if nth < first_put => {
+                    self.delete(area, at, path, old)?;
+                    moved.insert((entry.area, &area.staging[..]));
+                }
+                Deed::RemoveFolder { must, .. } => {
+                    // Power loss may keep that a folder went and forget what was moved out of it.
+                    self.sync_names(&mut moved)?;
+                    self.remove_folder(area, path, *must)?;
+                }
                 // What is put into it needs a folder that can be written.
                 Deed::CreateFolder { mode } => {
-                    self.create_folder(area, &entry.path, *mode | 0o700)?;
+                    self.create_folder(area, path, *mode | 0o700)?;
+                    made.insert((entry.area, parent(path)));
                 }
+                _ => {}
+            }
+        }
+        // A folder whose name is lost takes along what was moved into it.
+        self.sync_names(&mut made)?;
+        for (at, entry, area) in self.entries().skip(first_put) {
+            match &entry.deed {
+                Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
                 Deed::Put { old: None, .. } => self.put_new(area, at, &entry.path)?,
                 Deed::Put {
                     old: Some(old),
                     new,
                     ..
                 } => self.put_over(area, at, &entry.path, old, new)?,
-                Deed::SetMode { .. } => {}
+                _ => {}
             }
         }
         // The deepest first: a folder may become one that can't be entered.
@@ -222,11 +271,39 @@ impl<'a> Work<'a> {
         self.sync()
     }
 
-    fn delete(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
-        if self.after_crash && area.ident(path)?.as_ref() != Some(old) {
-            return Ok(());
+    /// Makes the names in some folders durable, before something else is built on them.
+    fn sync_names(&self, folders: &mut BTreeSet<(u32, &[u8])>) -> Result<()> {
+        let at_once = folders.len() >= SYNC_ALL_FROM;
+        let mut synced = BTreeSet::new();
+        for (at, path) in std::mem::take(folders) {
+            let area = self.area(at as usize)?;
+            if synced.contains(&at) || (at_once && area.folder.sync_all().is_ok()) {
+                synced.insert(at);
+                continue;
+            }
+            match area.folder.sync_dir(path) {
+                // Removed, or never made after a crash.
+                Err(error) if gone(&error) => {}
+                done => done.map_err(|error| area.error("sync", path, error))?,
+            }
         }
+        Ok(())
+    }
+
+    fn delete(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
         let kept = area.kept(at);
+        if self.after_crash {
+            match area.ident(&kept)? {
+                None if Self::there(area, path)?.as_ref() == Some(old) => {}
+                None => return Ok(()),
+                Some(kept) if kept == *old => return Ok(()),
+                // It was changed in the instant before it was taken away.
+                Some(_) => {
+                    let back = Self::undo_delete(area, at, path);
+                    return back.map_err(|error| area.error("put back", path, error));
+                }
+            }
+        }
         match area.folder.rename_new(path, &kept) {
             Ok(()) => {}
             Err(error) if gone(&error) && self.after_crash => return Ok(()),
@@ -300,7 +377,7 @@ impl<'a> Work<'a> {
     ) -> Result<()> {
         let staged = area.staged(at);
         if self.after_crash {
-            let there = area.ident(path)?;
+            let there = Self::there(area, path)?;
             if there.as_ref() != Some(old) || area.ident(&staged)?.as_ref() != Some(new) {
                 return Ok(());
             }
@@ -308,7 +385,7 @@ impl<'a> Work<'a> {
         match area.folder.exchange(path, &staged) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                return Self::put_by_link(area, at, path, old);
+                return self.put_by_link(area, at, path, old);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(area.stale(path, "it is gone"));
@@ -326,8 +403,16 @@ impl<'a> Work<'a> {
         Err(area.stale(path, "it was changed"))
     }
 
+    /// What is there after a crash, when folders on the way may be gone.
+    fn there(area: &Area, path: &[u8]) -> Result<Option<Ident>> {
+        match ident(area.folder.as_ref(), path) {
+            Err(error) if gone(&error) => Ok(None),
+            there => there.map_err(|error| area.error("read", path, error)),
+        }
+    }
+
     /// Where two names can't be exchanged: the old file gets a second name first.
-    fn put_by_link(area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
+    fn put_by_link(&self, area: &Area, at: usize, path: &[u8], old: &Ident) -> Result<()> {
         if area.ident(path)?.as_ref() != Some(old) {
             return Err(area.stale(path, "it was changed"));
         }
@@ -342,7 +427,12 @@ impl<'a> Work<'a> {
         let synced = area.folder.sync_dir(&area.staging);
         synced.map_err(|error| area.error("sync", &area.staging, error))?;
         let renamed = area.folder.rename(&area.staged(at), path);
-        renamed.map_err(|error| area.error("write", path, error))
+        renamed.map_err(|error| area.error("write", path, error))?;
+        // Written into meanwhile, or replaced before it got its second name.
+        if area.ident(&kept)?.as_ref() == Some(old) || self.after_crash {
+            return Ok(());
+        }
+        Err(area.stale(path, "it was changed"))
     }
 
     fn set_mode(&self, area: &Area, path: &[u8], old: u32, new: u32) -> Result<()> {
@@ -416,12 +506,27 @@ impl<'a> Work<'a> {
                 set.map_err(|error| area.error("put back the permissions of", &entry.path, error))?;
             }
         }
+        let mut made = BTreeSet::new();
         for (at, entry, area) in self.entries().rev() {
             let path = &entry.path[..];
             let undone = match &entry.deed {
-                Deed::Delete { .. } => Self::undo_delete(area, at, path),
+                Deed::Delete { .. } => {
+                    // A folder whose name is lost takes along what was moved into it.
+                    self.sync_names(&mut made)?;
+                    Self::undo_delete(area, at, path)
+                }
                 Deed::RemoveFolder { mode, .. } => match area.folder.create_dir(path, *mode) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    Ok(()) => {
+                        made.insert((entry.area, parent(path)));
+                        Ok(())
+                    }
+                    // One that was made before a crash may not be durable.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        made.insert((entry.area, parent(path)));
+                        Ok(())
+                    }
+                    // Somebody else removed what it lay in.
+                    Err(error) if gone(&error) => Ok(()),
                     made => made,
                 },
                 Deed::CreateFolder { .. } => match area.folder.remove_dir(path) {
@@ -470,10 +575,11 @@ impl<'a> Work<'a> {
                 renamed => renamed,
             };
         }
-        if ident(folder, &kept)?.as_ref() == old {
+        // Whatever came out of there goes back, also if it was changed in the last instant.
+        if ident(folder, &kept)?.is_some() {
             return folder.rename(&kept, path);
         }
-        if ident(folder, &staged)?.as_ref() == old {
+        if ident(folder, &staged)?.is_some_and(|out| out != *new) {
             return folder.exchange(path, &staged);
         }
         Ok(())

@@ -422,15 +422,20 @@ fn clear(scene: &Scene<'_>, journal: &Journal) -> Result<()> {
 
 /// Removes what killed operations staged. Whoever holds the run's lock owns all of it.
 fn sweep(disk: &dyn Disk, run: &RunDir) -> Result<()> {
-    if let Ok(Some(noted)) = Journal::read(disk, &run.areas()) {
+    let private = run.private();
+    let mut entries = disk.list(&private).context("read", &private)?;
+    entries.retain(|entry| entry.name.to_string_lossy().starts_with(STAGED));
+    let noted = Journal::read(disk, &run.areas());
+    if entries.is_empty() && matches!(noted, Ok(None)) {
+        return Ok(());
+    }
+    // That there is no journal must be durable: what it would name is removed.
+    disk.sync_dir(&private).context("sync", &private)?;
+    if let Ok(Some(noted)) = noted {
         sweep_areas(disk, run, &noted.places)?;
     }
     remove(disk, &run.areas())?;
-    let private = run.private();
-    for entry in disk.list(&private).context("read", &private)? {
-        if !entry.name.to_string_lossy().starts_with(STAGED) {
-            continue;
-        }
+    for entry in entries {
         let path = private.join(&entry.name);
         if entry.kind == crate::store::disk::EntryKind::Directory {
             let folder = disk.open_folder(&private).context("read", &private)?;
@@ -461,6 +466,12 @@ fn sweep_areas(disk: &dyn Disk, run: &RunDir, places: &[Place]) -> Result<()> {
         let staging = staging(run, place);
         remove_tree(folder.as_ref(), &staging).context("remove", path)?;
         if *place != Place::Run {
+            // Staged files that come back after power loss, when nothing names this folder any more,
+            // would never be found.
+            match folder.sync_dir(b".waymark/journal") {
+                Err(error) if !gone(&error) => return Err(Error::io("sync", path, error)),
+                _ => {}
+            }
             // Folders that were only made for it; others are not empty.
             for way in [&b".waymark/journal"[..], b".waymark"] {
                 let _ = folder.remove_dir(way);

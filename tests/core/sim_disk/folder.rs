@@ -27,6 +27,12 @@ pub(super) fn open(disk: &SimDisk, path: &Path) -> io::Result<Box<dyn Folder>> {
 }
 
 impl SimFolder {
+    /// The path of something that is about to be changed.
+    fn changing(&self, path: &[u8]) -> io::Result<PathBuf> {
+        self.disk.meddle();
+        self.path(path)
+    }
+
     /// The path of something inside; everything on the way is a real folder.
     fn path(&self, path: &[u8]) -> io::Result<PathBuf> {
         let mut at = self.base.clone();
@@ -111,11 +117,11 @@ impl Folder for SimFolder {
     }
 
     fn create(&self, path: &[u8]) -> io::Result<Box<dyn NewFile>> {
-        self.disk.create(&self.path(path)?)
+        self.disk.create(&self.changing(path)?)
     }
 
     fn create_dir(&self, path: &[u8], mode: u32) -> io::Result<()> {
-        let path = self.path(path)?;
+        let path = self.changing(path)?;
         self.disk.call("create_dir", &path, None, |state| {
             let (dir, name) = state.free_name(&path)?;
             let ino = state.make(Node::Directory {
@@ -129,7 +135,7 @@ impl Folder for SimFolder {
     }
 
     fn create_link(&self, path: &[u8], target: &[u8]) -> io::Result<()> {
-        let path = self.path(path)?;
+        let path = self.changing(path)?;
         self.disk.call("create_link", &path, None, |state| {
             let (dir, name) = state.free_name(&path)?;
             let ino = state.make(Node::Symlink(PathBuf::from(OsStr::from_bytes(target))));
@@ -139,7 +145,7 @@ impl Folder for SimFolder {
     }
 
     fn set_mode(&self, path: &[u8], mode: u32) -> io::Result<()> {
-        let path = self.path(path)?;
+        let path = self.changing(path)?;
         self.disk.call("set_mode", &path, None, |state| {
             let ino = state.find(&path)?;
             state.modes.insert(ino, mode);
@@ -148,29 +154,30 @@ impl Folder for SimFolder {
     }
 
     fn exchange(&self, one: &[u8], other: &[u8]) -> io::Result<()> {
-        let (one, other) = (self.path(one)?, self.path(other)?);
+        let (one, other) = (self.changing(one)?, self.changing(other)?);
         let call = |state: &mut State| exchanged(state, &one, &other);
         self.disk.call("exchange", &one, Some(&other), call)
     }
 
     fn rename_new(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        self.disk.rename_new(&self.path(from)?, &self.path(to)?)
+        self.disk
+            .rename_new(&self.changing(from)?, &self.changing(to)?)
     }
 
     fn rename(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        self.disk.rename(&self.path(from)?, &self.path(to)?)
+        self.disk.rename(&self.changing(from)?, &self.changing(to)?)
     }
 
     fn link(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        self.disk.link(&self.path(from)?, &self.path(to)?)
+        self.disk.link(&self.changing(from)?, &self.changing(to)?)
     }
 
     fn remove_file(&self, path: &[u8]) -> io::Result<()> {
-        self.disk.remove_file(&self.path(path)?)
+        self.disk.remove_file(&self.changing(path)?)
     }
 
     fn remove_dir(&self, path: &[u8]) -> io::Result<()> {
-        let path = self.path(path)?;
+        let path = self.changing(path)?;
         self.disk.call("remove_dir", &path, None, |state| {
             let inside = state.folder(&path, 0)?;
             if !state.names(inside)?.is_empty() {
@@ -183,11 +190,11 @@ impl Folder for SimFolder {
     }
 
     fn sync_dir(&self, path: &[u8]) -> io::Result<()> {
-        self.disk.sync_dir(&self.path(path)?)
+        self.disk.sync_dir(&self.changing(path)?)
     }
 
     fn sync_file(&self, path: &[u8]) -> io::Result<()> {
-        let path = self.path(path)?;
+        let path = self.changing(path)?;
         self.disk.call("finish", &path, None, |state| {
             let ino = state.find(&path)?;
             if let Some((Node::File { content, durable }, _)) = state.nodes.get_mut(&ino) {
@@ -214,11 +221,5 @@ impl SimDisk {
     /// From now on two names can't be exchanged at once.
     pub(crate) fn without_exchange(&self) {
         self.state().exchanges = false;
-    }
-
-    /// The permission bits of something.
-    pub(crate) fn mode(&self, path: &Path) -> Option<u32> {
-        let state = self.state();
-        state.modes.get(&state.find(path).ok()?).copied()
     }
 }
