@@ -634,7 +634,7 @@ class CheckpointManager {
 
   /** The store's budget where a call names none. */
   #maxBytes() {
-    return this.#options.maxBytes ?? configured(this.#configStarts()).maxBytes;
+    return this.#options.maxBytes ?? configured(this.#place()).maxBytes;
   }
 
   /**

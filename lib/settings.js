@@ -79,7 +79,7 @@ function fromEnvironment(env) {
 /**
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
- * @param {string} runId
+ * @param {string} [runId] the run whose project counts; without one that of the place
  * @returns {{ keepLast?: number | 'all', maxBytes?: number, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
  */
 function configured(place, runId) {
@@ -108,7 +108,7 @@ function configured(place, runId) {
 /**
  * The project's configuration. Which file that is, the core says: it reads the store's place from it.
  * @param {Place} place
- * @param {string} runId
+ * @param {string} [runId]
  * @returns {{ file: string, config: Record<string, any> } | undefined}
  */
 function configFor(place, runId) {

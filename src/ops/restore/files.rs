@@ -468,7 +468,8 @@ impl FilesPlan {
             Action::Conflict(reason) => {
                 let root = &self.roots[row.root];
                 let path = String::from_utf8_lossy(&row.plan.path);
-                let shown = Path::new(&root.path).join(path.as_ref());
+                let folder = if root.path == "." { "" } else { &root.path };
+                let shown = Path::new(folder).join(path.as_ref());
                 Some(format!("{} ({})", shown.display(), reason.name()))
             }
             _ => None,
