@@ -169,7 +169,7 @@ impl StateNow {
         let mut created_ms = context.now_ms;
         loop {
             let checkpoint_id = RunDir::rescue_id(created_ms)?;
-            let content = Content {
+            let kept = Content {
                 checkpoint_id: &checkpoint_id,
                 run_id: run.run_id(),
                 workflow_id: run_record::workflow_id(record.root(), registry.value()),
@@ -185,7 +185,7 @@ impl StateNow {
                 sequence,
                 parent,
             };
-            let members = content.members();
+            let members = kept.members();
             let mut bytes = Vec::new();
             let printed = members.print(|block| bytes.extend_from_slice(block));
             bytes.extend_from_slice(&printed.tail(&members.checksum()));

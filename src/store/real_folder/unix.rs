@@ -282,8 +282,8 @@ impl Folder for RealFolder {
         let parent = self.beneath(parent)?;
         rustix::fs::mkdirat(&parent, name, mode_of(mode))?;
         // The process' mask has no say.
-        let made = rustix::fs::openat(&parent, name, FOLDER, Mode::empty()).map_err(way)?;
-        Ok(rustix::fs::fchmod(&made, mode_of(mode))?)
+        let folder = rustix::fs::openat(&parent, name, FOLDER, Mode::empty()).map_err(way)?;
+        Ok(rustix::fs::fchmod(&folder, mode_of(mode))?)
     }
 
     fn create_link(&self, path: &[u8], target: &[u8]) -> io::Result<()> {
