@@ -16,6 +16,9 @@
 //! *Crash story*: no journal: staged files are leftovers, nothing happened. `restore.journal`: what was
 //! not done yet is done; paths that somebody changed since are left out. `restore.undo`: what was done is
 //! put back. Both can be repeated, and a journal that reappears after power loss finds nothing left to do.
+//! What comes out of a path is put back if it is not what the journal expected, also after a crash: so
+//! what another program wrote in the last instant stays. The names in folders are synced before a folder
+//! goes that something was moved out of, and before something is moved into one that was just made.
 //! `restore.areas` names the folders with staged files from before the first is staged until the last is
 //! removed.
 //!
