@@ -141,6 +141,10 @@ pub(super) struct Restored {
     /// What the state descended from before.
     #[serde(default)]
     before: Option<String>,
+    /// All that it descended from since the newest checkpoint, the last first: a restore of some parts
+    /// leaves the others as they were.
+    #[serde(default)]
+    earlier: Vec<String>,
 }
 
 impl Restored {
@@ -151,6 +155,9 @@ impl Restored {
         serde_json::from_slice(&bytes).ok()
     }
 }
+
+/// How many checkpoints that the state descended from are noted.
+const EARLIER_MAX: usize = 16;
 
 /// Where Waymark notes which checkpoint was restored last, in the run's folder.
 const RESTORED: &str = "checkpoints/.waymark/restored";
@@ -279,12 +286,17 @@ impl History {
 
     /// Snapshots that are known to have stood on the disk last.
     fn bases(&self) -> Vec<&Snapshot> {
-        let before = self
-            .last()
-            .and_then(|one| one.before.as_deref())
-            .and_then(|id| self.header(id));
-        let headers = self.parent().into_iter().chain(before);
+        let last = self.last().into_iter();
+        let earlier = last.flat_map(|one| one.before.iter().chain(&one.earlier));
+        let mut headers: Vec<&Header> = self.parent().into_iter().collect();
+        for header in earlier.filter_map(|id| self.header(id)) {
+            let known = |one: &&Header| one.checkpoint_id == header.checkpoint_id;
+            if !headers.iter().any(known) {
+                headers.push(header);
+            }
+        }
         headers
+            .into_iter()
             .filter_map(|header| header.snapshot.as_ref())
             .collect()
     }
@@ -656,6 +668,12 @@ fn note(history: &History, chosen: &Chosen, request: &Request, rescue: &Checkpoi
     // What a further part of a restore stands on is what its first part stood on.
     let further = last.filter(|_| request.rescue.is_some());
     let before = further.map_or_else(|| parent.clone(), |one| one.before.clone());
+    let mut earlier: Vec<String> = parent.iter().cloned().collect();
+    for id in last.into_iter().flat_map(|one| &one.earlier) {
+        if !earlier.contains(id) && earlier.len() < EARLIER_MAX {
+            earlier.push(id.clone());
+        }
+    }
     Restored {
         // After an undo the state descends from what it descended from before.
         checkpoint_id: match (chosen.is_rescue(), last.and_then(|one| one.before.clone())) {
@@ -666,6 +684,7 @@ fn note(history: &History, chosen: &Chosen, request: &Request, rescue: &Checkpoi
         after_sequence: history.newest_sequence(),
         rescue: Some(rescue.to_string()),
         before,
+        earlier,
     }
 }
 
