@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import api from '../index.js';
 import { main, waymark } from './support/cli.mjs';
+import { cutOffRestore } from './support/killed.mjs';
 import { project, readJson, removeAll, repo, temporary, writeJson } from './support/project.mjs';
 
 /** @type {ReturnType<typeof project>} */
@@ -850,35 +851,13 @@ describe('killed with -9 in the middle', () => {
   const many = () =>
     Array.from({ length: COUNT }, (_, n) => read(`src/many/${n}.txt`).split(' ')[0]);
 
-  /** Kills a restore once it is decided; false if it was done before. @param {string} id */
-  async function cutOff(id) {
-    const script = `const { CheckpointManager } = require(${JSON.stringify(repo)});
-      new CheckpointManager({ runsDir: ${JSON.stringify(at.runsDir)} })
-        .restoreSync('demo', { checkpointId: ${JSON.stringify(id)}, onConflict: 'overwrite' });`;
-    const child = spawn(process.execPath, ['-e', script], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    const journal = path.join(at.checkpoints, '.waymark', 'restore.journal');
-    const watch = setInterval(() => {
-      if (fs.existsSync(journal)) child.kill('SIGKILL');
-    }, 1);
-    await once(child, 'exit');
-    clearInterval(watch);
-    return fs.existsSync(journal);
-  }
-
   test.each(/** @type {const} */ (['finish', 'undo']))('recover: %s', async (unfinished) => {
     fill('first');
     const one = create(1);
     fill('second');
     at.change({ current_step: 2 });
     const two = create(2);
-    let cut = false;
-    for (let tries = 0; tries < 20 && !cut; tries += 1) {
-      manager.restoreSync('demo', { checkpointId: two, onConflict: 'overwrite' });
-      cut = await cutOff(one);
-    }
-    expect(cut).toBe(true);
+    await cutOffRestore(at.runsDir, 'demo', one, two);
     const done = unfinished === 'finish' ? 'finished' : 'undone';
     expect(manager.recoverSync('demo', { unfinished })).toBe(done);
     expect(new Set(many())).toEqual(new Set([unfinished === 'finish' ? 'first' : 'second']));
