@@ -59,7 +59,8 @@ function check(manager, runId, dir, told, when) {
   expect([
     when,
     left.filter(
-      (name) => !['artifacts', 'files', 'lock', 'restored', 'seen', 'verified'].includes(name),
+      (name) =>
+        !['artifacts', 'files', 'lock', 'rescues', 'restored', 'seen', 'verified'].includes(name),
     ),
   ]).toEqual([when, []]);
   expect(

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
+import { cutOffRestore } from './support/killed.mjs';
 import { readJson, removeAll, repo, temporary, writeJson } from './support/project.mjs';
 
 const RUNNER = path.join('.claude', 'tools', 'workflow_runner.js');
@@ -434,31 +435,38 @@ test('what only a checkpoint needs is not loaded when a runner starts', () => {
 });
 
 describe('a restore that was cut off', () => {
-  /** Leaves the journal of a restore that was killed right after its decision, made by hand. */
+  const MANY = Array.from({ length: 300 }, (_, n) => `artifacts/many/${n}.txt`);
+  /** @param {string} text */
+  const fill = (text) => {
+    fs.mkdirSync(path.join(dir, 'artifacts', 'many'), { recursive: true });
+    for (const name of MANY) fs.writeFileSync(path.join(dir, name), text);
+  };
+  const texts = () => new Set(MANY.map((name) => fs.readFileSync(path.join(dir, name), 'utf8')));
+
+  /** Kills a restore to step 0 right after its decision; gives the `run.json` from before. */
   async function cutOff() {
-    await steps(0, 1);
-    const own = path.join(dir, 'checkpoints', '.waymark');
-    const { blake3 } = await import('./support/blake3.mjs');
-    const record = readJson(path.join(dir, 'run.json'));
-    const content = JSON.stringify({ ...record, marked: true }, null, 2);
-    fs.writeFileSync(path.join(own, 'staged-x-0'), content);
-    fs.linkSync(path.join(dir, 'run.json'), path.join(own, 'staged-x-0-old'));
-    const hash = blake3(content);
-    const entries = [{ target: 'run.json', staged: 'staged-x-0', hash, backup: 'staged-x-0-old' }];
-    const sum = blake3(JSON.stringify(entries));
-    writeJson(path.join(own, 'restore.journal'), { format: 1, sum, entries });
+    fill('first');
+    await steps(0);
+    fill('second');
+    await steps(1);
+    const before = fs.readFileSync(path.join(dir, 'run.json'), 'utf8');
+    const [one, zero] = manager().listSync('demo');
+    await cutOffRestore(path.dirname(dir), 'demo', zero.checkpointId, one.checkpointId);
+    return before;
   }
 
   test('is finished before the runner reads the run', async () => {
     await cutOff();
-    const done = await step(['--step', '1.5']);
+    const done = await step(['--step', '1']);
     expect(done.stderr).toContain('a restore of run demo had been cut off and was finished');
     expect(done.code).toBe(0);
-    expect(readJson(path.join(dir, 'run.json')).marked).toBe(true);
+    expect(texts()).toEqual(new Set(['first']));
   });
 
   test('does not overwrite what a runner wrote since', async () => {
     await cutOff();
+    // The runner would wait until the lock of the killed process is stale.
+    fs.rmSync(path.join(dir, 'run.json.lock'), { force: true });
     // A runner that was started without the preload.
     const bare = await new Promise((resolve) => {
       const words = [RUNNER, '--workflow', WORKFLOW, '--run-id', 'demo', '--step', '1.5'];
@@ -472,26 +480,25 @@ describe('a restore that was cut off', () => {
     expect(made.checkpoint.run_record).toEqual(record);
   });
 
-  test('and is being undone puts the old file back, but not over what was written since', async () => {
-    await cutOff();
+  test('and is being undone puts the old files back, but not over what was written since', async () => {
+    const old = JSON.parse(await cutOff());
     const own = path.join(dir, 'checkpoints', '.waymark');
     const runFile = path.join(dir, 'run.json');
-    const old = fs.readFileSync(runFile, 'utf8');
-    // Applied, then decided to be undone, then cut off again.
-    fs.renameSync(path.join(own, 'staged-x-0'), runFile);
+    // Decided to be undone, then cut off again.
     fs.renameSync(path.join(own, 'restore.journal'), path.join(own, 'restore.undo'));
     const again = path.join(temporary(), 'copy');
     fs.cpSync(dir, again, { recursive: true });
     expect(manager().recoverSync('demo')).toBe('undone');
-    expect(fs.readFileSync(runFile, 'utf8')).toBe(old);
+    expect(readJson(runFile).current_step).toBe(old.current_step);
+    expect(texts()).toEqual(new Set(['second']));
 
     fs.rmSync(dir, { recursive: true });
     fs.cpSync(again, dir, { recursive: true });
-    const newer = JSON.stringify({ ...JSON.parse(old), newer: true }, null, 2);
+    const newer = JSON.stringify({ ...old, newer: true }, null, 2);
     fs.writeFileSync(runFile, newer);
     expect(manager().recoverSync('demo')).toBe('undone');
     expect(fs.readFileSync(runFile, 'utf8')).toBe(newer);
-    expect(fs.readdirSync(own).filter((name) => /^(staged|restore)/.test(name))).toEqual([]);
+    expect(fs.readdirSync(own).filter((name) => /^(staged|restore\.)/.test(name))).toEqual([]);
   });
 
   test("leaves no lock behind that the runner's client would wait for", async () => {

@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import api from '../index.js';
 import { main, waymark } from './support/cli.mjs';
+import { cutOffRestore } from './support/killed.mjs';
 import { project, readJson, removeAll, repo, temporary, writeJson } from './support/project.mjs';
 
 /** @type {ReturnType<typeof project>} */
@@ -115,8 +116,8 @@ describe('a plan', () => {
       'workspace create deep',
       'workspace create deep/b.txt',
       'workspace keep mine.txt not_captured',
-      'workspace delete more',
       'workspace delete more/c.txt',
+      'workspace delete more',
       'workspace delete new.txt',
     ]);
     const [, changed] = plan.paths;
@@ -281,10 +282,23 @@ describe('a restore', () => {
     expect(changed('run')).toEqual(['artifacts/plan.md']);
     expect(changed({ glob: '*.md' })).toEqual(['artifacts/plan.md']);
     expect(changed({ step: 7 })).toEqual(['artifacts/plan.md']);
-    expect(changed({ root: 'workspace', path: 'more' })).toEqual(['more', 'more/c.txt']);
+    expect(changed({ root: 'workspace', path: 'more' })).toEqual(['more/c.txt', 'more']);
     expect(changed({ root: 'src', path: Buffer.from('a.txt') })).toEqual(['a.txt']);
     expect(changed('state', { glob: 'new.*' })).toEqual(['run.json', 'new.txt']);
     expect(() => changed({ step: 99 })).toThrow(/no artifact of step 99/);
+  });
+
+  test('part by part, one call after the other', () => {
+    twoSteps();
+    manager.restoreSync('demo', { step: 1, only: ['state'] });
+    for (const path_ of ['a.txt', 'new.txt', 'deep', 'more']) {
+      manager.restoreSync('demo', { step: 1, only: [{ root: 'workspace', path: path_ }] });
+    }
+    manager.restoreSync('demo', { step: 2, only: [{ glob: 'a.txt' }] });
+    expect(manager.planRestoreSync('demo', { step: 1 })).toMatchObject({
+      conflicts: 0,
+      totals: { replace: 2, create: 0, delete: 0 },
+    });
   });
 
   test('options that make no sense are refused', async () => {
@@ -362,6 +376,9 @@ describe('files changed since the newest checkpoint', () => {
     });
     expect(read('src/a.txt')).toBe('one\ntwo\nthree\n');
     expect(read(`src/${row?.beside}`)).toBe('one\n2\nthree\nmine\n');
+    manager.undoSync('demo');
+    expect(read('src/a.txt')).toBe('one\n2\nthree\nmine\n');
+    expect(exists(`src/${row?.beside}`)).toBe(true);
   });
 
   test('overwrite, and undo brings them back', () => {
@@ -380,6 +397,10 @@ describe('files changed since the newest checkpoint', () => {
     const restored = await own.restore('demo', { step: 1 });
     expect(rows(restored)).toContain('workspace merge a.txt');
     expect(read('src/a.txt')).toBe('one\ntwo\nthree\nmine\n');
+    // It is no state that Waymark has seen.
+    expect(() => manager.undoSync('demo')).toThrow(/src\/a\.txt \(changed\)/);
+    await manager.undo('demo', { onConflict: 'overwrite' });
+    expect(read('src/a.txt')).toBe('one\n2\nthree\nmine\n');
   });
 
   test('what does not merge is refused', async () => {
@@ -475,9 +496,10 @@ describe('strategies', () => {
           ...how,
           check: ({ number, of }) => {
             calls += 1;
+            if (number < of) return true;
             // As tests do that leave something behind.
             put('src/deep/b.txt', 'tried\n');
-            return number < of;
+            return false;
           },
         }),
       );
@@ -829,35 +851,13 @@ describe('killed with -9 in the middle', () => {
   const many = () =>
     Array.from({ length: COUNT }, (_, n) => read(`src/many/${n}.txt`).split(' ')[0]);
 
-  /** Kills a restore once it is decided; false if it was done before. @param {string} id */
-  async function cutOff(id) {
-    const script = `const { CheckpointManager } = require(${JSON.stringify(repo)});
-      new CheckpointManager({ runsDir: ${JSON.stringify(at.runsDir)} })
-        .restoreSync('demo', { checkpointId: ${JSON.stringify(id)}, onConflict: 'overwrite' });`;
-    const child = spawn(process.execPath, ['-e', script], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    const journal = path.join(at.checkpoints, '.waymark', 'restore.journal');
-    const watch = setInterval(() => {
-      if (fs.existsSync(journal)) child.kill('SIGKILL');
-    }, 1);
-    await once(child, 'exit');
-    clearInterval(watch);
-    return fs.existsSync(journal);
-  }
-
   test.each(/** @type {const} */ (['finish', 'undo']))('recover: %s', async (unfinished) => {
     fill('first');
     const one = create(1);
     fill('second');
     at.change({ current_step: 2 });
     const two = create(2);
-    let cut = false;
-    for (let tries = 0; tries < 20 && !cut; tries += 1) {
-      manager.restoreSync('demo', { checkpointId: two, onConflict: 'overwrite' });
-      cut = await cutOff(one);
-    }
-    expect(cut).toBe(true);
+    await cutOffRestore(at.runsDir, 'demo', one, two);
     const done = unfinished === 'finish' ? 'finished' : 'undone';
     expect(manager.recoverSync('demo', { unfinished })).toBe(done);
     expect(new Set(many())).toEqual(new Set([unfinished === 'finish' ? 'first' : 'second']));

@@ -313,7 +313,7 @@ function batched(plan, size) {
   const rows = plan.paths.filter((row) => row.action !== 'keep');
   const stays = (/** @type {import('../index.js').RestoreRow} */ row) =>
     isFolder(row.before) && isFolder(row.after);
-  const ordered = [...rows.filter((row) => !stays(row)), ...rows.filter(stays).reverse()];
+  const ordered = [...rows.filter((row) => !stays(row)), ...rows.filter(stays)];
   const parts = [];
   for (let at = 0; at < ordered.length; at += size) {
     const some = ordered.slice(at, at + size);

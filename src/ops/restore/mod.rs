@@ -144,6 +144,10 @@ pub(super) struct Restored {
     /// The rescue checkpoint that was put back, if it was one.
     #[serde(default)]
     put_back: Option<String>,
+    /// All that it descended from since the newest checkpoint, the last first: a restore of some parts
+    /// leaves the others as they were.
+    #[serde(default)]
+    earlier: Vec<String>,
 }
 
 impl Restored {
@@ -154,6 +158,9 @@ impl Restored {
         serde_json::from_slice(&bytes).ok()
     }
 }
+
+/// How many checkpoints that the state descended from are noted.
+const EARLIER_MAX: usize = 16;
 
 /// Where Waymark notes which checkpoint was restored last, in the run's folder.
 const RESTORED: &str = "checkpoints/.waymark/restored";
@@ -292,14 +299,19 @@ impl History {
 
     /// Snapshots that are known to have stood on the disk last.
     fn bases(&self) -> Vec<&Snapshot> {
-        let before = self
-            .last()
-            .and_then(|one| one.before.as_deref())
-            .and_then(|id| self.header(id));
         // After an undo the disk has what no checkpoint of the run's own has.
         let put_back = self.last().and(self.put_back.as_ref());
-        let headers = put_back.into_iter().chain(self.parent()).chain(before);
+        let last = self.last().into_iter();
+        let earlier = last.flat_map(|one| one.before.iter().chain(&one.earlier));
+        let mut headers: Vec<&Header> = put_back.into_iter().chain(self.parent()).collect();
+        for header in earlier.filter_map(|id| self.header(id)) {
+            let known = |one: &&Header| one.checkpoint_id == header.checkpoint_id;
+            if !headers.iter().any(known) {
+                headers.push(header);
+            }
+        }
         headers
+            .into_iter()
             .filter_map(|header| header.snapshot.as_ref())
             .collect()
     }
@@ -673,6 +685,12 @@ fn note(history: &History, chosen: &Chosen, request: &Request, rescue: &Checkpoi
     // What a further part of a restore stands on is what its first part stood on.
     let further = last.filter(|_| request.rescue.is_some());
     let before = further.map_or_else(|| parent.clone(), |one| one.before.clone());
+    let mut earlier: Vec<String> = parent.iter().cloned().collect();
+    for id in last.into_iter().flat_map(|one| &one.earlier) {
+        if !earlier.contains(id) && earlier.len() < EARLIER_MAX {
+            earlier.push(id.clone());
+        }
+    }
     Restored {
         // After an undo the state descends from what it descended from before.
         checkpoint_id: match (chosen.is_rescue(), last.and_then(|one| one.before.clone())) {
@@ -686,6 +704,7 @@ fn note(history: &History, chosen: &Chosen, request: &Request, rescue: &Checkpoi
             .then(|| chosen.header.checkpoint_id.to_string()),
         rescue: Some(rescue.to_string()),
         before,
+        earlier,
     }
 }
 
