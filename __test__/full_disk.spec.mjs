@@ -18,7 +18,8 @@ function mount() {
     return { at, why: '' };
   } catch (error) {
     fs.rmdirSync(at);
-    return { at: '', why: String(error.stderr ?? error.code).trim() };
+    const { stderr, code } = /** @type {{ stderr?: Buffer, code?: string }} */ (error);
+    return { at: '', why: String(stderr ?? code).trim() };
   }
 }
 
@@ -43,14 +44,17 @@ function fill() {
   try {
     for (;;) fs.writeSync(file, Buffer.alloc(4096, 1));
   } catch (error) {
-    expect(error.code).toBe('ENOSPC');
+    expect(error).toMatchObject({ code: 'ENOSPC' });
   } finally {
     fs.closeSync(file);
   }
   expect(free()).toBe(0);
 }
 
-/** Takes checkpoints of a file of noise until there is no room for another. */
+/**
+ * Takes checkpoints of a file of noise until there is no room for another.
+ * @param {string} name
+ */
 function used(name) {
   const project = path.join(at, name);
   const run = path.join(project, 'runs', 'demo');
@@ -68,14 +72,18 @@ function used(name) {
     try {
       manager.createSync('demo', contents.length, {});
     } catch (error) {
-      expect(error.code).toBe('ERR_DISK_FULL');
+      expect(error).toMatchObject({ code: 'ERR_DISK_FULL' });
       return { manager, contents, project, run };
     }
     contents.push(content);
   }
 }
 
-/** Everything that is listed is whole, also to somebody who has to find it in the packs alone. */
+/**
+ * Everything that is listed is whole, also to somebody who has to find it in the packs alone.
+ * @param {ReturnType<typeof used>} world
+ * @param {number} count
+ */
 function expectWhole({ manager, contents, project }, count) {
   for (const anew of [false, true]) {
     if (anew) {
@@ -88,7 +96,7 @@ function expectWhole({ manager, contents, project }, count) {
     expect(manager.verifySync('demo', { data: true }).damaged).toEqual([]);
     for (const { checkpointId, step } of listed) {
       const read = manager.readFileSync('demo', checkpointId, 'artifacts/a.bin');
-      expect(Buffer.compare(read, contents[step])).toBe(0);
+      expect(Buffer.compare(read, contents[Number(step)])).toBe(0);
     }
   }
 }
