@@ -137,7 +137,9 @@ pub(super) fn collect(
     }
     let done = with_reserve(disk, place, || begin()?.apply(cancel));
     // Somebody may have needed it, and now there may be room again.
-    place.keep_reserve(disk);
+    if !store.is_read_only() {
+        place.keep_reserve(disk);
+    }
     done
 }
 

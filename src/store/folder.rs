@@ -3,7 +3,7 @@
 //! A folder is opened once; every path is taken from there and never leads out: a component that is a
 //! symbolic link, or becomes one meanwhile, makes the call fail. So files can be put back into folders
 //! that other programs change at the same time. Implemented by the real disk
-//! ([`crate::store::real_folder`]) and by the simulated one of the tests.
+//! (`store::real_folder`) and by the simulated one of the tests.
 //!
 //! Paths are names joined by `/`, without one at either end; the empty path is the folder itself. The
 //! last name is never followed either.
