@@ -12,7 +12,7 @@ use crate::sim_disk::{Rng, SimDisk};
 use crate::store_world::{Kept, begin, noise, project, text, work};
 
 /// How many histories with power loss; `WAYMARK_SEEDS` asks for more.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2_000;
 
 fn seeds() -> u64 {
     #[allow(clippy::disallowed_methods, reason = "a knob of the tests")]
