@@ -1,5 +1,6 @@
 import type {
   ArchivedCheckpoint,
+  BecomeOutcome,
   CheckpointInfo,
   CleanedRun,
   CleanupOutcome,
@@ -327,7 +328,105 @@ export interface CreateOptions extends ProgressOptions {
   capture?: CaptureOptions | false;
   /** The budget of the store, in bytes. Default: the manager's. */
   maxBytes?: number;
+  /** What is said of it: why it was taken, by whom, for which part of the work. */
+  facts?: Facts;
 }
+
+/** Where a checkpoint stands in its life; `docs/lifecycle.md` has the moves. */
+export type CheckpointState = 'created' | 'active' | 'completed' | 'failed' | 'restored';
+
+/** Another run, or a checkpoint of it. */
+export interface Link {
+  /** The run. */
+  run: string;
+  /** The checkpoint in it. */
+  checkpoint?: string;
+}
+
+/**
+ * What is said of a checkpoint; everything is optional. The same in the manifest's member `facts` and in
+ * `schema/facts.schema.json`. Texts have up to 256 characters, `description` and `summary` 4,096; all
+ * together 64 KiB as JSON.
+ */
+export interface Facts {
+  /** How it came about. */
+  type?: 'automatic' | 'manual' | 'workflow' | 'emergency' | 'rescue';
+  /** What made it due. */
+  trigger?:
+    | 'phase_transition'
+    | 'quality_gate'
+    | 'critical_decision'
+    | 'handoff'
+    | 'time'
+    | 'risk'
+    | 'user'
+    | 'experiment'
+    | 'milestone'
+    | 'complexity'
+    | 'progress'
+    | 'resource'
+    | 'context';
+  /** What it is about. */
+  scope?: 'framework' | 'project' | 'agent' | 'workflow';
+  /** How much it matters. */
+  priority?: 'low' | 'normal' | 'high' | 'critical';
+  /** How long it is kept, at least. */
+  class?: 'frequent' | 'milestone' | 'critical';
+  /** The phase of the work. */
+  phase?: string;
+  /** The task. */
+  task?: string;
+  /** Who works on it. */
+  worker?: string;
+  /** Who asked for the checkpoint. */
+  author?: string;
+  /** Words to find it by, at most 64, none twice. */
+  labels?: string[];
+  /** In words. */
+  description?: string;
+  /** How much is done, in the caller's units. */
+  progress?: { done?: number; total?: number; summary?: string };
+  /** What a restore needs besides the checkpoint. */
+  requirements?: { versions?: Record<string, string>; files?: string[]; services?: string[] };
+  /** The checkpoint of another run that this one comes from. */
+  parent?: Link;
+  /** Runs that do a part of the work. */
+  subtasks?: Link[];
+  /** The caller's own data, nested up to 32 levels. */
+  data?: JsonObject;
+}
+
+/** A change of facts: a merge patch (RFC 7396). Members of objects are merged, `null` takes one away. */
+export type FactsUpdate = { [name in keyof Facts]?: Facts[name] | JsonObject | null };
+
+/** What a checkpoint has become. */
+export type ChangedCheckpoint = BecomeOutcome;
+
+/** Options of `complete`. */
+export interface CompleteOptions extends SignalOptions {
+  /** What is said of it besides. */
+  update?: FactsUpdate;
+}
+
+/** Options of `fail`. */
+export interface FailOptions extends SignalOptions {
+  /** What is said of it besides. */
+  update?: FactsUpdate;
+}
+
+/** Options of `pin`. */
+export interface PinOptions extends SignalOptions {
+  /** Why it must stay. */
+  reason: string;
+  /** Until when: a Date, ISO 8601 text, or milliseconds since 1970. Default: for ever. */
+  until?: Date | string | number;
+}
+
+/** Why something failed: an error, a text, or what is known. */
+export type FailureReason =
+  | Error
+  | string
+  | { name?: string; message?: string; code?: string; stack?: string; details?: unknown };
 
 /** What becomes of a file that was changed since the newest checkpoint, or since the last restore. */
 export type OnConflict = 'refuse' | 'keep-both' | 'overwrite' | 'merge';
@@ -964,6 +1063,64 @@ export declare class CheckpointManager {
   show(runId: string, checkpointId: string, options?: SignalOptions): Promise<ShowResult>;
   /** Reads one checkpoint, blocking. */
   showSync(runId: string, checkpointId: string): ShowResult;
+
+  /**
+   * Says that a checkpoint is worked from now: `created` or `restored` becomes `active`. Durable when it
+   * returns, like every change of a checkpoint; the manifest stays as it is. All six also give
+   * `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_DAMAGED`, `ERR_CHANGES_DAMAGED`; a move that is not legal
+   * gives `ERR_STATE_TRANSITION`, which names the way there.
+   */
+  activate(
+    runId: string,
+    checkpointId: string,
+    options?: SignalOptions,
+  ): Promise<ChangedCheckpoint>;
+  /** Says that a checkpoint is worked from now, blocking. */
+  activateSync(runId: string, checkpointId: string, options?: SignalOptions): ChangedCheckpoint;
+  /** Says that what it was taken for is done: `active` becomes `completed`. */
+  complete(
+    runId: string,
+    checkpointId: string,
+    options?: CompleteOptions,
+  ): Promise<ChangedCheckpoint>;
+  /** Says that what it was taken for is done, blocking. */
+  completeSync(runId: string, checkpointId: string, options?: CompleteOptions): ChangedCheckpoint;
+  /** Says that what it was taken for failed, and why: `created` or `active` becomes `failed`. */
+  fail(
+    runId: string,
+    checkpointId: string,
+    error?: FailureReason,
+    options?: FailOptions,
+  ): Promise<ChangedCheckpoint>;
+  /** Says that what it was taken for failed, blocking. */
+  failSync(
+    runId: string,
+    checkpointId: string,
+    error?: FailureReason,
+    options?: FailOptions,
+  ): ChangedCheckpoint;
+  /** Changes what is said of it. Also gives `ERR_FACTS_INVALID`. */
+  update(
+    runId: string,
+    checkpointId: string,
+    facts: FactsUpdate,
+    options?: SignalOptions,
+  ): Promise<ChangedCheckpoint>;
+  /** Changes what is said of it, blocking. */
+  updateSync(
+    runId: string,
+    checkpointId: string,
+    facts: FactsUpdate,
+    options?: SignalOptions,
+  ): ChangedCheckpoint;
+  /** Keeps it whatever the retention policy says. Pinned again, it has the new reason and time. */
+  pin(runId: string, checkpointId: string, options: PinOptions): Promise<ChangedCheckpoint>;
+  /** Keeps it whatever the retention policy says, blocking. */
+  pinSync(runId: string, checkpointId: string, options: PinOptions): ChangedCheckpoint;
+  /** Lets the policy decide again; without a pin nothing happens. */
+  unpin(runId: string, checkpointId: string, options?: SignalOptions): Promise<ChangedCheckpoint>;
+  /** Lets the policy decide again, blocking. */
+  unpinSync(runId: string, checkpointId: string, options?: SignalOptions): ChangedCheckpoint;
 
   /**
    * Checks that all checkpoints of a run, or one, are whole: their checksums, and that all they need is

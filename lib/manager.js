@@ -33,6 +33,7 @@ const CREATE = /** @type {const} */ ({
   maxStateBytes: 'number',
   capture: 'capture',
   maxBytes: 'number',
+  facts: 'facts',
   signal: 'signal',
   onProgress: 'function',
 });
@@ -205,6 +206,7 @@ class CheckpointManager {
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
+      facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
     };
   }
 
@@ -370,6 +372,143 @@ class CheckpointManager {
     const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
     const shown = unwrap(native().showSync(this.#place(), run_, id), this.showSync);
     return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async activate(runId, checkpointId, options) {
+    return this.#change('activate', runId, checkpointId, undefined, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  activateSync(runId, checkpointId, options) {
+    return this.#changeSync('activate', runId, checkpointId, undefined, options, this.activateSync);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').CompleteOptions} [options]
+   */
+  async complete(runId, checkpointId, options) {
+    return this.#change('complete', runId, checkpointId, undefined, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').CompleteOptions} [options]
+   */
+  completeSync(runId, checkpointId, options) {
+    return this.#changeSync('complete', runId, checkpointId, undefined, options, this.completeSync);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').FailureReason} [error]
+   * @param {import('../index.js').FailOptions} [options]
+   */
+  async fail(runId, checkpointId, error, options) {
+    return this.#change('fail', runId, checkpointId, error, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').FailureReason} [error]
+   * @param {import('../index.js').FailOptions} [options]
+   */
+  failSync(runId, checkpointId, error, options) {
+    return this.#changeSync('fail', runId, checkpointId, error, options, this.failSync);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').FactsUpdate} facts
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async update(runId, checkpointId, facts, options) {
+    return this.#change('update', runId, checkpointId, facts, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').FactsUpdate} facts
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  updateSync(runId, checkpointId, facts, options) {
+    return this.#changeSync('update', runId, checkpointId, facts, options, this.updateSync);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').PinOptions} options
+   */
+  async pin(runId, checkpointId, options) {
+    return this.#change('pin', runId, checkpointId, undefined, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').PinOptions} options
+   */
+  pinSync(runId, checkpointId, options) {
+    return this.#changeSync('pin', runId, checkpointId, undefined, options, this.pinSync);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async unpin(runId, checkpointId, options) {
+    return this.#change('unpin', runId, checkpointId, undefined, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  unpinSync(runId, checkpointId, options) {
+    return this.#changeSync('unpin', runId, checkpointId, undefined, options, this.unpinSync);
+  }
+
+  /**
+   * @param {import('./lifecycle.js').Verb} verb
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {unknown} what
+   * @param {unknown} options
+   */
+  #change(verb, runId, checkpointId, what, options) {
+    const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
+    return lives().change(CALLS, ground, verb, runId, checkpointId, what, options);
+  }
+
+  /**
+   * @param {import('./lifecycle.js').Verb} verb
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {unknown} what
+   * @param {unknown} options
+   * @param {Function} above
+   */
+  #changeSync(verb, runId, checkpointId, what, options, above) {
+    const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
+    return lives().changeSync(CALLS, ground, verb, runId, checkpointId, what, options, above);
   }
 
   /**
@@ -680,6 +819,11 @@ function captureRequest(...layers) {
 /** Loaded when something is restored. @returns {typeof import('./restore.js')} */
 function restores() {
   return require('./restore.js');
+}
+
+/** Loaded when something is said of a checkpoint. @returns {typeof import('./lifecycle.js')} */
+function lives() {
+  return require('./lifecycle.js');
 }
 
 /** @param {string | undefined} folder as a person would write it, without `..` */

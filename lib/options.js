@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -50,6 +50,11 @@ const KINDS = {
   text: {
     expected: 'true, false, or an array of paths',
     test: (value) => typeof value === 'boolean' || (Array.isArray(value) && value.every(isPath)),
+  },
+  // What may be said is the core's to say; it names what is wrong.
+  facts: {
+    expected: 'an object of facts',
+    test: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
   },
   unfinished: {
     expected: "'finish' or 'undo'",

@@ -61,6 +61,38 @@ pub enum Error {
         /// What is wrong and what is allowed.
         reason: String,
     },
+    /// Something is said of a checkpoint that can't be said.
+    #[error("{fact} is not usable: {reason}; schema/facts.schema.json says what is allowed")]
+    FactsInvalid {
+        /// Which fact, such as `facts.progress.done`.
+        fact: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// A checkpoint can't go from its state to another.
+    #[error("checkpoint {checkpoint_id} is {from} and can't become {to}: {way}")]
+    StateTransition {
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// Its state.
+        from: &'static str,
+        /// The state that was asked for.
+        to: &'static str,
+        /// How to get there, if there is a way.
+        way: String,
+    },
+    /// The log of what happened to a run's checkpoints is not as it was written.
+    #[error(
+        "the changes of run {run_id} can't be trusted: {reason}; nothing was changed; waymark verify {run_id} --heal keeps what is whole"
+    )]
+    ChangesDamaged {
+        /// The run.
+        run_id: String,
+        /// The log.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// A path option that can't be used.
     #[error("path {path:?} is not usable: {reason}")]
     PathInvalid {
@@ -535,6 +567,9 @@ impl Error {
             Self::CheckpointId { .. } => "ERR_CHECKPOINT_ID_INVALID",
             Self::Step { .. } => "ERR_STEP_INVALID",
             Self::OptionValue { .. } => "ERR_OPTION_INVALID",
+            Self::FactsInvalid { .. } => "ERR_FACTS_INVALID",
+            Self::StateTransition { .. } => "ERR_STATE_TRANSITION",
+            Self::ChangesDamaged { .. } => "ERR_CHANGES_DAMAGED",
             Self::PathInvalid { .. } => "ERR_PATH_INVALID",
             Self::StateNotJson { .. } => "ERR_STATE_NOT_JSON",
             Self::StateTooDeep { .. } => "ERR_STATE_TOO_DEEP",
@@ -624,6 +659,7 @@ impl Error {
             | Self::ArchiveDamaged { path, .. }
             | Self::ArchiveFormat { path, .. }
             | Self::PathExists { path, .. }
+            | Self::ChangesDamaged { path, .. }
             | Self::JournalDamaged { path, .. } => Some(path),
             _ => None,
         }
@@ -645,6 +681,7 @@ impl Error {
             | Self::RestoreConflict { run_id, .. }
             | Self::NothingToUndo { run_id, .. }
             | Self::ImportConflict { run_id, .. }
+            | Self::ChangesDamaged { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
             _ => None,
@@ -660,6 +697,7 @@ impl Error {
             | Self::FileWithheld { checkpoint_id, .. }
             | Self::FileSkipped { checkpoint_id, .. }
             | Self::RestoreConflict { checkpoint_id, .. }
+            | Self::StateTransition { checkpoint_id, .. }
             | Self::CheckpointDamaged { checkpoint_id, .. } => Some(checkpoint_id),
             Self::ImportConflict { checkpoint_id, .. } => checkpoint_id.as_deref(),
             _ => None,

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import waymark from '../../index.js';
+import { FACTS, factsOf } from '../facts.mjs';
 import {
   parseEach,
   parseKeepLast,
@@ -94,6 +95,7 @@ export const definition = {
       parse: (text) => parseSize('--max-bytes', text),
     },
     ...CAPTURE,
+    ...FACTS,
     RUN_ID_OPTION,
   ],
   examples: [
@@ -103,6 +105,10 @@ export const definition = {
     [
       "waymark create demo --step 3 --workspace src --exclude '*.log' --max-bytes 500MB",
       'with the files in src; the store stays below 500 MB',
+    ],
+    [
+      'waymark create demo --step 4 --class milestone --label beta --phase build',
+      'with what is to be known of it',
     ],
     ['waymark create --run-id demo --step 3', 'as the old tool'],
   ],
@@ -118,6 +124,7 @@ export async function run(input) {
       keepLast: options.keepLast,
       maxBytes: options.maxBytes,
       capture: captureOf(options),
+      facts: factsOf(options),
       ...watch,
     }),
   );

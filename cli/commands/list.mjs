@@ -55,6 +55,7 @@ export function run(input) {
       const columns = [
         { title: 'CHECKPOINT' },
         { title: 'STEP' },
+        { title: 'STATE' },
         { title: 'TAKEN' },
         { title: 'AGE', right: true },
         { title: 'SIZE', right: true },
@@ -63,6 +64,7 @@ export function run(input) {
       const rows = good.map((one) => [
         one.checkpointId,
         String(one.step),
+        one.pin ? `${one.state}, pinned` : one.state,
         one.timestamp,
         age(one.timestamp, style),
         size(one.size),
@@ -71,6 +73,7 @@ export function run(input) {
       if (!marked) return table(columns, rows, style);
       const marks = damaged.map((one) => [
         one.checkpointId,
+        '',
         '',
         '',
         '',

@@ -1,3 +1,4 @@
+import { lifeFacts } from '../changes.mjs';
 import { age, count, factList, plain, size } from '../output.mjs';
 
 /** @typedef {import('../../index.js').Checkpoint} Checkpoint */
@@ -45,6 +46,7 @@ export function run({ manager, args }) {
           ['run', `${checkpoint.run_id} (${record?.status ?? 'no status'})`],
           ['workflow', checkpoint.workflow_id ?? 'none'],
           ['step', String(info.step)],
+          ...lifeFacts(info),
           ['taken', `${info.timestamp} (${age(info.timestamp, style)} ago)`],
           ['parent', info.sequence === undefined ? 'not known' : parent],
           ['artifacts', names(checkpoint.artifacts_at_checkpoint ?? [])],

@@ -8,13 +8,16 @@ use napi::Either;
 use napi::bindgen_prelude::Null;
 
 use crate::binding::types::{
-    CaptureProblem, CaptureRequest, CheckpointInfo, CleanedRun, CleanupOutcome, CleanupRequest,
-    CreateOutcome, CreateRequest, DamagedCheckpoint, DoctorFinding, DoctorOutcome, DoctorProbe,
-    Failure, FileSystemInfo, LeftRun, Listing, OperationProgress, Place, PruneOutcome,
-    RetentionDecision, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
+    BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo, CleanedRun,
+    CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint, DoctorFinding,
+    DoctorOutcome, DoctorProbe, Failure, FailureInfo, FileSystemInfo, ForkInfo, LeftRun, Listing,
+    OperationProgress, PinInfo, Place, PruneOutcome, RetentionDecision, ShowOutcome,
+    SkippedCheckpoint, SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
+use crate::model::facts::Facts;
 use crate::model::ids::RunId;
+use crate::model::lifecycle::{Failure as Failed, Life, Lives, Pin};
 use crate::model::manifest::{Header, Snapshot};
 use crate::model::progress::Glance;
 use crate::model::retention::{Retention, Verdict};
@@ -22,7 +25,7 @@ use crate::model::step::{STEP_MAX, Step};
 use crate::model::time::to_iso;
 use crate::ops::capture::Capture;
 use crate::ops::locate::Hints;
-use crate::ops::{cleanup, create, doctor, prune, show};
+use crate::ops::{cleanup, create, doctor, lifecycle, list, prune, show};
 use crate::store::journal::Recovered;
 use crate::store::manifests::Scan;
 use crate::store::workspace::Rules;
@@ -122,6 +125,55 @@ pub(super) fn create_request<'a>(
             .max_store_bytes
             .map(|bytes| whole("maxStoreBytes", bytes, STEP_MAX))
             .transpose()?,
+        facts: request
+            .facts
+            .map(|text| Facts::parse(text.as_bytes()))
+            .transpose()?,
+    })
+}
+
+/// What to do with a checkpoint.
+pub(super) fn command(request: ChangeRequest) -> Result<lifecycle::Command> {
+    let json = |name: &'static str, text: &str| {
+        serde_json::from_str::<serde_json::Value>(text).map_err(|error| Error::OptionValue {
+            name,
+            reason: error.to_string(),
+        })
+    };
+    let update = request
+        .update
+        .map(|text| json("update", &text))
+        .transpose()?;
+    Ok(match request.verb.as_str() {
+        "activate" => lifecycle::Command::Activate,
+        "complete" => lifecycle::Command::Complete { update },
+        "fail" => {
+            let failure = match request.failure {
+                Some(text) => {
+                    serde_json::from_str::<Failed>(&text).map_err(|error| Error::OptionValue {
+                        name: "error",
+                        reason: error.to_string(),
+                    })?
+                }
+                None => Failed::default(),
+            };
+            lifecycle::Command::Fail { failure, update }
+        }
+        "update" => lifecycle::Command::Update(update.unwrap_or_else(|| serde_json::json!({}))),
+        "pin" => lifecycle::Command::Pin(Pin {
+            reason: request.reason.unwrap_or_default(),
+            until_ms: request
+                .until_ms
+                .map(|until| whole("until", until, STEP_MAX))
+                .transpose()?
+                .map(|until| i64::try_from(until).unwrap_or(i64::MAX)),
+        }),
+        "unpin" => lifecycle::Command::Unpin,
+        verb => {
+            return Err(Error::Internal {
+                message: format!("no such change: {verb}"),
+            });
+        }
     })
 }
 
@@ -245,8 +297,38 @@ impl From<Glance> for OperationProgress {
     }
 }
 
-fn info(header: Header, file: &Path, size: u64, verified_ms: Option<i64>) -> CheckpointInfo {
+pub(super) fn info(
+    header: Header,
+    life: &Life,
+    file: &Path,
+    size: u64,
+    verified_ms: Option<i64>,
+) -> CheckpointInfo {
+    // An update that does not fit was refused when it was made.
+    let facts = life.facts(header.facts.as_ref()).unwrap_or_default();
+    let forks = life.forks.iter().map(|fork| ForkInfo {
+        run: fork.run.clone(),
+        checkpoint: fork.checkpoint.clone(),
+    });
     CheckpointInfo {
+        state: life.state().as_str().to_owned(),
+        state_at: life.state_ms.map(to_iso),
+        facts: facts
+            .filter(|facts| !facts.is_empty())
+            .and_then(|facts| serde_json::to_value(facts).ok()),
+        updated_at: life.updated_ms.map(to_iso),
+        failure: life.failure.clone().map(|failure| FailureInfo {
+            name: failure.name,
+            message: failure.message,
+            code: failure.code,
+            stack: failure.stack,
+            details: Some(failure.details).filter(|details| !details.is_null()),
+        }),
+        pin: life.pin.as_ref().map(|pin| PinInfo {
+            reason: pin.reason.clone(),
+            until: pin.until_ms.map(to_iso),
+        }),
+        forks: (!life.forks.is_empty()).then(|| forks.collect()),
         checkpoint_id: header.checkpoint_id.to_string(),
         step: step_out(header.step),
         timestamp: header.timestamp,
@@ -260,13 +342,20 @@ fn info(header: Header, file: &Path, size: u64, verified_ms: Option<i64>) -> Che
     }
 }
 
-impl From<Scan> for Listing {
-    fn from(scan: Scan) -> Self {
+impl From<(Scan, Lives)> for Listing {
+    fn from((scan, lives): (Scan, Lives)) -> Self {
+        let fresh = Life::default();
+        let life = |id: &str| lives.get(id).unwrap_or(&fresh);
         Self {
+            changes_problem: None,
             checkpoints: scan
                 .good
                 .into_iter()
-                .map(|good| info(good.header, &good.path, good.size, good.last_verified_ms))
+                .map(|good| {
+                    let life = life(good.header.checkpoint_id.as_str());
+                    let verified_ms = good.last_verified_ms;
+                    info(good.header, life, &good.path, good.size, verified_ms)
+                })
                 .collect(),
             damaged: scan
                 .damaged
@@ -282,11 +371,38 @@ impl From<Scan> for Listing {
     }
 }
 
+impl From<list::Listed> for Listing {
+    fn from(listed: list::Listed) -> Self {
+        Self {
+            changes_problem: listed.changes_problem,
+            ..(listed.scan, listed.lives).into()
+        }
+    }
+}
+
+impl From<lifecycle::Become> for BecomeOutcome {
+    fn from(one: lifecycle::Become) -> Self {
+        let id = one.header.checkpoint_id.to_string();
+        let info = info(one.header, &one.life, Path::new(""), 0, None);
+        Self {
+            checkpoint_id: id,
+            state: info.state,
+            state_at: info.state_at,
+            facts: info.facts,
+            updated_at: info.updated_at,
+            failure: info.failure,
+            pin: info.pin,
+            forks: info.forks,
+        }
+    }
+}
+
 impl From<show::Shown> for ShowOutcome {
     fn from(shown: show::Shown) -> Self {
         Self {
             info: info(
                 shown.header,
+                &shown.life,
                 &shown.path,
                 shown.manifest.len() as u64,
                 shown.last_verified_ms,

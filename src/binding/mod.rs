@@ -31,11 +31,11 @@ use crate::model::progress::{Phase, Progress};
 use crate::ops::{self, Context};
 use crate::store::layout::RunDir;
 use crate::store::real_disk::RealDisk;
-use convert::{cleanup_request, create_request, hints, retention};
+use convert::{cleanup_request, command, create_request, hints, retention};
 use job::{Job, now};
 use types::{
-    CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DoctorOutcome, Failure, Listing,
-    OperationProgress, Place, PruneOutcome, ShowOutcome,
+    BecomeOutcome, ChangeRequest, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest,
+    DoctorOutcome, Failure, Listing, OperationProgress, Place, PruneOutcome, ShowOutcome,
 };
 
 /// Asks a running operation to stop, and tells how far it is. Nothing is changed by an operation that
@@ -200,9 +200,13 @@ pub fn create(
     Job::task(create_work(place, run_id, request, state, token(cancel)))
 }
 
-type Scan = crate::store::manifests::Scan;
+type Listed = ops::list::Listed;
 
-fn list_work(place: Place, run_id: String, handle: Handle) -> impl FnOnce() -> Result<Scan> + Send {
+fn list_work(
+    place: Place,
+    run_id: String,
+    handle: Handle,
+) -> impl FnOnce() -> Result<Listed> + Send {
     move || on_run(place, &run_id, &handle, ops::list::list)
 }
 
@@ -216,7 +220,11 @@ pub fn list_sync(place: Place, run_id: String) -> Reply<Listing> {
 /// Lists the checkpoints of a run, newest first, and the damaged ones.
 #[napi(ts_return_type = "Promise<Failure | Listing>")]
 #[must_use]
-pub fn list(place: Place, run_id: String, cancel: Option<&CancelToken>) -> Pending<Scan, Listing> {
+pub fn list(
+    place: Place,
+    run_id: String,
+    cancel: Option<&CancelToken>,
+) -> Pending<Listed, Listing> {
     Job::task(list_work(place, run_id, token(cancel)))
 }
 
@@ -251,6 +259,61 @@ pub fn show(
     cancel: Option<&CancelToken>,
 ) -> Pending<ops::show::Shown, ShowOutcome> {
     Job::task(show_work(place, run_id, checkpoint_id, token(cancel)))
+}
+
+type Become = ops::lifecycle::Become;
+
+fn change_work(
+    place: Place,
+    run_id: String,
+    checkpoint_id: String,
+    request: ChangeRequest,
+    handle: Handle,
+) -> impl FnOnce() -> Result<Become> + Send {
+    move || {
+        let id = CheckpointId::parse(&checkpoint_id)?;
+        let command = command(request)?;
+        on_run(place, &run_id, &handle, |context| {
+            ops::lifecycle::change(context, &id, &command)
+        })
+    }
+}
+
+/// Changes what is said of a checkpoint, or its state.
+#[napi(ts_return_type = "Failure | BecomeOutcome")]
+#[must_use]
+pub fn change_sync(
+    place: Place,
+    run_id: String,
+    checkpoint_id: String,
+    request: ChangeRequest,
+) -> Reply<BecomeOutcome> {
+    now(change_work(
+        place,
+        run_id,
+        checkpoint_id,
+        request,
+        Handle::default(),
+    ))
+}
+
+/// Changes what is said of a checkpoint, or its state.
+#[napi(ts_return_type = "Promise<Failure | BecomeOutcome>")]
+#[must_use]
+pub fn change(
+    place: Place,
+    run_id: String,
+    checkpoint_id: String,
+    request: ChangeRequest,
+    cancel: Option<&CancelToken>,
+) -> Pending<Become, BecomeOutcome> {
+    Job::task(change_work(
+        place,
+        run_id,
+        checkpoint_id,
+        request,
+        token(cancel),
+    ))
 }
 
 type Decisions = Vec<ops::prune::Decision>;

@@ -66,6 +66,8 @@ pub struct CreateRequest {
     pub capture: Option<CaptureRequest>,
     /// The store's budget, in bytes; absent is none.
     pub max_store_bytes: Option<f64>,
+    /// What is said of it, as JSON text; absent is nothing.
+    pub facts: Option<String>,
 }
 
 /// Which files are captured with a checkpoint.
@@ -198,6 +200,57 @@ pub struct CheckpointInfo {
     /// When all that it needs was last read and found whole (`verify` of the data), ISO 8601; absent if
     /// never, or not known.
     pub last_verified_at: Option<String>,
+    /// Its state: where it stands in its life.
+    #[napi(ts_type = "import('./index.js').CheckpointState")]
+    pub state: String,
+    /// When its state changed last, ISO 8601; absent if it never did.
+    pub state_at: Option<String>,
+    /// What is said of it, updates included; absent if that is nothing.
+    #[napi(ts_type = "import('./index.js').Facts")]
+    pub facts: Option<serde_json::Value>,
+    /// When it was updated last, ISO 8601; absent if never.
+    pub updated_at: Option<String>,
+    /// Why it failed; stays after it was restored.
+    pub failure: Option<FailureInfo>,
+    /// Why it must stay; absent if it need not.
+    pub pin: Option<PinInfo>,
+    /// The runs that were forked from it; absent if there are none.
+    #[napi(ts_type = "Array<import('./index.js').Link>")]
+    pub forks: Option<Vec<ForkInfo>>,
+}
+
+/// Why a checkpoint failed.
+#[napi(object, object_from_js = false)]
+pub struct FailureInfo {
+    /// The error's class, such as `TypeError`.
+    pub name: Option<String>,
+    /// What it says.
+    pub message: Option<String>,
+    /// Its code.
+    pub code: Option<String>,
+    /// Where it was thrown.
+    pub stack: Option<String>,
+    /// Anything else.
+    #[napi(ts_type = "unknown")]
+    pub details: Option<serde_json::Value>,
+}
+
+/// Why a checkpoint must stay.
+#[napi(object, object_from_js = false)]
+pub struct PinInfo {
+    /// In words.
+    pub reason: String,
+    /// Until when, ISO 8601; for ever without.
+    pub until: Option<String>,
+}
+
+/// A run that was forked from a checkpoint.
+#[napi(object, object_from_js = false)]
+pub struct ForkInfo {
+    /// The run.
+    pub run: String,
+    /// Its first checkpoint.
+    pub checkpoint: Option<String>,
 }
 
 /// A file among the checkpoints that can't be restored.
@@ -220,6 +273,47 @@ pub struct Listing {
     pub checkpoints: Vec<CheckpointInfo>,
     /// Those that can't, the last changed first.
     pub damaged: Vec<DamagedCheckpoint>,
+    /// What is wrong with the log of what happened to them since they were taken; absent if it is whole.
+    pub changes_problem: Option<String>,
+}
+
+/// What to do with a checkpoint.
+#[napi(object, object_to_js = false)]
+pub struct ChangeRequest {
+    /// `activate`, `complete`, `fail`, `update`, `pin` or `unpin`.
+    pub verb: String,
+    /// What is said of it, as the JSON text of a merge patch.
+    pub update: Option<String>,
+    /// Why it failed, as JSON text.
+    pub failure: Option<String>,
+    /// Why it must stay.
+    pub reason: Option<String>,
+    /// Until when, in milliseconds since 1970.
+    pub until_ms: Option<f64>,
+}
+
+/// What a checkpoint has become.
+#[napi(object, object_from_js = false)]
+pub struct BecomeOutcome {
+    /// Its id.
+    pub checkpoint_id: String,
+    /// Its state.
+    #[napi(ts_type = "import('./index.js').CheckpointState")]
+    pub state: String,
+    /// When its state changed last, ISO 8601; absent if it never did.
+    pub state_at: Option<String>,
+    /// What is said of it, updates included; absent if that is nothing.
+    #[napi(ts_type = "import('./index.js').Facts")]
+    pub facts: Option<serde_json::Value>,
+    /// When it was updated last, ISO 8601; absent if never.
+    pub updated_at: Option<String>,
+    /// Why it failed; stays after it was restored.
+    pub failure: Option<FailureInfo>,
+    /// Why it must stay; absent if it need not.
+    pub pin: Option<PinInfo>,
+    /// The runs that were forked from it; absent if there are none.
+    #[napi(ts_type = "Array<import('./index.js').Link>")]
+    pub forks: Option<Vec<ForkInfo>>,
 }
 
 /// One checkpoint with its content.

@@ -276,7 +276,7 @@ impl From<Outcome> for VerifyOutcome {
                 .runs
                 .into_iter()
                 .map(|one| {
-                    let listing = Listing::from(one.scan);
+                    let listing = Listing::from((one.scan, one.lives));
                     VerifiedRun {
                         runs_dir: path(one.run.runs_dir()),
                         run_id: one.run.run_id().to_string(),

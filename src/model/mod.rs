@@ -5,10 +5,13 @@
 
 pub mod archive;
 pub mod cancel;
+pub mod chain;
 pub mod damage;
 pub mod diff;
+pub mod facts;
 pub mod ids;
 pub mod json;
+pub mod lifecycle;
 pub mod manifest;
 pub mod merge;
 pub mod object;

@@ -11,6 +11,7 @@ use std::io;
 use std::thread;
 
 use crate::error::{Error, Result};
+use crate::model::facts::Facts;
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, JsonError, MAX_DEPTH};
 use crate::model::manifest::{
@@ -65,6 +66,8 @@ pub struct Request<'a> {
     pub capture: Option<Capture>,
     /// The store's budget, in bytes; `None` is none.
     pub max_store_bytes: Option<u64>,
+    /// What is said of it.
+    pub facts: Option<Facts>,
 }
 
 /// A checkpoint that was taken.
@@ -211,6 +214,9 @@ pub(super) fn create_once(
         }
     }
 
+    let facts = request.facts.as_ref().filter(|facts| !facts.is_empty());
+    let facts_text = facts.map(Facts::to_json);
+    let facts_json = facts_text.as_deref().map(facts_json).transpose()?;
     let manifest = Content {
         checkpoint_id: &checkpoint_id,
         run_id: run.run_id(),
@@ -224,6 +230,7 @@ pub(super) fn create_once(
         run_files: &run_files,
         state_objects: &state_objects,
         snapshot: taken.as_ref().map(|taken| &taken.snapshot),
+        facts: facts.zip(facts_json.as_ref().map(Json::root)),
         sequence,
         parent: parent.as_ref(),
     };
@@ -319,6 +326,13 @@ pub(super) fn create_once(
         size,
         manifest: staged.bytes.filter(|_| inline),
         snapshot,
+    })
+}
+
+/// Facts as parsed JSON.
+pub(super) fn facts_json(text: &[u8]) -> Result<Json<'_>> {
+    Json::parse(text, MAX_DEPTH).map_err(|error| Error::Internal {
+        message: error.to_string(),
     })
 }
 

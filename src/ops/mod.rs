@@ -22,6 +22,7 @@ pub mod export;
 pub mod files;
 pub mod gc;
 pub mod import;
+pub mod lifecycle;
 pub mod list;
 pub mod locate;
 mod looked;

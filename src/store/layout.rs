@@ -164,6 +164,12 @@ impl RunDir {
         self.private().join("outline")
     }
 
+    /// What happened to its checkpoints since they were taken; see [`crate::store::changes`].
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.private().join("changes")
+    }
+
     /// When its checkpoints were verified; see [`crate::store::verified`].
     #[must_use]
     pub fn verified(&self) -> PathBuf {

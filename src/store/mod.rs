@@ -5,6 +5,7 @@
 //! reorders and refuses.
 
 pub mod archive;
+pub mod changes;
 pub mod chunker;
 pub mod disk;
 pub mod folder;

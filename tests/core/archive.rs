@@ -52,6 +52,7 @@ fn create(world: &mut World, step: u32, state: &str) {
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: None,
+        facts: None,
     };
     world
         .act(|context| create::create(context, &request))

@@ -131,6 +131,7 @@ fn states_that_are_no_json_are_refused() {
         max_state_bytes: 100,
         capture: None,
         max_store_bytes: None,
+        facts: None,
     };
     let create = |request: &Request<'_>| {
         code(world.act(|context| waymark::ops::create::create(context, request)))

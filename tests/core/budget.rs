@@ -31,6 +31,7 @@ fn create(world: &mut World, step: u32, state: &str) -> Result<Created> {
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: Some(MAX),
+        facts: None,
     };
     world.act(|context| ops::create::create(context, &request))
 }
@@ -50,7 +51,7 @@ fn the_store_stays_within_its_budget() {
             );
         }
         dropped += made.dropped.len();
-        let left = world.act(ops::list::list).unwrap();
+        let left = world.act(ops::list::list).unwrap().scan;
         assert!(
             left.damaged.is_empty(),
             "step {step}: {:?} after {made:?}, {:?}",

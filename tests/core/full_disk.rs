@@ -473,6 +473,7 @@ fn create(
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: Some(1 << 20),
+        facts: None,
     };
     world.act(|context| ops::create::create(context, &request))
 }
@@ -507,7 +508,7 @@ fn a_budgets_gc_has_the_reserve_too() {
                 let full = ["ERR_DISK_FULL", "ERR_STORE_GC_STOPPED"];
                 assert!(full.contains(&error.code()), "room {room}: {error}");
             }
-            let left = world.act(ops::list::list).unwrap();
+            let left = world.act(ops::list::list).unwrap().scan;
             assert!(
                 left.damaged.is_empty() && !left.good.is_empty(),
                 "room {room}"

@@ -54,6 +54,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             max_state_bytes: STATE_MAX,
             capture: None,
             max_store_bytes: None,
+            facts: None,
         };
         let context = Context {
             store: None,

@@ -20,6 +20,7 @@ mod gallery;
 mod gc;
 mod history;
 mod layers;
+mod lifecycle;
 mod locate;
 mod locks;
 mod objects;

@@ -33,6 +33,7 @@ fn create(world: &World) -> Created {
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: None,
+        facts: None,
     };
     let made = world.act(|context| ops::create::create(context, &request));
     made.unwrap()

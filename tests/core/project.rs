@@ -355,6 +355,7 @@ impl Project {
             max_state_bytes: STATE_MAX,
             capture: Some(self.capture.clone()),
             max_store_bytes: None,
+            facts: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }

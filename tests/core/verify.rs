@@ -102,6 +102,7 @@ impl Project {
             retention: None,
             max_state_bytes: STATE_MAX,
             max_store_bytes: None,
+            facts: None,
             capture: Some(Capture {
                 project: self.home.path().to_path_buf(),
                 run: true,
@@ -122,7 +123,7 @@ impl Project {
     }
 
     fn list(&self) -> Scan {
-        self.act(START_MS, ops::list::list).unwrap()
+        self.act(START_MS, ops::list::list).unwrap().scan
     }
 
     fn open(&self) -> Store<'_> {

@@ -161,6 +161,7 @@ impl World {
             max_state_bytes: STATE_MAX,
             capture: None,
             max_store_bytes: None,
+            facts: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }
@@ -184,7 +185,7 @@ impl World {
     }
 
     pub(crate) fn list(&self) -> Result<Scan> {
-        self.act(ops::list::list)
+        self.act(ops::list::list).map(|listed| listed.scan)
     }
 
     /// The ids of the good checkpoints, newest first.

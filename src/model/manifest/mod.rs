@@ -20,6 +20,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
+use crate::model::facts::Facts;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Blocks, Tree, Value};
 use crate::model::registry::{Registry, Survey};
@@ -85,6 +86,8 @@ pub struct Content<'a> {
     pub state_objects: &'a [StateObject],
     /// The captured files.
     pub snapshot: Option<&'a Snapshot>,
+    /// What is said of it, and the same as parsed JSON; `None` if that is nothing.
+    pub facts: Option<(&'a Facts, Value<'a>)>,
     /// The place of this checkpoint in the run's history, from 1.
     pub sequence: u64,
     /// The checkpoint that the run's state descends from.
@@ -113,7 +116,7 @@ impl<'a> Content<'a> {
                     .collect(),
             )
         };
-        Members(Tree::object([
+        let mut members = vec![
             ("checkpoint_id", Tree::from(self.checkpoint_id.as_str())),
             ("run_id", Tree::from(self.run_id.as_str())),
             (
@@ -164,18 +167,23 @@ impl<'a> Content<'a> {
                 "snapshot",
                 self.snapshot.map_or(Tree::Null, Snapshot::to_tree),
             ),
-            (
-                "waymark",
-                Tree::object([
-                    ("format", Tree::count(u64::from(FORMAT))),
-                    ("sequence", Tree::count(self.sequence)),
-                    (
-                        "parent_checkpoint_id",
-                        self.parent.map_or(Tree::Null, |id| Tree::from(id.as_str())),
-                    ),
-                ]),
-            ),
-        ]))
+        ];
+        // Only where something is said: most manifests stay as short as they were.
+        if let Some((_, facts)) = self.facts {
+            members.push(("facts", Tree::Value(facts)));
+        }
+        members.push((
+            "waymark",
+            Tree::object([
+                ("format", Tree::count(u64::from(FORMAT))),
+                ("sequence", Tree::count(self.sequence)),
+                (
+                    "parent_checkpoint_id",
+                    self.parent.map_or(Tree::Null, |id| Tree::from(id.as_str())),
+                ),
+            ]),
+        ));
+        Members(Tree::object(members))
     }
 
     /// The header that a reader will find.
@@ -194,6 +202,7 @@ impl<'a> Content<'a> {
             checksum,
             state_objects: self.state_objects.to_vec(),
             snapshot: self.snapshot.cloned(),
+            facts: self.facts.map(|(facts, _)| facts.clone()),
         }
     }
 
@@ -355,6 +364,7 @@ mod tests {
             run_files: &[("state.json".to_owned(), RunFile::Text("{}\n".to_owned()))],
             state_objects: &[],
             snapshot: None,
+            facts: None,
             sequence: 3,
             parent: None,
         };
@@ -444,6 +454,7 @@ mod tests {
             checksum: String::new(),
             state_objects: Vec::new(),
             snapshot: None,
+            facts: None,
         };
         let mut items = vec![
             header("old-1", None, 10),

@@ -8,6 +8,7 @@ use super::{
     is_run_file, seal, tail,
 };
 use crate::model::damage::Damage;
+use crate::model::facts::Facts;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Json, Kind, MAX_DEPTH, Tree, Value};
 use crate::model::registry::Registry;
@@ -39,6 +40,9 @@ pub struct Header {
     /// The captured files; `None` if none were to be captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+    /// What was said of it when it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
 }
 
 impl Header {
@@ -56,6 +60,7 @@ impl Header {
             checksum: self.checksum.clone(),
             state_objects: Vec::new(),
             snapshot: None,
+            facts: self.facts.clone(),
         }
     }
 }
@@ -197,6 +202,7 @@ pub(super) struct RawHeader {
     format: Option<f64>,
     state_objects: Vec<StateObject>,
     snapshot: Option<Snapshot>,
+    facts: Option<Facts>,
 }
 
 impl RawHeader {
@@ -227,6 +233,7 @@ impl RawHeader {
             checksum: self.checksum,
             state_objects: self.state_objects,
             snapshot: self.snapshot,
+            facts: self.facts,
         })
     }
 }
@@ -266,6 +273,15 @@ fn raw_header(
         ),
         None => None,
     };
+    let facts = match object("facts") {
+        Some(value) => {
+            let mut text = Vec::new();
+            value.write_compact(&mut text);
+            let facts = Facts::parse(&text);
+            Some(facts.map_err(|_| Damage::NotCheckpoint("its facts can't be understood"))?)
+        }
+        None => None,
+    };
     Ok(RawHeader {
         checkpoint_id: text(head.get("checkpoint_id"))
             .ok_or(Damage::NotCheckpoint("it has no checkpoint_id"))?,
@@ -285,6 +301,7 @@ fn raw_header(
         format,
         state_objects,
         snapshot,
+        facts,
     })
 }
 
@@ -324,6 +341,9 @@ fn checked(root: Value<'_>) -> std::result::Result<RawHeader, Damage> {
     Ok(header)
 }
 
+/// How deep the last members are nested: the facts' data has its own limit.
+const REST_DEPTH: usize = crate::model::facts::DATA_DEPTH_MAX + 8;
+
 /// The header of a file that is byte for byte what Waymark wrote; `None` if it is not, or if the
 /// bytes don't have the expected places.
 pub(super) fn sealed_header(bytes: &[u8]) -> Option<RawHeader> {
@@ -349,7 +369,7 @@ pub(super) fn sealed_header(bytes: &[u8]) -> Option<RawHeader> {
     let rest_at = memchr::memmem::rfind(body, STATE_OBJECTS)?;
     let rest = wrapped(b"{", &body[rest_at + 1..], b"}");
     let head = Json::parse(&head, 4).ok()?;
-    let rest = Json::parse(&rest, 16).ok()?;
+    let rest = Json::parse(&rest, REST_DEPTH).ok()?;
     raw_header(head.root(), rest.root(), checksum).ok()
 }
 

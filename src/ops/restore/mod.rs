@@ -37,6 +37,7 @@ use crate::model::registry::Registry;
 use crate::model::run_record::{self, new_updated_at};
 use crate::model::step::Step;
 use crate::ops::create::begin_writer;
+use crate::ops::lifecycle;
 use crate::ops::state::{damage_of, store_members, whole};
 use crate::ops::{Context, not_found};
 use crate::store::journal::{self, Change, Changes, Contents, Recovered, Scene};
@@ -126,6 +127,8 @@ pub struct Outcome {
     pub verified_bytes: u64,
     /// Checkpoints that are newer than the restored one: the work that is left behind.
     pub newer: Vec<CheckpointId>,
+    /// What went wrong after everything was put back, in words.
+    pub warnings: Vec<String>,
 }
 
 /// Which checkpoint was restored last: the parent of the next one.
@@ -210,11 +213,16 @@ pub fn restore(context: &Context<'_>, request: &Request) -> Result<Outcome> {
     if let Some(id) = request.plan.as_deref() {
         plan::forget(context, id);
     }
+    let mut warnings = outcome.warnings;
+    if let Err(error) = lifecycle::restored(context, &outcome.checkpoint_id) {
+        warnings.push(error.full_message());
+    }
     // One too many is no reason to tell of a failure.
     let _ = rescue::limit(context, request.rescue.as_ref());
     Ok(Outcome {
         skipped,
         recovered,
+        warnings,
         ..outcome
     })
 }
@@ -629,6 +637,7 @@ fn apply(
         rescue,
         verified_bytes: prepared.files.totals.bytes_to_write,
         newer: history.newer(&chosen.header.checkpoint_id),
+        warnings: Vec::new(),
         roots: prepared.files.roots,
         rows: prepared.files.rows,
         totals: prepared.files.totals,

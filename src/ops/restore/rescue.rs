@@ -11,6 +11,7 @@ use base64::Engine as _;
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::damage::Damage;
+use crate::model::facts::{Facts, Trigger, Type};
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, MAX_DEPTH, Value};
 use crate::model::manifest::{Content, Opened, RunFile, Snapshot, StateObject, run_files_tree};
@@ -20,7 +21,8 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::create::{
-    parse_registry, parse_run_record, read_registry, read_run_files, read_run_record, registry_of,
+    facts_json, parse_registry, parse_run_record, read_registry, read_run_files, read_run_record,
+    registry_of,
 };
 use crate::ops::state::{Member, inline_max};
 use crate::store::disk::Disk;
@@ -166,6 +168,13 @@ impl StateNow {
         let nothing = Json::parse(b"null", MAX_DEPTH).map_err(|error| Error::Internal {
             message: error.to_string(),
         })?;
+        let facts = Facts {
+            kind: Some(Type::Rescue),
+            trigger: Some(Trigger::Risk),
+            ..Facts::default()
+        };
+        let facts_text = facts.to_json();
+        let facts_json = facts_json(&facts_text)?;
         let mut created_ms = context.now_ms;
         loop {
             let checkpoint_id = RunDir::rescue_id(created_ms)?;
@@ -182,6 +191,7 @@ impl StateNow {
                 run_files: &self.run_files,
                 state_objects,
                 snapshot,
+                facts: Some((&facts, facts_json.root())),
                 sequence,
                 parent,
             };

@@ -20,12 +20,15 @@ use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::damage::Damage;
 use crate::model::ids::{CheckpointId, RunId};
+use crate::model::lifecycle::Lives;
 use crate::model::manifest::{Check, Header};
 use crate::model::object::ObjectId;
 use crate::model::progress::{Phase, Progress};
 use crate::ops::{Context, not_found};
+use crate::store::changes::Log;
 use crate::store::disk::{Disk, EntryKind};
 use crate::store::layout::RunDir;
+use crate::store::lock::RunLock;
 use crate::store::manifests::{Damaged, Good, Scan, scan};
 use crate::store::objects::check::{self, Part};
 use crate::store::objects::{Problem, Store};
@@ -81,6 +84,8 @@ pub struct Run {
     pub run: RunDir,
     /// Its checkpoints.
     pub scan: Scan,
+    /// What happened to them since they were taken.
+    pub lives: Lives,
 }
 
 /// What a verification found.
@@ -152,6 +157,7 @@ pub fn verify(
     let mut runs = vec![Run {
         run: context.run.clone(),
         scan: found,
+        lives: Lives::new(),
     }];
     let store = match context.store {
         Some(place) => Store::open(context.disk, place, context.now_ms),
@@ -179,6 +185,7 @@ pub fn verify(
     if let Some(store) = &store {
         all.check(store, &mut runs, None)?;
     }
+    all.changes(&mut runs)?;
     all.note(&mut runs, &|_, id| exists.contains(id));
     all.outcome.runs = runs;
     Ok(all.outcome)
@@ -214,6 +221,7 @@ pub fn verify_store(
     let structure = check::structure(&store, cancel, progress)?;
     all.check(&store, &mut runs, Some(structure))?;
     let exist: Vec<HashSet<String>> = runs.iter().map(|run| ids(&run.scan)).collect();
+    all.changes(&mut runs)?;
     all.note(&mut runs, &|at, id| exist[at].contains(id));
     if of > 1 {
         let next = i64::from((part.n + 1) % of);
@@ -332,7 +340,11 @@ impl All<'_> {
                     .check(self.disk)
                     .and_then(|()| scan(self.disk, &run, Check::Checksum, self.cancel));
                 match found {
-                    Ok(scan) => runs.push(Run { run, scan }),
+                    Ok(scan) => runs.push(Run {
+                        run,
+                        scan,
+                        lives: Lives::new(),
+                    }),
                     Err(Error::Aborted) => return Err(Error::Aborted),
                     Err(error) => self.problem(run.path().to_path_buf(), error.full_message()),
                 }
@@ -435,9 +447,44 @@ impl All<'_> {
         Ok(())
     }
 
+    /// Checks the runs' logs of changes; where that is asked for, a damaged one is written anew with what
+    /// holds.
+    fn changes(&mut self, runs: &mut [Run]) -> Result<()> {
+        for Run { run, lives, .. } in runs {
+            let log = match Log::read(self.disk, run) {
+                Ok(log) => log,
+                Err(error) => {
+                    self.problem(run.changes(), error.full_message());
+                    continue;
+                }
+            };
+            *lives = log.lives();
+            let Some(problem) = log.problem else {
+                continue;
+            };
+            if !self.request.heal {
+                let reason = format!("the log of changes is damaged: {problem}");
+                self.problem(run.changes(), reason);
+                continue;
+            }
+            run.create_private(self.disk)?;
+            let _lock = RunLock::acquire(self.disk, run, self.cancel)?;
+            // Another process may have healed it meanwhile.
+            let log = Log::read(self.disk, run)?;
+            if let Some(problem) = log.problem.clone() {
+                let kept = log.heal(self.disk, run, self.now_ms)?;
+                self.outcome.warnings.push(format!(
+                    "the changes of run {} were damaged ({problem}) and written anew; {kept} of them could be kept: look at its states and pins",
+                    run.run_id()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Notes what was read and found whole, and tells when that was the last time.
     fn note(&mut self, runs: &mut [Run], exists: &dyn Fn(usize, &str) -> bool) {
-        for (at, Run { run, scan }) in runs.iter_mut().enumerate() {
+        for (at, Run { run, scan, .. }) in runs.iter_mut().enumerate() {
             let mut verified = Verified::read(self.disk, run);
             if self.request.reads() && !(scan.good.is_empty() && scan.damaged.is_empty()) {
                 let whole: Vec<&Header> = scan.good.iter().map(|good| &good.header).collect();
