@@ -26,23 +26,28 @@ const create = manager.create.bind(manager);
 manager.create = async (...words) => {
   point();
   const made = await create(...words);
+  say(`recorded ${words[1]}`);
   point();
   return made;
 };
 
 /** @param {waymark.Task} task @param {string} name @param {unknown} [input] */
 async function effect(task, name, input) {
+  let isStored = true;
   const result = await task.step(
     name,
     async ({ key }) => {
+      isStored = false;
       point();
-      say(`effect ${name}`);
+      say(`effect ${name} ${key}`);
       point();
       await new Promise((resolve) => setImmediate(resolve));
-      return { name, key };
+      return { name };
     },
     { input },
   );
+  // Else a start that is killed early would never come to something new.
+  if (isStored) return result.name;
   point();
   say(`durable ${name}`);
   point();
