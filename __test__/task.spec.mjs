@@ -766,7 +766,6 @@ describe('misuse', () => {
       new Map(),
       { a: { 'b/c': new Set() } },
       Buffer.from('x'),
-      [undefined],
       new (class Thing {})(),
       new Error('x'),
       { toJSON: () => 1 },
@@ -784,6 +783,7 @@ describe('misuse', () => {
     );
     expect(done).toEqual([]);
     expect(await refusal(() => (task.state = new Date()))).toBe('ERR_TASK_NOT_JSON state');
+    expect(await task.step('holes', () => [undefined, 1])).toEqual([null, 1]);
     // What is shared is no circle.
     const shared = { x: 1 };
     expect(await task.step('shared', () => [shared, shared])).toEqual([shared, shared]);

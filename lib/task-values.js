@@ -63,7 +63,7 @@ function checkName(name) {
 
 /**
  * A value as the JSON that is stored, checked strictly: what is read back is what was given. Members
- * that are undefined count as absent.
+ * that are undefined count as absent; in an array undefined is null.
  * @param {unknown} value
  * @param {string} what such as `the result of step "a"`
  * @param {'result' | 'input' | 'state' | 'progress'} reason
@@ -106,7 +106,7 @@ function jsonProblem(value, at, depth, above) {
   const names = list ? value.keys() : Object.keys(value);
   for (const name of names) {
     const member = value[name];
-    if (member === undefined && !list) continue;
+    if (member === undefined) continue;
     const pointer = `${at}/${String(name).replaceAll('~', '~0').replaceAll('/', '~1')}`;
     const problem = jsonProblem(member, pointer, depth + 1, above);
     if (problem !== undefined) return problem;
