@@ -286,6 +286,7 @@ describe('what is taken', () => {
     const auto = any.auto(at.runId, { phases: true });
     expect(await refusal(() => auto.tick({ phase: 'a' }))).toBe('ERR_OPTION_INVALID');
     expect(await refusal(() => auto.tick({ step: 1, phase: 1 }))).toBe('ERR_OPTION_INVALID');
+    expect(await refusal(() => auto.tick({ step: 1, progress: 1.1 }))).toBe('ERR_OPTION_INVALID');
     expect(await refusal(() => auto.tick({ step: 1, stage: 1 }))).toBe('ERR_OPTION_UNKNOWN');
   });
 });

@@ -10,7 +10,11 @@ import waymark from '../index.js';
 import { addRun, project, readJson, removeAll, repo, writeJson } from './support/project.mjs';
 
 const { CheckpointManager, WaymarkError } = waymark;
-const { nameProblem, canonical } = createRequire(import.meta.url)('../lib/task-values.js');
+const require = createRequire(import.meta.url);
+const { nameProblem, canonical } = require('../lib/task-values.js');
+const { Task } = require('../lib/task.js');
+const { guard } = require('../lib/guard.js');
+const { Auto } = require('../lib/auto.js');
 const tree = path.join(repo, '__test__', 'support', 'task_tree.mjs');
 const LONG = 5 * 60_000;
 const RANDOM_KILLS = Number(process.env.WAYMARK_TASK_KILLS ?? 40);
@@ -844,6 +848,8 @@ describe('misuse', () => {
     expect(await refusal(wrong.parallel([{ name: 'a', fn: 1 }]))).toBe('ERR_OPTION_UNKNOWN');
     expect(await refusal(() => wrong.progress(-1))).toBe('ERR_OPTION_INVALID');
     expect(await refusal(() => wrong.progress(1, 'x'))).toBe('ERR_OPTION_INVALID');
+    expect(await refusal(() => wrong.progress(2, 1))).toBe('ERR_OPTION_INVALID');
+    expect(await refusal(() => wrong.progress(1, 1, ''))).toBe('ERR_OPTION_INVALID');
     expect(done).toEqual([]);
   });
 
@@ -865,6 +871,42 @@ describe('misuse', () => {
   test('canonical JSON does not know the order of members', () => {
     expect(canonical({ b: [{ d: 1, c: null }], a: 'ü' })).toBe('{"a":"ü","b":[{"c":null,"d":1}]}');
   });
+});
+
+test('facts say what a checkpoint is of, and are never too long', async () => {
+  /** @type {any[]} */
+  const told = [];
+  const create = manager.create.bind(manager);
+  manager.create = (runId, step, state, given) => {
+    const { facts, ...options } = /** @type {any} */ (given);
+    told.push(facts);
+    return create(runId, step, state, options);
+  };
+  const long = 'n'.repeat(180);
+  const words = [at.runId, long, (/** @type {waymark.Task} */ task) => deep(task)];
+  const deep = async (/** @type {waymark.Task} */ task) => {
+    task.progress(1, 2, 's'.repeat(9000));
+    await task.task(long, (inner) => inner.step('a', () => 1));
+    throw new Error('\ud800 no');
+  };
+  await failure(Task.run(manager, true, words));
+  expect(told.map(({ type, trigger, scope }) => [type, trigger, scope].join())).toEqual([
+    'automatic,progress,workflow',
+    'automatic,progress,workflow',
+    'automatic,progress,workflow',
+  ]);
+  expect(told[0].task).toHaveLength(256);
+  expect(told[1].progress.summary.length).toBeLessThan(4096);
+  expect(told[2]).toMatchObject({ priority: 'high', task: long });
+  expect(told[2].description).toContain('\ufffd no');
+  await guard(manager, true, [at.runId, 'deploy', () => 1]);
+  expect(told[3]).toEqual({ type: 'automatic', trigger: 'risk', description: 'before deploy' });
+  const auto = new Auto(manager, true, at.runId, { phases: true });
+  for (const phase of ['a', 'b']) await auto.tick({ step: 1, phase });
+  expect(told[4]).toEqual({ type: 'automatic', trigger: 'phase_transition', phase: 'b' });
+  // As long as checkpoints take none, none are given.
+  await guard(manager, false, [at.runId, 'deploy', () => 1]);
+  expect(told[5]).toBeUndefined();
 });
 
 describe('guards', () => {

@@ -6,6 +6,7 @@ const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { checkOptions, checkRunId } = require('./options.js');
 const { CHECKPOINTS } = require('./task.js');
+const { withFacts } = require('./task-values.js');
 
 /**
  * @typedef {import('../index.js').CheckpointManager} Manager
@@ -238,6 +239,9 @@ class Auto {
         'tick: give the step that a checkpoint is taken of',
       );
     }
+    if (checked.progress !== undefined && !(checked.progress >= 0 && checked.progress <= 1)) {
+      throw new WaymarkError('ERR_OPTION_INVALID', 'tick: "progress" must be a share from 0 to 1');
+    }
     const at = now();
     const result = this.#turn.then(() => this.#tick(checked, at));
     this.#turn = result.catch(() => {});
@@ -292,7 +296,7 @@ class Auto {
       if (state !== undefined) task.state = state;
       return task.take(step ?? task.name, facts);
     }
-    const options = this.#factsKnown ? { ...how, facts } : how;
+    const options = withFacts(this.#factsKnown, how, facts);
     const { checkpointId, sequence, timestamp } = await this.#manager.create(
       this.#runId,
       /** @type {import('../index.js').Step} */ (step),

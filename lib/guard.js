@@ -2,7 +2,7 @@
 
 const { WaymarkError } = require('./error.js');
 const { checkOptions, checkRunId } = require('./options.js');
-const { checkName, tellOn } = require('./task-values.js');
+const { checkName, tellOn, withFacts } = require('./task-values.js');
 
 /**
  * @typedef {import('../index.js').CheckpointManager} Manager
@@ -51,7 +51,7 @@ async function guard(manager, factsKnown, [runId, name, fn, options]) {
     fn,
     { rollback, restore },
     {
-      take: (step, facts) => manager.create(run, step, state, factsKnown ? { ...how, facts } : how),
+      take: (step, facts) => manager.create(run, step, state, withFacts(factsKnown, how, facts)),
       restore: (made, { ...restored }) =>
         manager.restore(run, { ...restored, checkpointId: made.checkpointId }),
     },

@@ -6,7 +6,7 @@ const { randomBytes } = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { cut } = require('./task-values.js');
+const { cut, withFacts } = require('./task-values.js');
 
 /**
  * @typedef {import('../index.js').CheckpointManager} Manager
@@ -433,7 +433,7 @@ class Ledger {
       roots: [...this.#others.values(), this.root],
     };
     const { step, facts } = batch[batch.length - 1];
-    const options = this.how.factsKnown ? { ...this.options, facts } : this.options;
+    const options = withFacts(this.how.factsKnown, this.options, facts);
     const made = await this.manager.create(this.runId, step, { tasks }, options);
     const { checkpointId, sequence, timestamp, parentCheckpointId: parent } = made;
     if (parent !== after?.id) await this.#look(sequence);

@@ -169,8 +169,33 @@ function keyOf(runId, round, path, input) {
 
 /** @param {unknown} text @param {number} max */
 function cut(text, max) {
-  const all = String(text);
+  const all = String(text).toWellFormed();
   return all.length <= max ? all : `${all.slice(0, max).toWellFormed()}…`;
+}
+
+/**
+ * Options of a checkpoint with what is said of it, as far as checkpoints take facts. Facts never fail a
+ * checkpoint: texts are cut to what they may be.
+ * @param {boolean} factsKnown
+ * @param {Record<string, any>} options
+ * @param {Record<string, any>} facts
+ * @returns {Record<string, any>}
+ */
+function withFacts(factsKnown, options, facts) {
+  if (!factsKnown) return options;
+  const said = { ...facts };
+  for (const [name, max] of /** @type {const} */ ([
+    ['task', 255],
+    ['phase', 255],
+    ['description', MESSAGE_MAX],
+  ])) {
+    if (said[name] !== undefined) said[name] = cut(said[name], max);
+  }
+  const { progress } = said;
+  if (progress?.summary !== undefined) {
+    said.progress = { ...progress, summary: cut(progress.summary, MESSAGE_MAX) };
+  }
+  return { ...options, facts: said };
 }
 
 /**
@@ -222,4 +247,5 @@ module.exports = {
   keyOf,
   nameProblem,
   tellOn,
+  withFacts,
 };

@@ -146,12 +146,15 @@ class Task {
    */
   progress(done, total, summary) {
     this.#refuseEnded('progress');
-    const counts = total === undefined ? [done] : [done, total];
-    const wrong = counts.some((one) => typeof one !== 'number' || !(one >= 0 && one < Infinity));
-    if (wrong || (summary !== undefined && typeof summary !== 'string')) {
+    const most = total ?? Number.MAX_VALUE;
+    const right = [done, most].every(
+      (one) => typeof one === 'number' && one >= 0 && one < Infinity,
+    );
+    const told = summary === undefined || (typeof summary === 'string' && summary !== '');
+    if (!right || done > most || !told) {
       throw new WaymarkError(
         'ERR_OPTION_INVALID',
-        'progress: give how much is done and how much there is, as numbers from 0 on, and a summary as text',
+        'progress: give how much is done and how much there is in all, as numbers from 0 on, and a summary as text',
       );
     }
     this.#node.progress = {
