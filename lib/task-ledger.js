@@ -35,6 +35,7 @@ const { cut, withFacts } = require('./task-values.js');
  * @property {() => void} revert takes it out again: it could not be made durable
  *
  * @typedef {{ checkpointId: string, sequence: number, timestamp: string }} Made
+ * @typedef {Map<TaskNode, Pick<TaskNode, 'state' | 'progress'>>} States
  * @typedef {Entry & { resolve: (made: Made) => void, reject: (error: unknown) => void }} Waiting
  */
 
@@ -67,11 +68,29 @@ class History {
   rows = [];
   /** @type {DamagedRow[]} */
   damaged = [];
+  /** Where they lie; known once there is one. @type {string | undefined} */
+  folder;
 
   /** @param {Manager} manager @param {string} runId */
   constructor(manager, runId) {
     this.manager = manager;
     this.runId = runId;
+  }
+
+  /**
+   * What changes when a checkpoint comes or goes, or the run is put back. Only to spare a look: what it misses, the
+   * parent of the next checkpoint tells.
+   * @returns {string | undefined}
+   */
+  stamp() {
+    const { folder } = this;
+    if (folder === undefined) return undefined;
+    return [folder, path.join(folder, '.waymark', 'restored')]
+      .map((place) => {
+        const { mtimeNs, ino } = fs.statSync(place, { bigint: true, throwIfNoEntry: false }) ?? {};
+        return `${mtimeNs} ${ino}`;
+      })
+      .join();
   }
 
   async look() {
@@ -82,6 +101,7 @@ class History {
       if ('damage' in one) this.damaged.push(one);
       else if (one.sequence !== undefined) this.rows.push(one);
     }
+    if (all.length > 0) this.folder = path.dirname(all[0].path);
     for (const id of this.#read.keys()) if (this.row(id) === undefined) this.#read.delete(id);
   }
 
@@ -245,6 +265,8 @@ class Ledger {
   /** At which sequence what is in the tree became durable; what an earlier session left is not in it. */
   #since = /** @type {WeakMap<TaskNode, number>} */ (new WeakMap());
   #history;
+  /** How the run's folder was when all that is in it was known. @type {string | undefined} */
+  #stamp;
 
   /**
    * @param {Manager} manager
@@ -328,11 +350,15 @@ class Ledger {
   async #look(before = Number.POSITIVE_INFINITY) {
     if (this.#broken) throw this.#broken;
     const history = this.#history;
+    const stamp = history.stamp();
+    const isAll = before === Number.POSITIVE_INFINITY;
+    if (isAll && stamp !== undefined && stamp === this.#stamp) return;
     await history.look();
     const head = history.head();
     const newest = history.rows[0];
     if (head === undefined || newest === undefined) return;
     const known = this.#head;
+    if (isAll) this.#stamp = stamp;
     if (head.checkpointId === known?.id && sequenceOf(newest) === known.sequence) return;
     const newer = history.rows.filter(
       (row) => sequenceOf(row) > (known?.sequence ?? 0) && sequenceOf(row) < before,
@@ -357,7 +383,7 @@ class Ledger {
         if (!isDamaged) throw this.#conflict('restored', head.checkpointId);
       }
     }
-    if (before === Number.POSITIVE_INFINITY) {
+    if (isAll) {
       this.#head = { id: head.checkpointId, sequence: sequenceOf(newest) };
     }
   }
@@ -439,6 +465,8 @@ class Ledger {
     if (parent !== after?.id) await this.#look(sequence);
     this.#head = { id: checkpointId, sequence };
     this.#own = sequence;
+    this.#history.folder = path.dirname(made.path);
+    this.#stamp = this.#history.stamp();
     tellCheckpoint(this.root, checkpointId);
     return { checkpointId, sequence, timestamp };
   }
@@ -447,19 +475,41 @@ class Ledger {
    * Puts the run back to a checkpoint of this session, and forgets what was recorded since: its effects are gone.
    * @template T
    * @param {Made} to
+   * @param {States} states as they were then
    * @param {() => Promise<T>} restore
    * @returns {Promise<T>}
    */
-  rollBack(to, restore) {
+  rollBack(to, states, restore) {
     return this.#inTurn(async () => {
       await this.#look();
       const restored = await restore();
+      this.#stamp = undefined;
       await this.#history.look();
       const newest = this.#history.rows[0];
       this.#head = { id: to.checkpointId, sequence: newest ? sequenceOf(newest) : to.sequence };
       this.#forget(this.root, to.sequence);
+      for (const [node, was] of states) {
+        delete node.state;
+        delete node.progress;
+        Object.assign(node, structuredClone(was));
+      }
       return restored;
     });
+  }
+
+  /** What callers said of their tasks, as it is now. @returns {States} */
+  states() {
+    /** @type {States} */
+    const states = new Map();
+    /** @param {TaskNode} node */
+    const keep = (node) => {
+      const { state, progress } = node;
+      const was = { ...(state === undefined ? {} : { state }), ...(progress && { progress }) };
+      states.set(node, JSON.parse(JSON.stringify(was)));
+      for (const step of node.steps ?? []) keep(step);
+    };
+    keep(this.root);
+    return states;
   }
 
   /** @param {TaskNode} node @param {number} after */

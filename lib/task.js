@@ -250,10 +250,16 @@ class Task {
   async guard(name, fn, options) {
     this.#refuseEnded('guard');
     const { ledger } = this.#ground;
+    /** @type {import('./task-ledger.js').States} */
+    let states = new Map();
     return require('./guard.js').guarded(name, fn, options, {
-      take: (step, facts) => this.take(step, facts),
+      take: async (step, facts) => {
+        const made = await this.take(step, facts);
+        states = ledger.states();
+        return made;
+      },
       restore: (made, how) =>
-        ledger.rollBack(made, () =>
+        ledger.rollBack(made, states, () =>
           ledger.manager.restore(ledger.runId, { ...how, checkpointId: made.checkpointId }),
         ),
     });
