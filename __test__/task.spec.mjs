@@ -7,7 +7,15 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
-import { addRun, project, readJson, removeAll, repo, writeJson } from './support/project.mjs';
+import {
+  addRun,
+  oldCheckpoint,
+  project,
+  readJson,
+  removeAll,
+  repo,
+  writeJson,
+} from './support/project.mjs';
 
 const { CheckpointManager, WaymarkError } = waymark;
 const require = createRequire(import.meta.url);
@@ -509,6 +517,25 @@ describe('the history that a task stands on', () => {
       await task.step('b', doing('b'));
     });
     expect(done).toEqual(['a', 'b']);
+  });
+
+  test('checkpoints of the older JavaScript manager do no harm', async () => {
+    oldCheckpoint(at.dir, at.runId, 1, Date.now() - 1000);
+    const task = await manager.task(at.runId, 'build');
+    await task.step('a', doing('a'));
+    await task.step('b', doing('b'));
+    oldCheckpoint(at.dir, at.runId, 2, Date.now() + 1000);
+    await task.step('c', doing('c'));
+    oldCheckpoint(at.dir, at.runId, 3, Date.now() + 2000);
+    const again = await other().task(at.runId, 'build');
+    expect(again.tree().steps?.map(({ name }) => name)).toEqual(['a', 'b', 'c']);
+    await again.step('d', doing('d'));
+    await manager.restore(at.runId, { step: 'b' });
+    oldCheckpoint(at.dir, at.runId, 4, Date.now() + 3000);
+    const third = await other().task(at.runId, 'build');
+    expect(third.tree().steps?.map(({ name }) => name)).toEqual(['a', 'b']);
+    await third.step('e', doing('e'));
+    expect(done).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
   test('a run that was put back goes on from there', async () => {

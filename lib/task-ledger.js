@@ -64,8 +64,10 @@ class History {
   #read = new Map();
   /** Those that can't be read. @type {Set<string>} */
   lost = new Set();
-  /** @type {Row[]} with a sequence, newest first */
+  /** Newest first. @type {Row[]} */
   rows = [];
+  /** Those of other tools, which know of no sequence. @type {Set<string>} */
+  #foreign = new Set();
   /** @type {DamagedRow[]} */
   damaged = [];
   /** Where they lie; known once there is one. @type {string | undefined} */
@@ -97,10 +99,25 @@ class History {
     const all = await this.manager.list(this.runId, { includeDamaged: true });
     this.damaged = [];
     this.rows = [];
-    for (const one of all) {
-      if ('damage' in one) this.damaged.push(one);
-      else if (one.sequence !== undefined) this.rows.push(one);
+    /** @type {Row | undefined} */
+    let before;
+    for (const one of all.reverse()) {
+      if ('damage' in one) {
+        this.damaged.push(one);
+        continue;
+      }
+      if (one.sequence === undefined) {
+        // It stands behind the one before it in the list, and is taken to descend from it.
+        this.#foreign.add(one.checkpointId);
+        before = {
+          ...one,
+          sequence: before?.sequence ?? 0,
+          parentCheckpointId: before?.checkpointId,
+        };
+      } else before = one;
+      this.rows.push(before);
     }
+    this.rows.reverse();
     if (all.length > 0) this.folder = path.dirname(all[0].path);
     for (const id of this.#read.keys()) if (this.row(id) === undefined) this.#read.delete(id);
   }
@@ -121,7 +138,8 @@ class History {
       return newest;
     }
     const restored = this.row(note?.checkpoint_id);
-    return restored && sequenceOf(newest) <= note.after_sequence ? restored : newest;
+    const sequence = this.#foreign.has(newest.checkpointId) ? 0 : sequenceOf(newest);
+    return restored && sequence <= note.after_sequence ? restored : newest;
   }
 
   /** @param {string | undefined} id @returns {Row | undefined} */
