@@ -1063,6 +1063,28 @@ describe('guards', () => {
     expect(done).toEqual(['b', 'c']);
   });
 
+  test('in a task beside another one: what that did since is forgotten, too', async () => {
+    const [one, two] = [await manager.task(at.runId, 'one'), await other().task(at.runId, 'two')];
+    await two.step('a', doing('a'));
+    const risky = one.guard(
+      'risk',
+      async () => {
+        await two.step('b', doing('b'));
+        await one.step('c', doing('c'));
+        throw new Error('mine');
+      },
+      { rollback: true },
+    );
+    expect((await failure(risky)).message).toBe('mine');
+    await one.step('d', doing('d'));
+    // The other one learns of it.
+    expect(await refusal(two.step('e', doing('e')))).toBe('ERR_TASK_CONFLICT restored');
+    const again = await other().task(at.runId, 'two');
+    expect(again.tree().steps?.map(({ name }) => name)).toEqual(['a']);
+    await again.step('b', doing('b'));
+    expect(done).toEqual(['a', 'b', 'c', 'd', 'b']);
+  });
+
   test('in a task, killed right after the rollback: likewise', async () => {
     const task = await manager.task(at.runId, 'build');
     await task.step('a', doing('a'));

@@ -4,7 +4,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { checkRunId } = require('./options.js');
-const { History } = require('./task-ledger.js');
+const { History } = require('./task-history.js');
 const { totalsOf } = require('./task.js');
 
 /**
