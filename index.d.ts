@@ -988,6 +988,388 @@ export interface Versions {
 /** What a file system really does, and which of Waymark's promises hold on it. */
 export type DoctorResult = DoctorOutcome & { versions: Versions };
 
+/** Options of the checkpoints that tasks, guards and triggers take. */
+interface TakeOptions {
+  /** How many checkpoints of the run stay. Default: the manager's. */
+  keepLast?: number | 'all';
+  /** The largest state, in bytes; of a task: all results of the run's tasks. Default: the manager's. */
+  maxStateBytes?: number;
+  /** Which files are captured; `false` captures none. Default: the manager's. */
+  capture?: CaptureOptions | false;
+  /** The budget of the store, in bytes. Default: the manager's. */
+  maxBytes?: number;
+}
+
+/** Options of a step, or of a task in a task. */
+export interface TaskStepOptions {
+  /**
+   * What the work depends on: JSON. Its hash is kept with the result; if it is another one on resume, the
+   * work is done again. Without it a result is never too old.
+   */
+  input?: unknown;
+}
+
+/** Options of `task`. */
+export interface TaskOptions extends TaskStepOptions, TakeOptions {
+  /** Forgets all results, and begins anew. Default false. */
+  restart?: boolean;
+  /** Looked at before each step: one that has begun comes to its end and is recorded. */
+  signal?: AbortSignal;
+  /** Called with what is worth knowing, when it is found. It may not throw. */
+  onNotice?: (notice: TaskNotice) => void;
+}
+
+/** What is worth knowing of a task beside its results. */
+export interface TaskNotice {
+  /**
+   * `rerun`: something runs again though its result was stored; `damaged_passed_over`: checkpoints are
+   * damaged, so that steps whose results only they had run again; `restarted`.
+   */
+  kind: 'rerun' | 'damaged_passed_over' | 'restarted';
+  /** When it was found, ISO 8601. */
+  at: string;
+  message: string;
+  /** Of `rerun`: what runs again, from the task on. */
+  path?: Step[];
+  /** Of `rerun`: why. `kind_changed`: it was a step and is a task now, or the other way round. */
+  rerun?: 'input_changed' | 'kind_changed';
+  /** Of `damaged_passed_over`: which. */
+  checkpoints?: string[];
+}
+
+/** An error as it is recorded; long texts are cut. */
+export interface TaskError {
+  name: string;
+  message: string;
+  code?: string;
+  stack?: string;
+}
+
+/** A failure of a step or task. */
+export interface TaskFailure extends TaskError {
+  /** When, ISO 8601. */
+  at: string;
+  /** In which attempt. */
+  attempt: number;
+  /** The checkpoint that was taken of it; `null` while there is none. */
+  checkpoint: string | null;
+}
+
+/** A step or task as it is recorded. */
+export interface TaskNode {
+  name: Step;
+  kind: 'step' | 'task';
+  /** `undone`: it was rolled back by a guard, and will run again. */
+  status: 'running' | 'completed' | 'failed' | 'undone';
+  /** How often it was begun; an attempt that was killed counts if a checkpoint was taken meanwhile. */
+  attempts: number;
+  /** When the last attempt began, ISO 8601. */
+  started: string;
+  /** When it ended. */
+  finished?: string;
+  /** How long it took, in milliseconds. */
+  took?: number;
+  /** SHA-256 of its input's canonical JSON. */
+  input?: string;
+  /** Absent for `undefined`. */
+  // biome-ignore lint/suspicious/noExplicitAny: what the caller gave
+  result?: any;
+  /** Why it ran again though its result was stored. */
+  rerun?: 'input_changed' | 'kind_changed';
+  progress?: { done: number; total?: number; summary?: string };
+  /** The caller's own, of a task. */
+  // biome-ignore lint/suspicious/noExplicitAny: what the caller gave
+  state?: any;
+  /** Why it failed last; absent once it runs again. */
+  error?: TaskError;
+  /** Its last ten failures, the oldest first. */
+  failures?: TaskFailure[];
+  /** The checkpoint that made its result durable. */
+  checkpoint?: string | null;
+  /** Of a task: what is in it, in the order in which it was first begun. */
+  steps?: TaskNode[];
+}
+
+/** A task of a run, as it is recorded. */
+export interface TaskRoot extends TaskNode {
+  kind: 'task';
+  steps: TaskNode[];
+  /** How often it was begun anew (`restart`). */
+  round: number;
+  /** Its starts: when each began, and when it took its last checkpoint. The last hundred. */
+  sessions: { id: string; started: string; last: string }[];
+  /** The last fifty. */
+  notices?: TaskNotice[];
+  /** Damaged checkpoints that were told of. */
+  passedOver?: string[];
+}
+
+/** How far the steps of a task are; tasks in it are counted by their steps. */
+export interface TaskTotals {
+  steps: number;
+  completed: number;
+  failed: number;
+  running: number;
+  attempts: number;
+  /** How long the last attempts took together, in milliseconds. */
+  took: number;
+}
+
+/** What a step's function is given. */
+export interface StepContext {
+  name: Step;
+  /** From the task on. */
+  path: Step[];
+  /**
+   * The same in every attempt of the same step of the same run with the same input, 64 hex digits: give it
+   * to whoever must not do the same twice (an idempotency key).
+   */
+  key: string;
+  /** From 1 on. */
+  attempt: number;
+  signal: AbortSignal | undefined;
+}
+
+/** A step of `parallel`. */
+export interface ParallelStep<T> extends TaskStepOptions {
+  name: Step;
+  run: (step: StepContext) => T | Promise<T>;
+}
+
+/** A checkpoint that was taken for a task or a trigger. */
+export interface TakenCheckpoint {
+  checkpointId: string;
+  sequence: number;
+  timestamp: string;
+}
+
+/**
+ * Work in steps whose results are kept: see `docs/tasks.md`. Everything that is recorded is in a checkpoint
+ * before the promise is fulfilled.
+ */
+export interface Task {
+  readonly runId: string;
+  readonly name: Step;
+  /** From the outermost task on. */
+  readonly path: Step[];
+  readonly status: TaskNode['status'];
+  /** What it gave, if it is completed. */
+  // biome-ignore lint/suspicious/noExplicitAny: what the caller gave
+  readonly result: any;
+  readonly attempts: number;
+  /** What is worth knowing, of all starts. */
+  readonly notices: TaskNotice[];
+  /** The caller's own state, any JSON: kept with each checkpoint, and there again on resume. */
+  // biome-ignore lint/suspicious/noExplicitAny: what the caller gave
+  state: any;
+
+  /**
+   * Runs a step, and gives its result; on resume it gives the stored result and does not run it. The result
+   * is JSON, and is given as it will be read back. A step that throws is recorded, and runs again on resume
+   * (or when it is called again); its error says so (`error.waymark.failure`).
+   *
+   * @throws {WaymarkError} `ERR_STEP_INVALID`, `ERR_TASK_STEP_TWICE`, `ERR_TASK_NOT_JSON` (input, result),
+   * `ERR_TASK_ENDED`, `ERR_TASK_CONFLICT`, `ERR_ABORTED`, and what `create` gives
+   */
+  step<T>(
+    name: Step,
+    fn: (step: StepContext) => T | Promise<T>,
+    options?: TaskStepOptions,
+  ): Promise<T>;
+
+  /** Runs a task in this one; likewise. */
+  task<T>(name: Step, fn: (task: Task) => T | Promise<T>, options?: TaskStepOptions): Promise<T>;
+
+  /**
+   * Runs steps side by side, at most `limit` at a time, and gives their results in order. If some fail, the
+   * others come to their end and are recorded; then the first error is thrown.
+   */
+  parallel<T>(steps: ParallelStep<T>[], options?: { limit?: number }): Promise<T[]>;
+
+  /** Says how far the task is; recorded with the next checkpoint. `ERR_OPTION_INVALID`, `ERR_TASK_ENDED`. */
+  progress(done: number, total?: number, summary?: string): void;
+
+  /** Takes a checkpoint now. `step` is the checkpoint's; default: the task's name. */
+  checkpoint(step?: Step): Promise<TakenCheckpoint>;
+
+  /** As the manager's `guard`; a rollback also forgets the results of what was done since. */
+  guard<T>(
+    name: Step,
+    fn: (guard: { checkpointId: string }) => T | Promise<T>,
+    options?: TaskGuardOptions,
+  ): Promise<T>;
+
+  /** Ends a task that was begun without a function. Waits for the steps under way. */
+  complete(result?: unknown): Promise<void>;
+  /** Ends it as failed: on resume it goes on. Waits for the steps under way. */
+  fail(error: unknown): Promise<void>;
+
+  /** How far its steps are. */
+  totals(): TaskTotals;
+  /** It and all in it, as recorded; a copy. */
+  tree(): TaskNode;
+}
+
+/** Options of a task's `guard`. */
+export interface TaskGuardOptions {
+  /** Whether the run is put back to the checkpoint if the function throws. Default false. */
+  rollback?: boolean;
+  /** How it is put back: options of `restore`. */
+  restore?: Pick<
+    RestoreOptions,
+    'files' | 'onConflict' | 'only' | 'capture' | 'maxBytes' | 'strategy' | 'batch' | 'check'
+  >;
+}
+
+/** Options of `guard`. */
+export interface GuardOptions extends TaskGuardOptions, TakeOptions {
+  /** The checkpoint's state. Default `{}`. */
+  state?: unknown;
+  /** Stops the checkpoint from being taken; nothing is run then. */
+  signal?: AbortSignal;
+}
+
+/** What tasks and guards say on an error that went through them, as its member `waymark`. */
+export interface ErrorNote {
+  /** Of a task: the step that failed, and the checkpoint that tells of it, or why there is none. */
+  failure?: { runId: string; path: Step[]; checkpointId?: string; notRecorded?: unknown };
+  /** Of a guard: the checkpoint before it. */
+  checkpointId?: string;
+  /** Of a guard: whether the run was put back. */
+  rolledBack?: boolean;
+  /** Of a guard: what the rollback did. */
+  restored?: RestoreResult;
+  /** Of a guard: why the rollback was refused; `rolledBack` is false then. */
+  refused?: unknown;
+}
+
+/** Why an automatic checkpoint is due. */
+export type AutoTrigger = 'phase' | 'progress' | 'artifacts' | 'time';
+
+/** Options of `auto`: which triggers there are. */
+export interface AutoOptions extends TakeOptions {
+  /** After so much time at work, in milliseconds. */
+  everyActiveMs?: number;
+  /** A longer time between two ticks is none at work, in milliseconds. Default 5 minutes. */
+  idleGapMs?: number;
+  /** When so many artifacts more or less are in the registry, or so many bytes (`metadata.size`). */
+  artifacts?: { count?: number; bytes?: number };
+  /** When so much more is done: a share above 0, at most 1. */
+  progress?: number;
+  /** When the phase is another one. Default false. */
+  phases?: boolean;
+  /** Whether `tick` fails with the checkpoint, which otherwise stays due. Default false. */
+  strict?: boolean;
+  /** The task that is at work: the checkpoints are its own, and carry its results. */
+  task?: Task;
+  /** The clock, in milliseconds. Default `Date.now`. */
+  now?: () => number;
+}
+
+/** What a runner tells at a tick; what it leaves out is as it was. */
+export interface AutoTick {
+  /** The step that a checkpoint is taken of; needed without a task. */
+  step?: Step;
+  /** The state that a checkpoint takes. Default `{}`. */
+  state?: unknown;
+  phase?: string;
+  /** The share that is done, from 0 to 1. */
+  progress?: number;
+  /** The registry, or its size. Default: `artifact-registry.json`, read where it has changed. */
+  registry?: { count: number; bytes?: number } | { artifacts: JsonObject };
+}
+
+/** What a tick did. */
+export interface AutoResult {
+  taken: boolean;
+  /** The trigger that tells most, if one is due. */
+  trigger?: AutoTrigger;
+  /** All that are due. */
+  triggers: AutoTrigger[];
+  /** The time at work since the last checkpoint, in milliseconds. */
+  activeMs: number;
+  checkpoint?: TakenCheckpoint;
+  /** Why it could not be taken; it stays due. */
+  error?: unknown;
+}
+
+/** Automatic checkpoints of a run. Nothing happens between two ticks: there is no timer. */
+export interface Auto {
+  /** The time at work since the last checkpoint, up to the last tick, in milliseconds. */
+  readonly activeMs: number;
+  /** Takes a checkpoint if one is due. The first tick tells where to count from. */
+  tick(tick: AutoTick): Promise<AutoResult>;
+}
+
+/** Something that happened in a run. */
+export interface TimelineEntry {
+  /** ISO 8601. */
+  time: string;
+  /**
+   * `run`, `task`, `step`, `failure`, `checkpoint`, `damaged`, `restore`, `pause`, `rerun`, `restarted`,
+   * `damaged_passed_over`; or the name of an event.
+   */
+  kind: string;
+  /** In words. */
+  what: string;
+  /** Of tasks and what is in them: from the task on. */
+  path?: Step[];
+  step?: Step;
+  status?: TaskNode['status'];
+  attempts?: number;
+  finished?: string;
+  /** In milliseconds. */
+  took?: number;
+  progress?: TaskNode['progress'];
+  rerun?: TaskNode['rerun'];
+  error?: TaskFailure;
+  checkpointId?: string;
+  /** Of `damaged_passed_over`. */
+  checkpoints?: string[];
+  /** Of a checkpoint: its manifest's size in bytes. */
+  size?: number;
+  /** Of a restore: only that it was is known, by what descends from what; not when. */
+  inferred?: true;
+  /** Of an event: its number. */
+  seq?: number;
+  data?: unknown;
+}
+
+/** An event of the audit log. */
+export interface TimelineEvent {
+  seq: number;
+  time: string | number;
+  event: string;
+  run?: string;
+  checkpoint?: string;
+  data?: unknown;
+}
+
+/** What happened in a run. */
+export interface Timeline {
+  runId: string;
+  /** Of `run.json`; `null` if it tells none. */
+  status: string | null;
+  /** In the order in which they happened. */
+  entries: TimelineEntry[];
+  /** The tasks of the run, as recorded. */
+  tasks: TaskRoot[];
+  totals: {
+    checkpoints: number;
+    damaged: number;
+    restores: number;
+    failures: number;
+    pauses: number;
+    /** How long all pauses were, in milliseconds. */
+    paused: number;
+    /** How many steps tasks have. */
+    steps: number;
+    completed: number;
+    /** How long their last attempts took together, in milliseconds. */
+    took: number;
+  };
+}
+
 /**
  * Everything Waymark does, for one project. It holds no resources: there is nothing to close.
  *
@@ -1270,6 +1652,40 @@ export declare class CheckpointManager {
    * this; call it before you read the run's files by yourself.
    */
   recoverSync(runId: string, options?: RecoverOptions): 'nothing' | 'finished' | 'undone';
+
+  /**
+   * Wraps work in steps whose results are kept in checkpoints of the run: what was done and recorded is not
+   * done again, whatever happens to the process. With a function: gives what it gives; if the task was
+   * completed before, that result, and runs nothing. Without: gives the task, to be ended by `complete` or
+   * `fail`. See `docs/tasks.md`. Also gives `ERR_STEP_INVALID` (the name), `ERR_TASK_NOT_JSON`,
+   * `ERR_TASK_FORMAT`, and what `create` gives.
+   */
+  task<T>(runId: string, name: Step, fn: (task: Task) => T | Promise<T>): Promise<T>;
+  task<T>(
+    runId: string,
+    name: Step,
+    options: TaskOptions | undefined,
+    fn: (task: Task) => T | Promise<T>,
+  ): Promise<T>;
+  task(runId: string, name: Step, options?: TaskOptions): Promise<Task>;
+
+  /**
+   * Takes a checkpoint, then runs something risky. If that throws, the run is put back to the checkpoint, if
+   * asked for, and the error is thrown on, with what was done about it as `error.waymark`
+   * ({@link ErrorNote}). Inside a task use the task's own `guard`.
+   */
+  guard<T>(
+    runId: string,
+    name: Step,
+    fn: (guard: { checkpointId: string }) => T | Promise<T>,
+    options?: GuardOptions,
+  ): Promise<T>;
+
+  /** Automatic checkpoints: taken when enough has happened, at a moment that the runner chooses. */
+  auto(runId: string, options: AutoOptions): Auto;
+
+  /** What happened in a run: steps of tasks, checkpoints, pauses, failures, restores, durations. */
+  timeline(runId: string): Promise<Timeline>;
 }
 
 /**

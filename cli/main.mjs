@@ -32,6 +32,7 @@ const VERBS = {
   recover: () => import('./commands/recover.mjs'),
   list: () => import('./commands/list.mjs'),
   show: () => import('./commands/show.mjs'),
+  timeline: () => import('./commands/timeline.mjs'),
   diff: () => import('./commands/diff.mjs'),
   files: () => import('./commands/files.mjs'),
   cat: () => import('./commands/cat.mjs'),

@@ -37,6 +37,8 @@ const CREATE = /** @type {const} */ ({
   signal: 'signal',
   onProgress: 'function',
 });
+/** Whether checkpoints take facts: tasks, guards and triggers then say what theirs are of. */
+const FACTS = Object.hasOwn(CREATE, 'facts');
 const RECOVER = /** @type {const} */ ({ unfinished: 'unfinished' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
 const SHOW = /** @type {const} */ ({ signal: 'signal' });
@@ -792,6 +794,41 @@ class CheckpointManager {
   importArchiveSync(file, options) {
     const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
     return archives.importArchiveSync(CALLS, place, budget, [file, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').Step} name
+   * @param {any[]} rest options, a function
+   * @returns {Promise<any>}
+   */
+  async task(runId, name, ...rest) {
+    return require('./task.js').Task.run(this, FACTS, [runId, name, ...rest]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').Step} name
+   * @param {Function} fn
+   * @param {import('../index.js').GuardOptions} [options]
+   * @returns {Promise<any>}
+   */
+  async guard(runId, name, fn, options) {
+    return require('./guard.js').guard(this, FACTS, [runId, name, fn, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').AutoOptions} options
+   */
+  auto(runId, options) {
+    const { Auto } = require('./auto.js');
+    return new Auto(this, FACTS, runId, options);
+  }
+
+  /** @param {string} runId */
+  async timeline(runId) {
+    return require('./timeline.js').timeline(this, runId);
   }
 
   /**

@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -79,6 +79,8 @@ const KINDS = {
     test: (value) => restoreProblem(value) === undefined,
     problem: restoreProblem,
   },
+  // Checked where it is used.
+  any: { expected: 'anything', test: () => true },
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
