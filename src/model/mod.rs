@@ -7,6 +7,7 @@ pub mod archive;
 pub mod cancel;
 pub mod damage;
 pub mod diff;
+pub mod event;
 pub mod ids;
 pub mod json;
 pub mod manifest;

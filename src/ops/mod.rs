@@ -18,6 +18,7 @@ pub mod cleanup;
 pub mod create;
 pub mod diff;
 pub mod doctor;
+pub mod events;
 pub mod export;
 pub mod files;
 pub mod gc;

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod chunker;
 pub mod disk;
+pub mod events;
 pub mod folder;
 pub mod index;
 pub mod journal;
