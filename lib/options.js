@@ -3,11 +3,26 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'kinds'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
 const STRATEGIES = ['immediate', 'staged', 'progressive'];
+/** The kinds of events in the audit log. */
+const EVENT_KINDS = [
+  'created',
+  'updated',
+  'completed',
+  'failed',
+  'restored',
+  'undone',
+  'pruned',
+  'cleaned',
+  'imported',
+  'damaged',
+  'budget',
+  'operation_failed',
+];
 const PARTS = ['state', 'registry', 'run', 'artifacts', 'workspace'];
 
 /** @type {Record<Kind, { expected: string, test: (value: any) => boolean, problem?: (value: any) => string | undefined }>} */
@@ -73,6 +88,10 @@ const KINDS = {
     expected: 'restore options',
     test: (value) => restoreProblem(value) === undefined,
     problem: restoreProblem,
+  },
+  kinds: {
+    expected: `an array of ${oneOf(EVENT_KINDS)}`,
+    test: (value) => Array.isArray(value) && value.every((item) => EVENT_KINDS.includes(item)),
   },
   strings: {
     expected: 'an array of strings',
@@ -298,4 +317,5 @@ module.exports = {
   stepFromText,
   stateToJson,
   restoreProblem,
+  EVENT_KINDS,
 };
