@@ -231,6 +231,16 @@ impl<'a> Log<'a> {
     /// Appends events, in order, and gives their lines without newlines. Makes the store if there is none.
     /// Durable is only what a reader handed out.
     pub fn append(&self, records: Vec<Record>) -> Result<Vec<String>> {
+        self.append_all(records).map_err(|error| match error {
+            // Not the run, for which the path alone would be taken.
+            Error::RunReadOnly { .. } => Error::StoreReadOnly {
+                path: self.place.path().to_path_buf(),
+            },
+            error => error,
+        })
+    }
+
+    fn append_all(&self, records: Vec<Record>) -> Result<Vec<String>> {
         if !self.is_there()? {
             self.make()?;
         }
