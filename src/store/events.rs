@@ -241,7 +241,8 @@ impl<'a> Log<'a> {
     }
 
     fn append_all(&self, records: Vec<Record>) -> Result<Vec<String>> {
-        if !self.is_there()? {
+        // A store of another version is left alone.
+        if !self.place.exists(self.disk)? || !self.is_there()? {
             self.make()?;
         }
         let _lock = self.lock()?;
@@ -406,7 +407,7 @@ impl<'a> Log<'a> {
         wanted: &dyn Fn(&Record) -> bool,
         cancel: &Cancel,
     ) -> Result<Page> {
-        if !self.is_there()? {
+        if !self.place.exists(self.disk)? || !self.is_there()? {
             return match after {
                 None | Some(0) => Ok(Page::default()),
                 Some(after) => Err(self.ahead(after, 0)),
@@ -568,7 +569,7 @@ impl<'a> Log<'a> {
     /// Looks at every line; gives what is not as it was written, in order, at most a hundred.
     pub fn check(&self, cancel: &Cancel) -> Result<Vec<Break>> {
         let mut breaks = Vec::new();
-        if !self.is_there()? {
+        if !self.place.exists(self.disk)? || !self.is_there()? {
             return Ok(breaks);
         }
         let segments = self.segments()?;
@@ -637,6 +638,7 @@ impl<'a> Log<'a> {
         };
         let path = self.marker(run);
         let bytes = serde_json::to_vec(&marker).unwrap_or_default();
+        self.place.exists(self.disk)?;
         match self.disk.overwrite(&path, &bytes) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if !self.is_there()? {

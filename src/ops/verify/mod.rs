@@ -145,6 +145,8 @@ fn look_at_log(ledger: &Ledger<'_>, outcome: &mut Outcome, cancel: &Cancel) -> R
         match Log::new(ledger.disk, place, ledger.now_ms).check(cancel) {
             Ok(breaks) => outcome.events = breaks,
             Err(Error::Aborted) => return Err(Error::Aborted),
+            // What another version wrote there can't be judged.
+            Err(Error::StoreFormat { .. }) => {}
             Err(error) => outcome.problems.push(Problem {
                 object: None,
                 path: place.events(),
