@@ -133,10 +133,10 @@ fn every_field_that_is_altered_is_found() {
     for at in 0..lines.len() {
         for (name, from, to) in members {
             let disk = disk.fork();
-            let mut lines = lines.clone();
-            lines[at] = lines[at].replacen(from, to, 1);
-            assert_ne!(lines[at], format!("{from}{to}"));
-            put_lines(&disk, &place, &lines);
+            let mut altered = lines.clone();
+            altered[at] = altered[at].replacen(from, to, 1);
+            assert_ne!(altered[at], lines[at], "{name}");
+            put_lines(&disk, &place, &altered);
             let found = breaks(&disk, &place);
             let seq = at as u64 + 1;
             assert_eq!(
@@ -277,7 +277,7 @@ fn a_torn_end_is_cut_off() {
             .concat(),
         ];
         for (how, tail) in tails.into_iter().enumerate() {
-            if how == 2 && kept % 16 != 0 {
+            if (how == 2 && kept % 16 != 0) || (how == 3 && kept + 1 == last.len()) {
                 continue;
             }
             let when = format!("{kept} bytes, {how}");
