@@ -1,6 +1,7 @@
 import type {
   ArchivedCheckpoint,
   BecomeOutcome,
+  BrokenEvent,
   CheckpointInfo,
   CleanedRun,
   CleanupOutcome,
@@ -33,6 +34,7 @@ import type {
 
 export type {
   ArchivedCheckpoint,
+  BrokenEvent,
   CheckpointInfo,
   CleanedRun,
   CleanupOutcome,
@@ -547,6 +549,69 @@ export interface VerifyStoreOptions extends ProgressOptions {
 export interface VerifyOptions extends VerifyStoreOptions {
   /** Only this one, which does not go with `share`. Default: all of the run. */
   checkpointId?: string;
+}
+
+/** What kind of thing an event tells of. */
+export type EventKind =
+  | 'created'
+  | 'updated'
+  | 'completed'
+  | 'failed'
+  | 'restored'
+  | 'undone'
+  | 'pruned'
+  | 'cleaned'
+  | 'imported'
+  | 'damaged'
+  | 'budget'
+  | 'operation_failed';
+
+/** Something that happened, as the audit log has it. `docs/events.md` tells what `data` holds. */
+export interface AuditEvent {
+  /** Its place in the log, from 1 on; a listener's event lacks it where the log could not be written. */
+  seq: number;
+  /** When, ISO 8601, UTC. */
+  time: string;
+  /** What happened. A newer version may write kinds that this one does not know. */
+  event: EventKind;
+  /** The run; absent if it is about no single run. */
+  run?: string;
+  /** The folder that holds the run, absolute. */
+  runs?: string;
+  /** The checkpoint; absent if it is about none. */
+  checkpoint?: string;
+  /** The process. */
+  pid: number;
+  /** The machine. */
+  host: string;
+  /** The user. */
+  user?: string;
+  /** `operation`, `took_us` (microseconds), and by kind more. */
+  data: { operation: string; took_us?: number; [name: string]: unknown };
+  /** The hash of the event before; absent like `seq`. */
+  prev?: string;
+  /** The hash of this one; absent like `seq`. */
+  hash?: string;
+}
+
+/** Options of `events`. */
+export interface EventsOptions extends SignalOptions {
+  /** Those behind this number, the first of them first. Default: the newest ones. */
+  after?: number;
+  /** At most so many. Default: 1,000. */
+  limit?: number;
+  /** Only those of this run. */
+  runId?: string;
+  /** Only those of these kinds. Default: all. */
+  kinds?: EventKind[];
+}
+
+/** Options of `followEvents`. */
+export interface FollowEventsOptions extends Omit<EventsOptions, 'limit'> {
+  /** Those behind this number. Default: what happens from the call on. */
+  after?: number;
+  /** How often the log is looked at while there is nothing new, in milliseconds. Default: 250. */
+  pollMs?: number;
 }
 
 /** Options of `gc`. */
@@ -1520,6 +1585,34 @@ export declare class CheckpointManager {
   verifyStore(options?: VerifyStoreOptions): Promise<VerifyStoreResult>;
   /** Checks the whole store, blocking. */
   verifyStoreSync(options?: VerifyStoreOptions): VerifyStoreResult;
+
+  /**
+   * Reads the audit log of the project, oldest first: what all processes did in it. What was handed out is
+   * durable. Lines that are not what was written are left out, with a process warning.
+   *
+   * Throws `ERR_EVENTS_GONE` if events behind `after` are not kept any more (64 MiB are), `ERR_EVENTS_AHEAD` if the
+   * log has not come that far.
+   */
+  events(options?: EventsOptions): Promise<AuditEvent[]>;
+  /** As `events`, but blocks. */
+  eventsSync(options?: EventsOptions): AuditEvent[];
+  /**
+   * Follows the audit log, events of other processes too, each once and in order. It ends when `signal` is
+   * aborted, and keeps the process alive while somebody waits for the next event. Started again behind the
+   * last `seq` that was handled, it loses nothing. Throws as `events` does.
+   */
+  followEvents(options?: FollowEventsOptions): AsyncGenerator<AuditEvent, void, undefined>;
+
+  /**
+   * Hears of what this manager's operations did, after it is done and in the log, before their promise is
+   * settled. A listener that throws is reported by `process.emitWarning` and changes nothing. The same events
+   * are published in `node:diagnostics_channel`, as `waymark:created` and so on, for all managers.
+   */
+  on(event: EventKind, listener: (event: AuditEvent) => void): this;
+  /** As `on`, for the first one only. */
+  once(event: EventKind, listener: (event: AuditEvent) => void): this;
+  /** Takes a listener back. */
+  off(event: EventKind, listener: (event: AuditEvent) => void): this;
 
   /**
    * Takes back the space of objects that no checkpoint needs. Also gives `ERR_STORE_BUSY`,

@@ -18,6 +18,8 @@ export declare class CancelToken {
   constructor()
   /** Asks every operation that was given this token to stop. */
   cancel(): void
+  /** What the operations that were given this token noted since the last call; null if nothing. */
+  told(): ToldEvents | null
   /** How far the operation is that was given this token. */
   progress(): OperationProgress
 }
@@ -42,6 +44,18 @@ export interface ArchivedCheckpoint {
   timestamp: string
   /** SHA-256 by the rule in `docs/format.md`. */
   checksum: string
+}
+
+/** A place in the audit log that is not as it was written. */
+export interface BrokenEvent {
+  /** What is wrong: the line is not what was written, or it does not follow the one before it. */
+  damage: 'event_altered' | 'event_out_of_place'
+  /** The segment. */
+  path: string
+  /** The number of the event that stands there, or should. */
+  seq: number
+  /** What is wrong, in words. */
+  reason: string
 }
 
 /** Something that could not be captured. */
@@ -159,7 +173,7 @@ export interface CleanupRequest {
 }
 
 /** Drops old failed runs. */
-export declare function cleanupSync(place: Place, request: CleanupRequest): Failure | CleanupOutcome
+export declare function cleanupSync(place: Place, request: CleanupRequest, cancel?: CancelToken | undefined | null): Failure | CleanupOutcome
 
 /** Finds the `waymark.config.json` whose settings count; null if there is none. */
 export declare function configFileSync(place: Place, runId?: string | undefined | null): Failure | string | null
@@ -211,7 +225,7 @@ export interface CreateRequest {
 }
 
 /** Takes a checkpoint. `state` is JSON text. */
-export declare function createSync(place: Place, runId: string, request: CreateRequest, state: string): Failure | CreateOutcome
+export declare function createSync(place: Place, runId: string, request: CreateRequest, state: string, cancel?: CancelToken | undefined | null): Failure | CreateOutcome
 
 /** A file among the checkpoints that can't be restored. */
 export interface DamagedCheckpoint {
@@ -316,6 +330,34 @@ export interface DoctorProbe {
 
 /** Tells what a file system really does, and which promises hold on it. */
 export declare function doctorSync(place: Place, path?: string | undefined | null): Failure | DoctorOutcome
+
+/** Reads the audit log. */
+export declare function events(place: Place, request: EventsRequest, cancel?: CancelToken | undefined | null): Promise<Failure | EventsPage>
+
+/** Some events, in order. */
+export interface EventsPage {
+  /** The lines of the audit log: JSON text, each. */
+  events: Array<string>
+  /** Where reading goes on: the last number that was looked at. */
+  position: number
+  /** How many lines were passed over because they are not what was written. */
+  passedOver: number
+}
+
+/** Which events to read. */
+export interface EventsRequest {
+  /** Those behind this number; absent: the newest. */
+  after?: number
+  /** At most so many; absent: 1,000. */
+  limit?: number
+  /** Only those of this run. */
+  runId?: string
+  /** Only those of these kinds; none are all. */
+  kinds: Array<string>
+}
+
+/** Reads the audit log. */
+export declare function eventsSync(place: Place, request: EventsRequest): Failure | EventsPage
 
 /** Writes checkpoints of a run to an archive. */
 export declare function exportArchive(place: Place, runId: string, request: ExportRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ExportOutcome>
@@ -497,13 +539,13 @@ export interface GcRequest {
 }
 
 /** Takes back the space of objects that no checkpoint needs. */
-export declare function gcSync(place: Place, request: GcRequest): Failure | GcOutcome
+export declare function gcSync(place: Place, request: GcRequest, cancel?: CancelToken | undefined | null): Failure | GcOutcome
 
 /** Imports the checkpoints of an archive. */
 export declare function importArchive(place: Place, request: ImportRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>
 
 /** Imports the checkpoints of an archive. */
-export declare function importArchiveSync(place: Place, request: ImportRequest): Failure | ImportOutcome
+export declare function importArchiveSync(place: Place, request: ImportRequest, cancel?: CancelToken | undefined | null): Failure | ImportOutcome
 
 /** A checkpoint of an archive. */
 export interface ImportedCheckpoint {
@@ -638,7 +680,7 @@ export interface PruneOutcome {
 }
 
 /** Drops all checkpoints of a run but the newest `keepLast`. */
-export declare function pruneSync(place: Place, runId: string, keepLast: number, dryRun: boolean): Failure | PruneOutcome
+export declare function pruneSync(place: Place, runId: string, keepLast: number, dryRun: boolean, cancel?: CancelToken | undefined | null): Failure | PruneOutcome
 
 /** Reads one captured file, held against its hash. `path` is in bytes. */
 export declare function readFile(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number, cancel?: CancelToken | undefined | null): Promise<Failure | Buffer>
@@ -724,7 +766,7 @@ export interface RestoreRequest {
 }
 
 /** Puts a run back to a checkpoint. */
-export declare function restoreSync(place: Place, runId: string, request: RestoreRequest): Failure | RestoreOutcome
+export declare function restoreSync(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Failure | RestoreOutcome
 
 /** What the retention policy says of one checkpoint. */
 export interface RetentionDecision {
@@ -792,6 +834,14 @@ export interface StoreProblem {
   reason: string
 }
 
+/** What an operation noted of itself. */
+export interface ToldEvents {
+  /** Its events, as lines of the audit log; without `seq` where they could not be written there. */
+  events: Array<string>
+  /** What went wrong in noting them. */
+  warnings: Array<string>
+}
+
 /** A place in a checkpoint that damage touches. */
 export interface TouchedPlace {
   /** The folder that holds the run. */
@@ -812,7 +862,7 @@ export interface TouchedPlace {
 export declare function undo(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Promise<Failure | RestoreOutcome>
 
 /** Restores what was there before the last restore. */
-export declare function undoSync(place: Place, runId: string, request: RestoreRequest): Failure | RestoreOutcome
+export declare function undoSync(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Failure | RestoreOutcome
 
 /** A run with its checkpoints. */
 export interface VerifiedRun {
@@ -843,6 +893,8 @@ export interface VerifyOutcome {
   objects: Array<DamagedObject>
   /** What is wrong with the store beside. */
   problems: Array<StoreProblem>
+  /** Where the audit log is not as it was written, at most a hundred places. */
+  events: Array<BrokenEvent>
   /** How many objects were looked at. */
   checkedObjects: number
   /** How many bytes were read, unpacked. */
@@ -877,7 +929,7 @@ export interface VerifyShare {
 export declare function verifyStore(place: Place, request: VerifyRequest, cancel?: CancelToken | undefined | null): Promise<Failure | VerifyOutcome>
 
 /** Checks the whole store and all checkpoints that need it. */
-export declare function verifyStoreSync(place: Place, request: VerifyRequest): Failure | VerifyOutcome
+export declare function verifyStoreSync(place: Place, request: VerifyRequest, cancel?: CancelToken | undefined | null): Failure | VerifyOutcome
 
 /** Checks all checkpoints of a run, or one, and all that they need. */
-export declare function verifySync(place: Place, runId: string, request: VerifyRequest): Failure | VerifyOutcome
+export declare function verifySync(place: Place, runId: string, request: VerifyRequest, cancel?: CancelToken | undefined | null): Failure | VerifyOutcome

@@ -37,6 +37,7 @@ import options from '../lib/options.js';
  * @property {((style: Style) => string) | undefined} text what is printed for people; undefined: the
  * data, as JSON
  * @property {Buffer} [bytes] what is printed instead, as it is, without `--json`
+ * @property {boolean} [printed] true if all of it was printed already, as it came
  * @property {string[]} [notices] what is worth knowing beside the result; goes to stderr
  * @property {number} [exitCode] default 0
  * @property {{ words: string[], env: NodeJS.ProcessEnv }} [start] the command to start in the end;

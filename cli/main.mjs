@@ -45,6 +45,7 @@ const VERBS = {
   export: () => import('./commands/export.mjs'),
   import: () => import('./commands/import.mjs'),
   verify: () => import('./commands/verify.mjs'),
+  events: () => import('./commands/events.mjs'),
   prune: () => import('./commands/prune.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
   gc: () => import('./commands/gc.mjs'),
@@ -58,7 +59,7 @@ Exit codes:
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs
-  130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune and cleanup
+  130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune, cleanup and events --follow
   resume ends with the exit code of the command that it starts.
 
 Environment:
@@ -224,8 +225,9 @@ function tell(notice) {
 }
 
 /** @param {Result} result */
-function print({ data, text, bytes, notices = [], start }) {
+function print({ data, text, bytes, notices = [], start, printed }) {
   for (const notice of notices) tell(notice);
+  if (printed) return;
   // Standard output is the started command's own.
   const stream = start ? process.stderr : process.stdout;
   if (bytes !== undefined && !json) {

@@ -178,13 +178,11 @@ async function importArchive({ run }, place, configured, words) {
  * @param {() => number | undefined} configured
  * @param {unknown[]} words
  */
-function importArchiveSync({ unwrap, refuseAborted }, place, configured, words) {
+function importArchiveSync({ now, unwrap, refuseAborted }, place, configured, words) {
   const { check, request, signal } = importRequest(words, configured, 'importArchiveSync');
   refuseAborted(signal);
-  const done = check
-    ? native().checkArchiveSync(request.file)
-    : native().importArchiveSync(place(), request);
-  return unwrap(done, importArchiveSync);
+  if (check) return unwrap(native().checkArchiveSync(request.file), importArchiveSync);
+  return now((token) => native().importArchiveSync(place(), request, token), importArchiveSync);
 }
 
 module.exports = {

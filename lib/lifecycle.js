@@ -140,7 +140,8 @@ function changeSync(calls, ground, verb, runId, checkpointId, what, options, abo
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
   calls.refuseAborted(signal);
-  return calls.unwrap(native().changeSync(ground(run).place, run, id, request), above);
+  const { place } = ground(run);
+  return calls.now((token) => native().changeSync(place, run, id, request, token), above);
 }
 
 module.exports = { change, changeSync };

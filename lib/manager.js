@@ -1,3 +1,4 @@
+const channels = require('node:diagnostics_channel');
 const path = require('node:path');
 const { version } = require('../package.json');
 const archives = require('./archive.js');
@@ -11,6 +12,7 @@ const {
   checkOptions,
   checkRunId,
   checkStep,
+  EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
 const { placeOf } = require('./place.js');
@@ -22,6 +24,7 @@ const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./up
  * @typedef {import('../native.js').Place} Place
  * @typedef {import('../native.js').CancelToken} CancelToken
  * @typedef {import('../native.js').Listing} Listing
+ * @typedef {(token: CancelToken) => void} Tell
  */
 
 const KEEP_LAST = 5;
@@ -142,14 +145,15 @@ const PROGRESS_MS = 100;
  * @param {(token: CancelToken | undefined) => Promise<Failure | T>} call
  * @param {string | undefined} key the run whose turn to wait for
  * @param {((progress: import('../index.js').Progress) => void) | undefined} [onProgress]
+ * @param {Tell} [tell] hears what the operation noted
  * @returns {Promise<T>}
  */
-async function run(signal, call, key, onProgress) {
+async function run(signal, call, key, onProgress, tell) {
   /** @param {unknown} cause */
   const aborted = (cause) =>
     new WaymarkError('ERR_ABORTED', 'the operation was aborted; nothing was changed', { cause });
   if (signal?.aborted) throw aborted(signal.reason);
-  const token = signal || onProgress ? new (native().CancelToken)() : undefined;
+  const token = signal || onProgress || tell ? new (native().CancelToken)() : undefined;
   const cancel = () => token?.cancel();
   signal?.addEventListener('abort', cancel, { once: true });
   // Never keeps a process alive: the operation itself does.
@@ -160,6 +164,7 @@ async function run(signal, call, key, onProgress) {
   try {
     const work = () => call(token);
     const reply = await (key === undefined ? work() : inTurn(key, work));
+    if (token) tell?.(token);
     const done = unwrap(reply, run);
     if (token && onProgress) onProgress(token.progress());
     return done;
@@ -172,14 +177,46 @@ async function run(signal, call, key, onProgress) {
   }
 }
 
+/**
+ * Runs a synchronous native call, and tells what it noted.
+ * @template T
+ * @param {(token: CancelToken) => Failure | T} call
+ * @param {Function} above
+ * @param {Tell} tell
+ * @returns {T}
+ */
+function now(call, above, tell) {
+  const token = new (native().CancelToken)();
+  const reply = call(token);
+  tell(token);
+  return unwrap(reply, above);
+}
+
 /** Everything Waymark does, for one project. Holds no resources: there is nothing to close. */
 class CheckpointManager {
   /** @type {Record<string, any>} */
   #options;
+  /** @type {import('./events.js').Listeners | undefined} */
+  #listeners;
+  /** @type {Calls} */
+  #calls;
 
   /** @param {import('../index.js').CheckpointManagerOptions} [options] */
   constructor(options) {
     this.#options = checkOptions(options, MANAGER, 'CheckpointManager');
+    /** @type {Tell} */
+    const tell = (token) => {
+      const told = token.told();
+      if (told && (this.#listeners || told.warnings.length > 0 || subscribed())) {
+        log().tell(told, this.#listeners);
+      }
+    };
+    this.#calls = {
+      run: (signal, call, key, onProgress) => run(signal, call, key, onProgress, tell),
+      now: (call, above) => now(call, above, tell),
+      unwrap,
+      refuseAborted,
+    };
   }
 
   /** @returns {Place} */
@@ -234,7 +271,7 @@ class CheckpointManager {
     const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
     const place = this.#place();
-    const created = await run(
+    const created = await this.#calls.run(
       checked.signal,
       (token) => native().create(place, id, request, text, token),
       this.#key(id),
@@ -256,7 +293,10 @@ class CheckpointManager {
     const text = stateToJson(state);
     refuseAborted(checked.signal);
     const place = this.#place();
-    const created = unwrap(native().createSync(place, id, request, text), this.createSync);
+    const created = this.#calls.now(
+      (token) => native().createSync(place, id, request, text, token),
+      this.createSync,
+    );
     return withCheckpoint(created, id, step, place);
   }
 
@@ -265,7 +305,7 @@ class CheckpointManager {
    * @param {import('../index.js').RestoreOptions} [options]
    */
   async restore(runId, options) {
-    return restores().restore(CALLS, (id) => this.#ground(id), runId, options);
+    return restores().restore(this.#calls, (id) => this.#ground(id), runId, options);
   }
 
   /**
@@ -273,7 +313,7 @@ class CheckpointManager {
    * @param {import('../index.js').RestoreSyncOptions} [options]
    */
   restoreSync(runId, options) {
-    return restores().restoreSync(CALLS, (id) => this.#ground(id), runId, options);
+    return restores().restoreSync(this.#calls, (id) => this.#ground(id), runId, options);
   }
 
   /**
@@ -281,7 +321,7 @@ class CheckpointManager {
    * @param {import('../index.js').PlanRestoreOptions} [options]
    */
   async planRestore(runId, options) {
-    return restores().planRestore(CALLS, (id) => this.#ground(id), runId, options);
+    return restores().planRestore(this.#calls, (id) => this.#ground(id), runId, options);
   }
 
   /**
@@ -289,7 +329,7 @@ class CheckpointManager {
    * @param {import('../index.js').PlanRestoreSyncOptions} [options]
    */
   planRestoreSync(runId, options) {
-    return restores().planRestoreSync(CALLS, (id) => this.#ground(id), runId, options);
+    return restores().planRestoreSync(this.#calls, (id) => this.#ground(id), runId, options);
   }
 
   /**
@@ -297,7 +337,7 @@ class CheckpointManager {
    * @param {import('../index.js').UndoOptions} [options]
    */
   async undo(runId, options) {
-    return restores().undo(CALLS, (id) => this.#ground(id), runId, options);
+    return restores().undo(this.#calls, (id) => this.#ground(id), runId, options);
   }
 
   /**
@@ -305,7 +345,7 @@ class CheckpointManager {
    * @param {import('../index.js').UndoSyncOptions} [options]
    */
   undoSync(runId, options) {
-    return restores().undoSync(CALLS, (id) => this.#ground(id), runId, options);
+    return restores().undoSync(this.#calls, (id) => this.#ground(id), runId, options);
   }
 
   /**
@@ -338,7 +378,11 @@ class CheckpointManager {
     const { signal, includeDamaged } = checkOptions(options, LIST, 'list');
     const id = checkRunId(runId);
     const place = this.#place();
-    const listing = await run(signal, (token) => native().list(place, id, token), undefined);
+    const listing = await this.#calls.run(
+      signal,
+      (token) => native().list(place, id, token),
+      undefined,
+    );
     return rows(listing, includeDamaged);
   }
 
@@ -362,7 +406,11 @@ class CheckpointManager {
     const { signal } = checkOptions(options, SHOW, 'show');
     const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
     const place = this.#place();
-    const shown = await run(signal, (token) => native().show(place, run_, id, token), undefined);
+    const shown = await this.#calls.run(
+      signal,
+      (token) => native().show(place, run_, id, token),
+      undefined,
+    );
     return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
   }
 
@@ -497,7 +545,7 @@ class CheckpointManager {
    */
   #change(verb, runId, checkpointId, what, options) {
     const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
-    return lives().change(CALLS, ground, verb, runId, checkpointId, what, options);
+    return lives().change(this.#calls, ground, verb, runId, checkpointId, what, options);
   }
 
   /**
@@ -510,7 +558,7 @@ class CheckpointManager {
    */
   #changeSync(verb, runId, checkpointId, what, options, above) {
     const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
-    return lives().changeSync(CALLS, ground, verb, runId, checkpointId, what, options, above);
+    return lives().changeSync(this.#calls, ground, verb, runId, checkpointId, what, options, above);
   }
 
   /**
@@ -523,7 +571,7 @@ class CheckpointManager {
     const [place, request] = [this.#place(), verifyRequest(checked)];
     const call = (/** @type {CancelToken | undefined} */ token) =>
       native().verify(place, id, request, token);
-    return ofOneRun(await run(signal, call, undefined, onProgress));
+    return ofOneRun(await this.#calls.run(signal, call, undefined, onProgress));
   }
 
   /**
@@ -534,8 +582,10 @@ class CheckpointManager {
     const { signal, ...checked } = checkOptions(options, VERIFY, 'verifySync');
     const id = checkRunId(runId);
     refuseAborted(signal);
-    const found = native().verifySync(this.#place(), id, verifyRequest(checked));
-    return ofOneRun(unwrap(found, this.verifySync));
+    const [place, request] = [this.#place(), verifyRequest(checked)];
+    const call = (/** @type {CancelToken} */ token) =>
+      native().verifySync(place, id, request, token);
+    return ofOneRun(this.#calls.now(call, this.verifySync));
   }
 
   /** @param {import('../index.js').VerifyStoreOptions} [options] */
@@ -544,15 +594,17 @@ class CheckpointManager {
     const [place, request] = [this.#place(), verifyRequest(checked)];
     const call = (/** @type {CancelToken | undefined} */ token) =>
       native().verifyStore(place, request, token);
-    return run(signal, call, undefined, onProgress);
+    return this.#calls.run(signal, call, undefined, onProgress);
   }
 
   /** @param {import('../index.js').VerifyStoreOptions} [options] */
   verifyStoreSync(options) {
     const { signal, ...checked } = checkOptions(options, VERIFY_STORE, 'verifyStoreSync');
     refuseAborted(signal);
-    const found = native().verifyStoreSync(this.#place(), verifyRequest(checked));
-    return unwrap(found, this.verifyStoreSync);
+    const [place, request] = [this.#place(), verifyRequest(checked)];
+    const call = (/** @type {CancelToken} */ token) =>
+      native().verifyStoreSync(place, request, token);
+    return this.#calls.now(call, this.verifyStoreSync);
   }
 
   /** @param {import('../index.js').GcOptions} [options] */
@@ -561,14 +613,16 @@ class CheckpointManager {
     const [place, request] = [this.#place(), gcRequest(checked)];
     const call = (/** @type {CancelToken | undefined} */ token) =>
       native().gc(place, request, token);
-    return run(signal, call, undefined, onProgress);
+    return this.#calls.run(signal, call, undefined, onProgress);
   }
 
   /** @param {import('../index.js').GcOptions} [options] */
   gcSync(options) {
     const { signal, ...checked } = checkOptions(options, GC, 'gcSync');
     refuseAborted(signal);
-    return unwrap(native().gcSync(this.#place(), gcRequest(checked)), this.gcSync);
+    const [place, request] = [this.#place(), gcRequest(checked)];
+    const call = (/** @type {CancelToken} */ token) => native().gcSync(place, request, token);
+    return this.#calls.now(call, this.gcSync);
   }
 
   /**
@@ -590,7 +644,7 @@ class CheckpointManager {
     const id = checkRunId(runId);
     const keep = this.#pruneKeep(checked, id);
     const place = this.#place();
-    const outcome = await run(
+    const outcome = await this.#calls.run(
       checked.signal,
       (token) => native().prune(place, id, keep, checked.dryRun ?? false, token),
       this.#key(id),
@@ -607,8 +661,8 @@ class CheckpointManager {
     const id = checkRunId(runId);
     refuseAborted(checked.signal);
     const keep = this.#pruneKeep(checked, id);
-    const outcome = unwrap(
-      native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false),
+    const outcome = this.#calls.now(
+      (token) => native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false, token),
       this.pruneSync,
     );
     return thenGcSync(outcome, checked, () => this.gcSync());
@@ -621,7 +675,7 @@ class CheckpointManager {
     const place = this.#place();
     const call = (/** @type {CancelToken | undefined} */ token) =>
       native().cleanup(place, request, token);
-    const outcome = await run(checked.signal, call, undefined);
+    const outcome = await this.#calls.run(checked.signal, call, undefined);
     return thenGc(outcome, checked, (watch) => this.gc(watch));
   }
 
@@ -630,7 +684,10 @@ class CheckpointManager {
     const checked = checkOptions(options, CLEANUP, 'cleanupSync');
     refuseAborted(checked.signal);
     const request = cleanupRequest(checked);
-    const outcome = unwrap(native().cleanupSync(this.#place(), request), this.cleanupSync);
+    const outcome = this.#calls.now(
+      (token) => native().cleanupSync(this.#place(), request, token),
+      this.cleanupSync,
+    );
     return thenGcSync(outcome, checked, () => this.gcSync());
   }
 
@@ -638,7 +695,7 @@ class CheckpointManager {
   async doctor(options) {
     const { signal, path: folder } = checkOptions(options, DOCTOR, 'doctor');
     const place = this.#place();
-    const found = await run(
+    const found = await this.#calls.run(
       signal,
       (token) => native().doctor(place, resolved(folder), token),
       undefined,
@@ -672,7 +729,7 @@ class CheckpointManager {
   async diff(runId, from, to, options) {
     const words = [runId, from, to, options];
     return diffing.diff(
-      CALLS,
+      this.#calls,
       () => this.#place(),
       (one) => this.#capture(one, runId),
       words,
@@ -688,7 +745,7 @@ class CheckpointManager {
   diffSync(runId, from, to, options) {
     const words = [runId, from, to, options];
     return diffing.diffSync(
-      CALLS,
+      this.#calls,
       () => this.#place(),
       (one) => this.#capture(one, runId),
       words,
@@ -701,7 +758,7 @@ class CheckpointManager {
    * @param {import('../index.js').FilesOptions} [options]
    */
   files(runId, checkpointId, options) {
-    return captured.files(CALLS, () => this.#place(), runId, checkpointId, options);
+    return captured.files(this.#calls, () => this.#place(), runId, checkpointId, options);
   }
 
   /**
@@ -710,7 +767,7 @@ class CheckpointManager {
    * @param {import('../index.js').FilesOptions} [options]
    */
   filesSync(runId, checkpointId, options) {
-    return captured.filesSync(CALLS, () => this.#place(), runId, checkpointId, options);
+    return captured.filesSync(this.#calls, () => this.#place(), runId, checkpointId, options);
   }
 
   /**
@@ -720,7 +777,7 @@ class CheckpointManager {
    * @param {import('../index.js').ReadFileOptions} [options]
    */
   async readFile(runId, checkpointId, path_, options) {
-    return captured.readFile(CALLS, () => this.#place(), runId, checkpointId, path_, options);
+    return captured.readFile(this.#calls, () => this.#place(), runId, checkpointId, path_, options);
   }
 
   /**
@@ -730,7 +787,14 @@ class CheckpointManager {
    * @param {import('../index.js').ReadFileOptions} [options]
    */
   readFileSync(runId, checkpointId, path_, options) {
-    return captured.readFileSync(CALLS, () => this.#place(), runId, checkpointId, path_, options);
+    return captured.readFileSync(
+      this.#calls,
+      () => this.#place(),
+      runId,
+      checkpointId,
+      path_,
+      options,
+    );
   }
 
   /**
@@ -741,7 +805,7 @@ class CheckpointManager {
    */
   async exportCheckpoint(runId, checkpointId, target, options) {
     const words = [runId, checkpointId, target, options];
-    return archives.exportCheckpoint(CALLS, () => this.#place(), words);
+    return archives.exportCheckpoint(this.#calls, () => this.#place(), words);
   }
 
   /**
@@ -752,7 +816,7 @@ class CheckpointManager {
    */
   exportCheckpointSync(runId, checkpointId, target, options) {
     const words = [runId, checkpointId, target, options];
-    return archives.exportCheckpointSync(CALLS, () => this.#place(), words);
+    return archives.exportCheckpointSync(this.#calls, () => this.#place(), words);
   }
 
   /**
@@ -761,7 +825,7 @@ class CheckpointManager {
    * @param {import('../index.js').ExportOptions} [options]
    */
   async exportRun(runId, target, options) {
-    return archives.exportRun(CALLS, () => this.#place(), [runId, target, options]);
+    return archives.exportRun(this.#calls, () => this.#place(), [runId, target, options]);
   }
 
   /**
@@ -770,7 +834,7 @@ class CheckpointManager {
    * @param {import('../index.js').ExportOptions} [options]
    */
   exportRunSync(runId, target, options) {
-    return archives.exportRunSync(CALLS, () => this.#place(), [runId, target, options]);
+    return archives.exportRunSync(this.#calls, () => this.#place(), [runId, target, options]);
   }
 
   /** The store's budget where a call names none. */
@@ -784,7 +848,7 @@ class CheckpointManager {
    */
   async importArchive(file, options) {
     const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
-    return archives.importArchive(CALLS, place, budget, [file, options]);
+    return archives.importArchive(this.#calls, place, budget, [file, options]);
   }
 
   /**
@@ -793,7 +857,57 @@ class CheckpointManager {
    */
   importArchiveSync(file, options) {
     const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
-    return archives.importArchiveSync(CALLS, place, budget, [file, options]);
+    return archives.importArchiveSync(this.#calls, place, budget, [file, options]);
+  }
+
+  /** @param {import('../index.js').EventsOptions} [options] */
+  async events(options) {
+    return log().events(this.#calls, () => this.#place(), options);
+  }
+
+  /** @param {import('../index.js').EventsOptions} [options] */
+  eventsSync(options) {
+    return log().eventsSync(this.#calls, () => this.#place(), options);
+  }
+
+  /** @param {import('../index.js').FollowEventsOptions} [options] */
+  followEvents(options) {
+    return log().followEvents(this.#calls, () => this.#place(), options);
+  }
+
+  /**
+   * @param {import('../index.js').EventKind} event
+   * @param {(event: any) => void} listener
+   */
+  on(event, listener) {
+    return this.#listen('on', event, listener);
+  }
+
+  /**
+   * @param {import('../index.js').EventKind} event
+   * @param {(event: any) => void} listener
+   */
+  once(event, listener) {
+    return this.#listen('once', event, listener);
+  }
+
+  /**
+   * @param {import('../index.js').EventKind} event
+   * @param {(event: any) => void} listener
+   */
+  off(event, listener) {
+    return this.#listen('off', event, listener);
+  }
+
+  /**
+   * @param {'on' | 'once' | 'off'} how
+   * @param {unknown} event
+   * @param {unknown} listener
+   */
+  #listen(how, event, listener) {
+    this.#listeners ??= new (log().Listeners)();
+    this.#listeners.change(how, event, listener);
+    return this;
   }
 
   /**
@@ -851,6 +965,16 @@ class CheckpointManager {
  */
 function captureRequest(...layers) {
   return require('./capture.js').captureRequest(...layers);
+}
+
+/** True if anybody subscribed to a channel of ours. */
+function subscribed() {
+  return EVENT_KINDS.some((kind) => channels.hasSubscribers(`waymark:${kind}`));
+}
+
+/** Loaded when there is something to tell, or to read. @returns {typeof import('./events.js')} */
+function log() {
+  return require('./events.js');
 }
 
 /** Loaded when something is restored. @returns {typeof import('./restore.js')} */
@@ -928,10 +1052,12 @@ function rows(listing, includeDamaged) {
 }
 
 /**
- * How verbs in files of their own call the addon.
- * @typedef {{ run: typeof run, unwrap: typeof unwrap, refuseAborted: typeof refuseAborted }} Calls
- * @type {Calls}
+ * How the verbs of a manager call the addon. What an operation noted is told to the manager's listeners.
+ * @typedef {object} Calls
+ * @property {<T>(signal: AbortSignal | undefined, call: (token: CancelToken | undefined) => Promise<Failure | T>, key: string | undefined, onProgress?: ((progress: import('../index.js').Progress) => void) | undefined) => Promise<T>} run
+ * @property {<T>(call: (token: CancelToken) => Failure | T, above: Function) => T} now
+ * @property {typeof unwrap} unwrap
+ * @property {typeof refuseAborted} refuseAborted
  */
-const CALLS = { run, unwrap, refuseAborted };
 
 module.exports = { CheckpointManager };

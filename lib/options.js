@@ -3,11 +3,26 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
 const STRATEGIES = ['immediate', 'staged', 'progressive'];
+/** The kinds of events in the audit log. */
+const EVENT_KINDS = [
+  'created',
+  'updated',
+  'completed',
+  'failed',
+  'restored',
+  'undone',
+  'pruned',
+  'cleaned',
+  'imported',
+  'damaged',
+  'budget',
+  'operation_failed',
+];
 const PARTS = ['state', 'registry', 'run', 'artifacts', 'workspace'];
 
 /** @type {Record<Kind, { expected: string, test: (value: any) => boolean, problem?: (value: any) => string | undefined }>} */
@@ -81,6 +96,10 @@ const KINDS = {
   },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },
+  kinds: {
+    expected: `an array of ${oneOf(EVENT_KINDS)}`,
+    test: (value) => Array.isArray(value) && value.every((item) => EVENT_KINDS.includes(item)),
+  },
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
@@ -305,4 +324,5 @@ module.exports = {
   stepFromText,
   stateToJson,
   restoreProblem,
+  EVENT_KINDS,
 };

@@ -176,7 +176,9 @@ function restoreSync(calls, groundOf, runId, options) {
   calls.refuseAborted(checked.signal);
   const ground = groundOf(id);
   const request = requestOf(checked, ground, 'restoreSync');
-  return resultOf(calls.unwrap(native().restoreSync(ground.place, id, request), restoreSync));
+  return resultOf(
+    calls.now((token) => native().restoreSync(ground.place, id, request, token), restoreSync),
+  );
 }
 
 /**
@@ -208,7 +210,9 @@ function undoSync(calls, groundOf, runId, options) {
   calls.refuseAborted(checked.signal);
   const ground = groundOf(id);
   const request = requestOf(checked, ground, 'undoSync');
-  return resultOf(calls.unwrap(native().undoSync(ground.place, id, request), undoSync));
+  return resultOf(
+    calls.now((token) => native().undoSync(ground.place, id, request, token), undoSync),
+  );
 }
 
 /**

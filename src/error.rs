@@ -411,6 +411,26 @@ pub enum Error {
         /// How long was waited, in milliseconds.
         waited_ms: u64,
     },
+    /// Events that were asked for are not kept any more.
+    #[error("events after {after} are not kept any more, the oldest in {path} is {oldest}; read from {} on, or all that there are", oldest - 1, path = path.display())]
+    EventsGone {
+        /// The audit log's folder.
+        path: PathBuf,
+        /// The position that was asked for.
+        after: u64,
+        /// The oldest event that is kept.
+        oldest: u64,
+    },
+    /// The audit log has not come as far as was asked for.
+    #[error("the audit log {path} ends with event {last}, before {after}; it is another log, or an older copy: read it from its beginning", path = path.display())]
+    EventsAhead {
+        /// The audit log's folder.
+        path: PathBuf,
+        /// The position that was asked for.
+        after: u64,
+        /// The last event.
+        last: u64,
+    },
     /// The store can be read, but not written.
     #[error("the store {path} can only be read, its folder or file system can't be written; make it writable, or set another store", path = path.display())]
     StoreReadOnly {
@@ -605,6 +625,8 @@ impl Error {
             Self::NothingToUndo { .. } => "ERR_NOTHING_TO_UNDO",
             Self::StoreFormat { .. } => "ERR_STORE_FORMAT",
             Self::StoreBusy { .. } => "ERR_STORE_BUSY",
+            Self::EventsGone { .. } => "ERR_EVENTS_GONE",
+            Self::EventsAhead { .. } => "ERR_EVENTS_AHEAD",
             Self::StoreReadOnly { .. } => "ERR_STORE_READ_ONLY",
             Self::Index { .. } => "ERR_INDEX",
             Self::ObjectMissing { .. } => "ERR_OBJECT_MISSING",
@@ -646,6 +668,8 @@ impl Error {
             | Self::CheckpointDamaged { path, .. }
             | Self::StoreFormat { path, .. }
             | Self::StoreBusy { path, .. }
+            | Self::EventsGone { path, .. }
+            | Self::EventsAhead { path, .. }
             | Self::StoreReadOnly { path }
             | Self::StoreBudget { path, .. }
             | Self::StoreRootMissing { path, .. }

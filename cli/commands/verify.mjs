@@ -112,7 +112,11 @@ function result(found, groups, runs) {
       }
       for (const one of found.objects) lines.push('', ...touchedBy(one));
       for (const one of found.problems) lines.push('', plain(`${one.path}: ${one.reason}`));
-      if (total > 0 || found.problems.length > 0) lines.push('', summary(found, total, bad, runs));
+      for (const { damage, path, seq, reason } of found.events) {
+        lines.push('', plain(`${damage}: event ${seq} in ${path}: ${reason}`));
+      }
+      if (total > 0 || found.problems.length + found.events.length > 0)
+        lines.push('', summary(found, total, bad, runs));
       return lines.join('\n');
     },
     notices: found.warnings,

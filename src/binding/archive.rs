@@ -383,8 +383,12 @@ fn import_work(
 /// Imports the checkpoints of an archive.
 #[napi(ts_return_type = "Failure | ImportOutcome")]
 #[must_use]
-pub fn import_archive_sync(place: Place, request: ImportRequest) -> Reply<ImportOutcome> {
-    now(import_work(place, request, Handle::default()))
+pub fn import_archive_sync(
+    place: Place,
+    request: ImportRequest,
+    cancel: Option<&CancelToken>,
+) -> Reply<ImportOutcome> {
+    now(import_work(place, request, token(cancel)))
 }
 
 /// Imports the checkpoints of an archive.

@@ -10,6 +10,7 @@
 pub mod archive;
 mod convert;
 pub mod diff;
+pub mod events;
 pub mod files;
 mod job;
 pub mod restore;
@@ -17,7 +18,7 @@ mod types;
 pub mod upkeep;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use napi::Either;
@@ -26,8 +27,10 @@ use napi_derive::napi;
 
 use crate::error::Result;
 use crate::model::cancel::Cancel;
+use crate::model::event::Who;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::progress::{Phase, Progress};
+use crate::ops::events::Ledger;
 use crate::ops::{self, Context};
 use crate::store::layout::RunDir;
 use crate::store::real_disk::RealDisk;
@@ -43,6 +46,15 @@ use types::{
 #[napi]
 #[derive(Debug, Default)]
 pub struct CancelToken(Handle);
+
+/// What an operation noted of itself.
+#[napi(object, object_from_js = false)]
+pub struct ToldEvents {
+    /// Its events, as lines of the audit log; without `seq` where they could not be written there.
+    pub events: Vec<String>,
+    /// What went wrong in noting them.
+    pub warnings: Vec<String>,
+}
 
 /// What a running operation and its caller share.
 #[derive(Debug, Default, Clone)]
@@ -64,6 +76,18 @@ impl CancelToken {
     #[napi]
     pub fn cancel(&self) {
         self.0.cancel.cancel();
+    }
+
+    /// What the operations that were given this token noted since the last call; null if nothing.
+    #[napi(ts_return_type = "ToldEvents | null")]
+    #[must_use]
+    pub fn told(&self) -> Option<ToldEvents> {
+        let told = self.0.progress.session.take();
+        let nothing = told.events.is_empty() && told.warnings.is_empty();
+        (!nothing).then_some(ToldEvents {
+            events: told.events,
+            warnings: told.warnings,
+        })
     }
 
     /// How far the operation is that was given this token.
@@ -112,9 +136,54 @@ fn in_project<T>(
         cancel: &handle.cancel,
         progress: &handle.progress,
     };
+    begin(handle);
     let done = verb(&context, &project.root);
     handle.progress.enter(Phase::Done);
     done
+}
+
+/// Says who runs an operation, which begins now.
+fn begin(handle: &Handle) {
+    let begun = Instant::now();
+    let session = &handle.progress.session;
+    session.begin(who(), move || begun.elapsed());
+}
+
+/// This process, as the audit log names it.
+fn who() -> Who {
+    static WHO: OnceLock<Who> = OnceLock::new();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the boundary reads the environment"
+    )]
+    let named = |names: &[&str]| {
+        let found = names.iter().find_map(|name| std::env::var(name).ok());
+        found.filter(|name| !name.is_empty())
+    };
+    let make = || Who {
+        pid: std::process::id(),
+        #[cfg(unix)]
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        #[cfg(not(unix))]
+        host: named(&["COMPUTERNAME"]).unwrap_or_default(),
+        user: named(&["USER", "LOGNAME", "USERNAME"]).or_else(user_id),
+    };
+    WHO.get_or_init(make).clone()
+}
+
+/// The user's number, where nobody gave him a name.
+fn user_id() -> Option<String> {
+    #[cfg(unix)]
+    {
+        Some(rustix::process::getuid().as_raw().to_string())
+    }
+    #[cfg(not(unix))]
+    {
+        None
+    }
 }
 
 fn token(cancel: Option<&CancelToken>) -> Handle {
@@ -177,14 +246,9 @@ pub fn create_sync(
     run_id: String,
     request: CreateRequest,
     state: String,
+    cancel: Option<&CancelToken>,
 ) -> Reply<CreateOutcome> {
-    now(create_work(
-        place,
-        run_id,
-        request,
-        state,
-        Handle::default(),
-    ))
+    now(create_work(place, run_id, request, state, token(cancel)))
 }
 
 /// Takes a checkpoint. `state` is JSON text.
@@ -287,13 +351,14 @@ pub fn change_sync(
     run_id: String,
     checkpoint_id: String,
     request: ChangeRequest,
+    cancel: Option<&CancelToken>,
 ) -> Reply<BecomeOutcome> {
     now(change_work(
         place,
         run_id,
         checkpoint_id,
         request,
-        Handle::default(),
+        token(cancel),
     ))
 }
 
@@ -341,14 +406,9 @@ pub fn prune_sync(
     run_id: String,
     keep_last: f64,
     dry_run: bool,
+    cancel: Option<&CancelToken>,
 ) -> Reply<PruneOutcome> {
-    now(prune_work(
-        place,
-        run_id,
-        keep_last,
-        dry_run,
-        Handle::default(),
-    ))
+    now(prune_work(place, run_id, keep_last, dry_run, token(cancel)))
 }
 
 /// Drops all checkpoints of a run but the newest `keepLast`.
@@ -371,17 +431,30 @@ fn cleanup_work(
 ) -> impl FnOnce() -> Result<ops::cleanup::Outcome> + Send {
     move || {
         let run_id = request.run_id.as_deref().map(RunId::parse).transpose()?;
-        let runs_dir: PathBuf = ops::locate::locate(&hints(place, run_id))?;
+        let hints = hints(place, run_id);
+        let runs_dir: PathBuf = ops::locate::locate(&hints)?;
+        let project = ops::locate::project(&runs_dir, &hints)?;
         let request = cleanup_request(request, &runs_dir)?;
-        ops::cleanup::cleanup(&RealDisk, &runs_dir, &request, clock(), &handle.cancel)
+        let ledger = Ledger {
+            disk: &RealDisk,
+            store: Some(&project.store),
+            now_ms: clock(),
+            progress: &handle.progress,
+        };
+        begin(&handle);
+        ops::cleanup::cleanup(&ledger, &runs_dir, &request, &handle.cancel)
     }
 }
 
 /// Drops old failed runs.
 #[napi(ts_return_type = "Failure | CleanupOutcome")]
 #[must_use]
-pub fn cleanup_sync(place: Place, request: CleanupRequest) -> Reply<CleanupOutcome> {
-    now(cleanup_work(place, request, Handle::default()))
+pub fn cleanup_sync(
+    place: Place,
+    request: CleanupRequest,
+    cancel: Option<&CancelToken>,
+) -> Reply<CleanupOutcome> {
+    now(cleanup_work(place, request, token(cancel)))
 }
 
 /// Drops old failed runs.

@@ -431,9 +431,9 @@ pub fn restore_sync(
     place: Place,
     run_id: String,
     request: RestoreRequest,
+    cancel: Option<&CancelToken>,
 ) -> Reply<RestoreOutcome> {
-    let handle = Handle::default();
-    now(work(place, run_id, request, handle, verb::restore))
+    now(work(place, run_id, request, token(cancel), verb::restore))
 }
 
 /// Puts a run back to a checkpoint.
@@ -451,9 +451,13 @@ pub fn restore(
 /// Restores what was there before the last restore.
 #[napi(ts_return_type = "Failure | RestoreOutcome")]
 #[must_use]
-pub fn undo_sync(place: Place, run_id: String, request: RestoreRequest) -> Reply<RestoreOutcome> {
-    let handle = Handle::default();
-    now(work(place, run_id, request, handle, verb::undo))
+pub fn undo_sync(
+    place: Place,
+    run_id: String,
+    request: RestoreRequest,
+    cancel: Option<&CancelToken>,
+) -> Reply<RestoreOutcome> {
+    now(work(place, run_id, request, token(cancel), verb::undo))
 }
 
 /// Restores what was there before the last restore.

@@ -8,7 +8,7 @@ use napi_derive::napi;
 use crate::binding::convert::{hints, number, path};
 use crate::binding::job::{Job, now};
 use crate::binding::types::{CheckpointInfo, DamagedCheckpoint, Listing, Place};
-use crate::binding::{CancelToken, Handle, Pending, Reply, clock, on_run, token};
+use crate::binding::{CancelToken, Handle, Pending, Reply, begin, clock, on_run, token};
 use crate::error::Result;
 use crate::model::ids::CheckpointId;
 use crate::model::progress::Phase;
@@ -76,6 +76,20 @@ pub struct StoreProblem {
     pub reason: String,
 }
 
+/// A place in the audit log that is not as it was written.
+#[napi(object, object_from_js = false)]
+pub struct BrokenEvent {
+    /// What is wrong: the line is not what was written, or it does not follow the one before it.
+    #[napi(ts_type = "'event_altered' | 'event_out_of_place'")]
+    pub damage: String,
+    /// The segment.
+    pub path: String,
+    /// The number of the event that stands there, or should.
+    pub seq: f64,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
 /// A share of the data.
 #[napi(object, object_from_js = false)]
 pub struct VerifyShare {
@@ -114,6 +128,8 @@ pub struct VerifyOutcome {
     pub objects: Vec<DamagedObject>,
     /// What is wrong with the store beside.
     pub problems: Vec<StoreProblem>,
+    /// Where the audit log is not as it was written, at most a hundred places.
+    pub events: Vec<BrokenEvent>,
     /// How many objects were looked at.
     pub checked_objects: f64,
     /// How many bytes were read, unpacked.
@@ -286,6 +302,16 @@ impl From<Outcome> for VerifyOutcome {
                 })
                 .collect(),
             problems: found.problems.into_iter().map(Into::into).collect(),
+            events: found
+                .events
+                .into_iter()
+                .map(|one| BrokenEvent {
+                    damage: one.kind.name().to_owned(),
+                    path: path(&one.path),
+                    seq: number(one.seq),
+                    reason: one.reason,
+                })
+                .collect(),
             checked_objects: number(found.objects),
             checked_bytes: number(found.bytes),
             healed: found.healed.iter().map(ToString::to_string).collect(),
@@ -323,8 +349,13 @@ fn verify_work(
 /// Checks all checkpoints of a run, or one, and all that they need.
 #[napi(ts_return_type = "Failure | VerifyOutcome")]
 #[must_use]
-pub fn verify_sync(place: Place, run_id: String, request: VerifyRequest) -> Reply<VerifyOutcome> {
-    now(verify_work(place, run_id, request, Handle::default()))
+pub fn verify_sync(
+    place: Place,
+    run_id: String,
+    request: VerifyRequest,
+    cancel: Option<&CancelToken>,
+) -> Reply<VerifyOutcome> {
+    now(verify_work(place, run_id, request, token(cancel)))
 }
 
 /// Checks all checkpoints of a run, or one, and all that they need.
@@ -346,6 +377,7 @@ fn verify_store_work(
 ) -> impl FnOnce() -> Result<Outcome> + Send {
     move || {
         let store = ops::locate::store(&hints(place, None))?;
+        begin(&handle);
         let found = verify::verify_store(
             &RealDisk,
             &store,
@@ -362,8 +394,12 @@ fn verify_store_work(
 /// Checks the whole store and all checkpoints that need it.
 #[napi(ts_return_type = "Failure | VerifyOutcome")]
 #[must_use]
-pub fn verify_store_sync(place: Place, request: VerifyRequest) -> Reply<VerifyOutcome> {
-    now(verify_store_work(place, request, Handle::default()))
+pub fn verify_store_sync(
+    place: Place,
+    request: VerifyRequest,
+    cancel: Option<&CancelToken>,
+) -> Reply<VerifyOutcome> {
+    now(verify_store_work(place, request, token(cancel)))
 }
 
 /// Checks the whole store and all checkpoints that need it.
@@ -391,6 +427,7 @@ fn gc_work(
             ..gc::Request::default()
         };
         let (cancel, progress) = (&handle.cancel, &handle.progress);
+        begin(&handle);
         let done = gc::gc(&RealDisk, &store, &request, clock(), cancel, progress);
         handle.progress.enter(Phase::Done);
         Ok(Collected {
@@ -404,8 +441,8 @@ fn gc_work(
 /// Takes back the space of objects that no checkpoint needs.
 #[napi(ts_return_type = "Failure | GcOutcome")]
 #[must_use]
-pub fn gc_sync(place: Place, request: GcRequest) -> Reply<GcOutcome> {
-    now(gc_work(place, request, Handle::default()))
+pub fn gc_sync(place: Place, request: GcRequest, cancel: Option<&CancelToken>) -> Reply<GcOutcome> {
+    now(gc_work(place, request, token(cancel)))
 }
 
 /// Takes back the space of objects that no checkpoint needs.

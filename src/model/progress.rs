@@ -1,6 +1,8 @@
-//! How far a running operation is; written by its threads, read by whoever shows it.
+//! How far a running operation is; written by its threads, read by whoever shows it. Goes with who runs it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::model::event::Session;
 
 /// What an operation is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Progress {
     bytes: AtomicU64,
     total_files: AtomicU64,
     total_bytes: AtomicU64,
+    /// Who runs it, and what it noted of itself.
+    pub session: Session,
 }
 
 /// What a reader sees.

@@ -7,11 +7,12 @@
 //! could tell; then the error names what was dropped.
 
 use crate::error::{Error, Result};
+use crate::model::event::{Event, Kind};
 use crate::model::manifest::Check;
 use crate::model::retention::Retention;
 use crate::ops::create::{Created, Request, create_once};
 use crate::ops::state::open_store;
-use crate::ops::{Context, gc, prune};
+use crate::ops::{Context, events, gc, prune};
 use crate::store::manifests;
 use crate::store::objects::{Limit, Store};
 use crate::store::place::StoreDir;
@@ -74,6 +75,11 @@ pub(super) fn create_within(
             "dropped {} to stay within the store's budget of {max} bytes",
             dropped.join(", ")
         ));
+        let event = Event::new(Kind::Budget, "create")
+            .of(created.checkpoint_id.as_str())
+            .with("max_bytes", max)
+            .with("dropped", dropped.clone());
+        created.warnings.extend(events::note(context, event));
         created.dropped.splice(0..0, dropped);
     }
     Ok(created)
@@ -157,7 +163,7 @@ fn drop_down_to(context: &Context<'_>, kept: usize, all: usize) -> Result<Vec<St
     let policy = Retention {
         keep_last: u32::try_from(kept).unwrap_or(u32::MAX),
     };
-    let decisions = prune::prune(context, policy, false)?;
+    let decisions = prune::prune_for(context, "create", policy, false)?;
     let dropped = decisions.into_iter().filter(prune::Decision::is_dropped);
     Ok(dropped.map(|decision| decision.checkpoint_id).collect())
 }

@@ -14,11 +14,14 @@ use walkdir::WalkDir;
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
+use crate::model::event::{Event, Kind};
 use crate::model::ids::RunId;
 use crate::model::json::{Json, MAX_DEPTH, Value};
 use crate::model::run_record;
 use crate::model::time::{from_iso, to_iso};
+use crate::ops::events::{Ledger, about};
 use crate::store::disk::{Disk, EntryKind};
+use crate::store::events::Log;
 use crate::store::layout::RunDir;
 use crate::store::publish::{Staged, remove};
 use crate::store::runner_lock::{self, Holder};
@@ -104,12 +107,33 @@ pub fn default_report(runs_dir: &Path) -> PathBuf {
 
 /// Drops old runs.
 pub fn cleanup(
-    disk: &dyn Disk,
+    ledger: &Ledger<'_>,
     runs_dir: &Path,
     request: &Request,
-    now_ms: i64,
     cancel: &Cancel,
 ) -> Result<Outcome> {
+    ledger.watch("cleanup", None, || clean(ledger, runs_dir, request, cancel))
+}
+
+/// Notes that a run was dropped.
+fn note(ledger: &Ledger<'_>, run: &RunDir, status: &str, bytes: u64) {
+    let event = Event::new(Kind::Cleaned, "cleanup")
+        .with("status", status)
+        .with("bytes", bytes);
+    ledger.note_aside(&[about(run, event)]);
+    if let Some(place) = ledger.store {
+        // A create that was killed there is nobody's business any more.
+        let _ = Log::new(ledger.disk, place, ledger.now_ms).end_of(run);
+    }
+}
+
+fn clean(
+    ledger: &Ledger<'_>,
+    runs_dir: &Path,
+    request: &Request,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    let (disk, now_ms) = (ledger.disk, ledger.now_ms);
     check(request)?;
     let mut outcome = Outcome::default();
     let mut names: Vec<String> = Vec::new();
@@ -174,6 +198,9 @@ pub fn cleanup(
                         reason,
                     });
                     continue;
+                }
+                if !request.dry_run {
+                    note(ledger, &run, &status, bytes);
                 }
                 outcome.freed_bytes += bytes;
                 outcome.cleaned.push(Cleaned {

@@ -11,6 +11,7 @@ use std::io;
 use std::thread;
 
 use crate::error::{Error, Result};
+use crate::model::event::{Event, Kind};
 use crate::model::facts::Facts;
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, JsonError, MAX_DEPTH};
@@ -26,6 +27,7 @@ use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted, is_carried, run_prefix};
+use crate::ops::events;
 use crate::ops::gc;
 use crate::ops::registration::Plan;
 use crate::ops::restore::{Restored, retire};
@@ -100,10 +102,12 @@ pub struct Created {
 
 /// Takes a checkpoint.
 pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
-    match (request.max_store_bytes, context.store) {
-        (Some(max), Some(place)) => budget::create_within(context, request, place, max),
-        _ => create_once(context, request, Limit::None, u64::MAX),
-    }
+    events::watch(context, "create", || {
+        match (request.max_store_bytes, context.store) {
+            (Some(max), Some(place)) => budget::create_within(context, request, place, max),
+            _ => create_once(context, request, Limit::None, u64::MAX),
+        }
+    })
 }
 
 /// Takes a checkpoint that adds no more to the store than it may.
@@ -271,10 +275,15 @@ pub(super) fn create_once(
     let stored = writer.map(Writer::sync).transpose()?;
     let staged = staging.finish()?;
     context.cancel.check()?;
-    publish(context, staged.manifest, staged.registry, &checkpoint_id)?;
+    events::begin_create(context);
+    if let Err(error) = publish(context, staged.manifest, staged.registry, &checkpoint_id) {
+        events::end_create(context);
+        return Err(error);
+    }
     let (size, checksum) = (staged.size, staged.checksum);
 
     let mut warnings = Vec::new();
+    let added_bytes = stored.as_ref().map_or(0, |stored| stored.bytes);
     if let Some(Err(error)) = stored.map(Stored::record) {
         warnings.push(error.full_message());
     }
@@ -313,6 +322,17 @@ pub(super) fn create_once(
             outlines::note(context.disk, run, &outline);
         }
     }
+    let event = Event::new(Kind::Created, "create")
+        .of(checkpoint_id.as_str())
+        .with("step", request.step.to_string())
+        .with("sequence", sequence)
+        .with("bytes", size)
+        .with("state_bytes", request.state.len())
+        .with("added_bytes", added_bytes);
+    let mut noted = vec![event];
+    noted.extend(events::pruned("create", "superseded", &gone));
+    warnings.extend(events::note_all(context, noted));
+    events::end_create(context);
 
     Ok(Created {
         path: run.manifest(&checkpoint_id),

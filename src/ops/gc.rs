@@ -18,6 +18,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::manifest::references;
 use crate::model::progress::{Phase, Progress};
+use crate::ops::events::Ledger;
 use crate::store::disk::{Disk, EntryKind, LockGuard, Metadata, Stamp};
 use crate::store::leftovers;
 use crate::store::objects::collect::{Collector, Copy, Given, Round};
@@ -110,11 +111,19 @@ pub fn gc(
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Done> {
-    let open = || Store::open(disk, place, now_ms);
-    let Some(store) = with_reserve(disk, place, open)? else {
-        return Ok(Done::default());
+    let ledger = Ledger {
+        disk,
+        store: Some(place),
+        now_ms,
+        progress,
     };
-    collect(&store, request, now_ms, cancel, progress)
+    ledger.watch("gc", None, || {
+        let open = || Store::open(disk, place, now_ms);
+        let Some(store) = with_reserve(disk, place, open)? else {
+            return Ok(Done::default());
+        };
+        collect(&store, request, now_ms, cancel, progress)
+    })
 }
 
 /// Plans, and unless it is a dry run does it, in a store that is open.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
+use crate::model::event::{Event, Kind};
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Json, MAX_DEPTH, Value};
 use crate::model::manifest::{self, Check, Header, MANIFEST_MAX, inspect, sort_newest_first};
@@ -39,7 +40,7 @@ use crate::ops::create::{
 use crate::ops::export::{Need, need_of, needs_of};
 use crate::ops::registration::Plan;
 use crate::ops::state::joined;
-use crate::ops::{Context, budget};
+use crate::ops::{Context, budget, events};
 use crate::store::archive::{Archive, Spot};
 use crate::store::disk::Disk;
 use crate::store::manifests::{self, Good};
@@ -125,6 +126,23 @@ pub fn check(
 
 /// Imports an archive of the context's run.
 pub fn import(context: &Context<'_>, path: &Path, request: &Request) -> Result<Outcome> {
+    events::watch(context, "import", || {
+        let mut outcome = import_unnoted(context, path, request)?;
+        let checkpoints = outcome.checkpoints.iter().rev();
+        let noted = checkpoints.filter(|one| !one.was_here).map(|one| {
+            Event::new(Kind::Imported, "import")
+                .of(one.header.checkpoint_id.as_str())
+                .with("bytes", one.size)
+        });
+        let warning = events::note_all(context, noted.collect());
+        if let Some(written) = &mut outcome.written {
+            written.warnings.extend(warning);
+        }
+        Ok(outcome)
+    })
+}
+
+fn import_unnoted(context: &Context<'_>, path: &Path, request: &Request) -> Result<Outcome> {
     let archive = open(context.disk, path)?;
     if archive.contents().run_id != context.run.run_id().as_str() {
         return Err(Error::Internal {

@@ -3,12 +3,14 @@
 //! The visible moment is the line in the run's log of changes; manifests stay as they are.
 
 use crate::error::{Error, Result};
+use crate::model::event::{Event, Kind};
 use crate::model::facts::Facts;
 use crate::model::ids::CheckpointId;
 use crate::model::lifecycle::{Change, Failure, Life, Lives, Pin, State, check_move};
 use crate::model::manifest::{Check, Header, inspect};
 use crate::ops::Context;
-use crate::store::changes::Log;
+use crate::ops::events;
+use crate::store::changes::Changes;
 use crate::store::manifests::bytes_of;
 
 /// What to do with a checkpoint.
@@ -36,6 +38,45 @@ pub enum Command {
     Unpin,
 }
 
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Complete { .. } => "complete",
+            Self::Fail { .. } => "fail",
+            Self::Update(_) => "update",
+            Self::Pin(_) => "pin",
+            Self::Unpin => "unpin",
+        }
+    }
+
+    /// What the audit log says of it.
+    fn event(&self, id: &CheckpointId, after: &Become) -> Event {
+        let kind = match self {
+            Self::Complete { .. } => Kind::Completed,
+            Self::Fail { .. } => Kind::Failed,
+            _ => Kind::Updated,
+        };
+        let state = after.life.state().as_str();
+        let event = Event::new(kind, self.name())
+            .of(id.as_str())
+            .with("state", state);
+        match self {
+            Self::Update(facts) => {
+                let names = facts.as_object().into_iter().flatten();
+                let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+                event.with("facts", names)
+            }
+            Self::Pin(pin) => event.with("reason", pin.reason.as_str()),
+            Self::Fail { failure, .. } => {
+                let message = failure.message.as_deref().unwrap_or_default();
+                event.with("message", crate::model::ids::shorten(message))
+            }
+            _ => event,
+        }
+    }
+}
+
 /// A checkpoint as it has become.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Become {
@@ -60,9 +101,13 @@ const TEXT_MAX: usize = 8192;
 /// Gives [`Error::StateTransition`] for a move that is not legal, [`Error::FactsInvalid`] for an update
 /// that can't be, [`Error::ChangesDamaged`] if the run's log of changes can't be trusted.
 pub fn change(context: &Context<'_>, id: &CheckpointId, command: &Command) -> Result<Become> {
+    events::watch(context, command.name(), || change_now(context, id, command))
+}
+
+fn change_now(context: &Context<'_>, id: &CheckpointId, command: &Command) -> Result<Become> {
     let (_lock, _) = context.begin()?;
     let header = header(context, id)?;
-    let log = Log::read(context.disk, context.run)?;
+    let log = Changes::read(context.disk, context.run)?;
     log.check(context.run)?;
     let life = log.lives().remove(id.as_str()).unwrap_or_default();
     let mut after = Become { header, life };
@@ -77,6 +122,8 @@ pub fn change(context: &Context<'_>, id: &CheckpointId, command: &Command) -> Re
         .into_iter()
         .map(|change| (id.to_string(), change, context.now_ms));
     log.append(context.disk, context.run, lines)?;
+    events::Ledger::from(context)
+        .note_aside(&[events::about(context.run, command.event(id, &after))]);
     Ok(after)
 }
 
@@ -174,7 +221,7 @@ pub struct Known {
 
 /// Reads what a run's checkpoints have become.
 pub fn known(context: &Context<'_>) -> Result<Known> {
-    let log = Log::read(context.disk, context.run)?;
+    let log = Changes::read(context.disk, context.run)?;
     Ok(Known {
         lives: log.lives(),
         problem: log.problem,
@@ -184,7 +231,7 @@ pub fn known(context: &Context<'_>) -> Result<Known> {
 /// Notes that a checkpoint was put back: one that had failed is restored by it. Gives what went wrong; the
 /// restore itself is done.
 pub(super) fn restored(context: &Context<'_>, id: &CheckpointId) -> Result<()> {
-    let log = Log::read(context.disk, context.run)?;
+    let log = Changes::read(context.disk, context.run)?;
     let lives = log.lives();
     let Some(life) = lives.get(id.as_str()) else {
         return Ok(());

@@ -6,11 +6,13 @@
 use std::collections::HashSet;
 
 use crate::error::{Error, IoContext, Result};
+use crate::model::event::{Event, Kind};
 use crate::model::manifest::Check;
 use crate::model::retention::{Retention, Verdict};
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::create::{parse_registry, read_registry, registry_of};
+use crate::ops::events;
 use crate::ops::registration::Plan;
 use crate::store::manifests::{self, Scan};
 use crate::store::publish::{Staged, remove, sync_parent};
@@ -36,6 +38,18 @@ impl Decision {
 
 /// Drops what the policy does not keep. With `dry_run` it only decides.
 pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Result<Vec<Decision>> {
+    events::watch(context, "prune", || {
+        prune_for(context, "prune", retention, dry_run)
+    })
+}
+
+/// The same for an operation of another name.
+pub(super) fn prune_for(
+    context: &Context<'_>,
+    operation: &str,
+    retention: Retention,
+    dry_run: bool,
+) -> Result<Vec<Decision>> {
     if dry_run {
         context.run.check(context.disk)?;
         let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
@@ -82,7 +96,28 @@ pub fn prune(context: &Context<'_>, retention: Retention, dry_run: bool) -> Resu
         }
     }
     remove_all(context, &scan, &dropped)?;
+    note(context, operation, &decisions);
     Ok(decisions)
+}
+
+/// Notes what was dropped.
+fn note(context: &Context<'_>, operation: &str, decisions: &[Decision]) {
+    let reason = if operation == "prune" {
+        "superseded"
+    } else {
+        "budget"
+    };
+    let dropped = decisions.iter().filter(|decision| decision.is_dropped());
+    let events: Vec<_> = dropped
+        .map(|decision| {
+            Event::new(Kind::Pruned, operation)
+                .of(&decision.checkpoint_id)
+                .with("reason", reason)
+                .with("bytes", decision.size)
+        })
+        .map(|event| events::about(context.run, event))
+        .collect();
+    events::Ledger::from(context).note_aside(&events);
 }
 
 fn remove_all(context: &Context<'_>, scan: &Scan, dropped: &HashSet<&str>) -> Result<()> {

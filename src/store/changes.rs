@@ -77,7 +77,7 @@ pub struct Happened {
 
 /// The log of a run, read.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Log {
+pub struct Changes {
     /// What happened, in order.
     pub happened: Vec<Happened>,
     /// What is wrong with it, and where.
@@ -92,7 +92,7 @@ pub struct Log {
     exists: bool,
 }
 
-impl Log {
+impl Changes {
     /// Reads the log; an empty one if there is none.
     pub fn read(disk: &dyn Disk, run: &RunDir) -> Result<Self> {
         let path = run.changes();

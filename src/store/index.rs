@@ -55,7 +55,7 @@ const OVER_DEEPER: &str = "INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?
         depth = excluded.depth WHERE excluded.depth <= objects.depth";
 
 /// How long a writer waits for another's transaction, in milliseconds.
-const BUSY_MS: u32 = 30_000;
+pub(super) const BUSY_MS: u32 = 30_000;
 
 /// Where an object lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub struct Index {
 }
 
 /// Why an index can't be used.
-enum Trouble {
+pub(super) enum Trouble {
     /// Its content is damaged, or from a newer version: it is to be made anew.
     Unusable,
     /// Something that making it anew would not cure.
@@ -127,10 +127,7 @@ impl Index {
                 set_aside(path)?;
                 Self::open_once(path, generation).map_err(|trouble| match trouble {
                     Trouble::Failed(error) => error,
-                    Trouble::Unusable => Error::Index {
-                        path: path.to_path_buf(),
-                        reason: "a new one is damaged as well".to_owned(),
-                    },
+                    Trouble::Unusable => new_one_damaged(path),
                 })
             }
         }
@@ -474,7 +471,7 @@ impl Index {
 
 /// Changing the journal's mode asks for the file alone, and `SQLite` does not wait for that: two who
 /// open a new index at once would be refused.
-fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     let mut waited_ms = 0;
     loop {
         match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
@@ -536,9 +533,17 @@ fn note_packs(change: &rusqlite::Transaction<'_>, packs: &[Indexed]) -> rusqlite
     Ok(())
 }
 
+/// The error for a disk that damages what was just made.
+pub(super) fn new_one_damaged(path: &Path) -> Error {
+    Error::Index {
+        path: path.to_path_buf(),
+        reason: "a new one is damaged as well".to_owned(),
+    }
+}
+
 /// Moves a damaged index out of the way. Not removed: another thread may have it open, and `SQLite`
 /// maps one of its side files.
-fn set_aside(path: &Path) -> Result<()> {
+pub(super) fn set_aside(path: &Path) -> Result<()> {
     for suffix in SIDE_FILES {
         let (from, to) = (
             named(path, suffix),
@@ -579,7 +584,7 @@ pub fn remove(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn trouble(path: &Path, error: &rusqlite::Error) -> Trouble {
+pub(super) fn trouble(path: &Path, error: &rusqlite::Error) -> Trouble {
     let path = path.to_path_buf();
     let reason = error.to_string();
     let rusqlite::Error::SqliteFailure(failure, _) = error else {

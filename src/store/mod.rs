@@ -5,9 +5,11 @@
 //! reorders and refuses.
 
 pub mod archive;
+pub mod catalog;
 pub mod changes;
 pub mod chunker;
 pub mod disk;
+pub mod events;
 pub mod folder;
 pub mod index;
 pub mod journal;

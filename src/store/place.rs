@@ -109,6 +109,12 @@ impl StoreDir {
         self.dir.join("gc.lock")
     }
 
+    /// The index of checkpoints.
+    #[must_use]
+    pub fn catalog(&self) -> PathBuf {
+        self.dir.join("checkpoints.db")
+    }
+
     /// The index.
     #[must_use]
     pub fn index(&self) -> PathBuf {
@@ -120,6 +126,12 @@ impl StoreDir {
     #[must_use]
     pub fn roots(&self) -> PathBuf {
         self.dir.join("roots")
+    }
+
+    /// The folder of the audit log; see [`crate::store::events`].
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.dir.join("events")
     }
 
     /// The folder of stat caches.
@@ -211,7 +223,7 @@ impl StoreDir {
         disk.remove_file(&self.reserve()).is_ok()
     }
 
-    /// How many bytes everything in the store takes. What is to be set aside counts even while it is
+    /// How many bytes everything in the store takes, without the audit log, which has a bound of its own. What is to be set aside counts even while it is
     /// not: it is put back when there is room.
     pub fn used_bytes(&self, disk: &dyn Disk) -> Result<u64> {
         let mut bytes = (RESERVE as u64).saturating_sub(self.reserved(disk));

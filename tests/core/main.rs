@@ -14,6 +14,7 @@ mod crash;
 mod damage;
 mod decoders;
 mod doctor;
+mod events;
 mod faults;
 mod full_disk;
 mod gallery;

@@ -28,6 +28,7 @@ use self::rescue::StateNow;
 use self::select::Selection;
 use crate::error::{Error, IoContext, Result, Skipped};
 use crate::model::damage::Damage;
+use crate::model::event::{Event, Kind};
 use crate::model::ids::CheckpointId;
 use crate::model::json::{Json, MAX_DEPTH, Value};
 use crate::model::manifest::{self, Check, Header, Opened, RunFile, Snapshot, inspect};
@@ -39,7 +40,7 @@ use crate::model::step::Step;
 use crate::ops::create::begin_writer;
 use crate::ops::lifecycle;
 use crate::ops::state::{damage_of, store_members, whole};
-use crate::ops::{Context, not_found};
+use crate::ops::{Context, events, not_found};
 use crate::store::journal::{self, Change, Changes, Contents, Recovered, Scene};
 use crate::store::layout::RunDir;
 use crate::store::manifests::{self, Scan};
@@ -170,6 +171,12 @@ const RESTORED: &str = "checkpoints/.waymark/restored";
 
 /// Restores a checkpoint.
 pub fn restore(context: &Context<'_>, request: &Request) -> Result<Outcome> {
+    events::watch(context, "restore", || {
+        restore_as(context, request, Kind::Restored)
+    })
+}
+
+fn restore_as(context: &Context<'_>, request: &Request, kind: Kind) -> Result<Outcome> {
     let (_lock, recovered) = context.begin_anyway()?;
     let mut unreadable_journal = false;
     let recovered = match recovered {
@@ -219,18 +226,46 @@ pub fn restore(context: &Context<'_>, request: &Request) -> Result<Outcome> {
     }
     // One too many is no reason to tell of a failure.
     let _ = rescue::limit(context, request.rescue.as_ref());
-    Ok(Outcome {
+    let outcome = Outcome {
         skipped,
         recovered,
         warnings,
         ..outcome
-    })
+    };
+    note_restored(context, kind, &outcome);
+    Ok(outcome)
+}
+
+/// Notes what a restore did, and what it passed over.
+fn note_restored(context: &Context<'_>, kind: Kind, outcome: &Outcome) {
+    let operation = if kind == Kind::Undone {
+        "undo"
+    } else {
+        "restore"
+    };
+    let mut noted = events::damaged(operation, &outcome.skipped);
+    let event = Event::new(kind, operation)
+        .of(outcome.checkpoint_id.as_str())
+        .with("step", outcome.step.to_string())
+        .with("rescue", outcome.rescue.as_str())
+        .with("bytes", outcome.verified_bytes)
+        .with("skipped", outcome.skipped.len());
+    noted.push(event);
+    let noted: Vec<Event> = noted
+        .into_iter()
+        .map(|event| events::about(context.run, event))
+        .collect();
+    events::Ledger::from(context).note_aside(&noted);
 }
 
 /// Restores what was there before the last restore.
 ///
 /// Gives [`Error::NothingToUndo`] if nothing was restored, or what was there before is gone.
 pub fn undo(context: &Context<'_>, request: &Request) -> Result<Outcome> {
+    events::watch(context, "undo", || undo_last(context, request))
+}
+
+fn undo_last(context: &Context<'_>, request: &Request) -> Result<Outcome> {
     let nothing = |reason: String| Error::NothingToUndo {
         run_id: context.run.run_id().to_string(),
         reason,
@@ -249,7 +284,7 @@ pub fn undo(context: &Context<'_>, request: &Request) -> Result<Outcome> {
         choice: Choice::Id(rescue.clone()),
         ..request.clone()
     };
-    match restore(context, &request) {
+    match restore_as(context, &request, Kind::Undone) {
         Err(Error::CheckpointNotFound { .. }) => Err(nothing(format!(
             "its rescue checkpoint {rescue} was dropped: the run has gone on since"
         ))),

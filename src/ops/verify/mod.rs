@@ -5,6 +5,8 @@
 //! too, unpacked and held against their names, each once however many checkpoints share it; or only a
 //! share of them, another each time.
 //!
+//! The *audit log*: each of its lines by its hash, and that it follows the one before it.
+//!
 //! Damage is a result: it says which checkpoints and which of their files it touches. Nothing is ever
 //! deleted. What the store holds is only told to be stored anew where that is asked for.
 //!
@@ -19,14 +21,17 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::damage::Damage;
+use crate::model::event::{Event, Kind};
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::lifecycle::Lives;
 use crate::model::manifest::{Check, Header};
 use crate::model::object::ObjectId;
 use crate::model::progress::{Phase, Progress};
+use crate::ops::events::{Ledger, about};
 use crate::ops::{Context, not_found};
-use crate::store::changes::Log;
+use crate::store::changes::Changes;
 use crate::store::disk::{Disk, EntryKind};
+use crate::store::events::{Break, Log};
 use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
 use crate::store::manifests::{Damaged, Good, Scan, scan};
@@ -101,6 +106,8 @@ pub struct Outcome {
     pub hurt: Vec<Hurt>,
     /// What is wrong beside.
     pub problems: Vec<Problem>,
+    /// Where the audit log is not as it was written.
+    pub events: Vec<Break>,
     /// How many objects were looked at.
     pub objects: u64,
     /// The bytes that were read, unpacked.
@@ -116,12 +123,56 @@ impl Outcome {
     #[must_use]
     pub fn is_ok(&self) -> bool {
         let whole = |run: &Run| run.scan.damaged.is_empty();
-        self.hurt.is_empty() && self.problems.is_empty() && self.runs.iter().all(whole)
+        self.hurt.is_empty()
+            && self.problems.is_empty()
+            && self.events.is_empty()
+            && self.runs.iter().all(whole)
     }
 }
 
 /// Checks all checkpoints of a run, or one.
 pub fn verify(
+    context: &Context<'_>,
+    id: Option<&CheckpointId>,
+    request: &Request,
+) -> Result<Outcome> {
+    let ledger = Ledger::from(context);
+    ledger.watch("verify", Some(context.run), || {
+        let mut outcome = verify_run(context, id, request)?;
+        look_at_log(&ledger, &mut outcome, context.cancel)?;
+        Ok(outcome)
+    })
+}
+
+/// Looks at the audit log, and notes there which checkpoints are damaged.
+fn look_at_log(ledger: &Ledger<'_>, outcome: &mut Outcome, cancel: &Cancel) -> Result<()> {
+    if let Some(place) = ledger.store {
+        match Log::new(ledger.disk, place, ledger.now_ms).check(cancel) {
+            Ok(breaks) => outcome.events = breaks,
+            Err(Error::Aborted) => return Err(Error::Aborted),
+            // What another version wrote there can't be judged.
+            Err(Error::StoreFormat { .. }) => {}
+            Err(error) => outcome.problems.push(Problem {
+                object: None,
+                path: place.events(),
+                reason: error.full_message(),
+            }),
+        }
+    }
+    let mut noted = Vec::new();
+    for run in &outcome.runs {
+        for damaged in &run.scan.damaged {
+            let event = Event::new(Kind::Damaged, "verify")
+                .of(&damaged.name)
+                .with("damage", damaged.damage.kind());
+            noted.push(about(&run.run, event));
+        }
+    }
+    outcome.warnings.extend(ledger.note_if_there(&noted));
+    Ok(())
+}
+
+fn verify_run(
     context: &Context<'_>,
     id: Option<&CheckpointId>,
     request: &Request,
@@ -201,6 +252,26 @@ pub fn verify_store(
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Outcome> {
+    let ledger = Ledger {
+        disk,
+        store: Some(place),
+        now_ms,
+        progress,
+    };
+    ledger.watch("verify", None, || {
+        let mut outcome = verify_all(&ledger, place, request, cancel)?;
+        look_at_log(&ledger, &mut outcome, cancel)?;
+        Ok(outcome)
+    })
+}
+
+fn verify_all(
+    ledger: &Ledger<'_>,
+    place: &StoreDir,
+    request: &Request,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    let (disk, now_ms, progress) = (ledger.disk, ledger.now_ms, ledger.progress);
     let of = request.parts()?;
     progress.enter(Phase::Scanning);
     let Some(store) = Store::open(disk, place, now_ms)? else {
@@ -290,6 +361,7 @@ impl Outcome {
             runs: Vec::new(),
             hurt: Vec::new(),
             problems: Vec::new(),
+            events: Vec::new(),
             objects: 0,
             bytes: 0,
             healed: Vec::new(),
@@ -451,7 +523,7 @@ impl All<'_> {
     /// holds.
     fn changes(&mut self, runs: &mut [Run]) -> Result<()> {
         for Run { run, lives, .. } in runs {
-            let log = match Log::read(self.disk, run) {
+            let log = match Changes::read(self.disk, run) {
                 Ok(log) => log,
                 Err(error) => {
                     self.problem(run.changes(), error.full_message());
@@ -470,7 +542,7 @@ impl All<'_> {
             run.create_private(self.disk)?;
             let _lock = RunLock::acquire(self.disk, run, self.cancel)?;
             // Another process may have healed it meanwhile.
-            let log = Log::read(self.disk, run)?;
+            let log = Changes::read(self.disk, run)?;
             if let Some(problem) = log.problem.clone() {
                 let kept = log.heal(self.disk, run, self.now_ms)?;
                 self.outcome.warnings.push(format!(
