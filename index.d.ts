@@ -23,6 +23,7 @@ import type {
   LeftRun,
   Listing,
   PruneOutcome,
+  RebuildOutcome,
   RestoreOutcome,
   RetentionDecision,
   SkippedCheckpoint,
@@ -54,6 +55,7 @@ export type {
   LeftRun,
   Listing,
   PruneOutcome,
+  RebuildOutcome,
   RetentionDecision,
   SkippedCheckpoint,
   StoreProblem,
@@ -400,6 +402,119 @@ export interface Facts {
 
 /** A change of facts: a merge patch (RFC 7396). Members of objects are merged, `null` takes one away. */
 export type FactsUpdate = { [name in keyof Facts]?: Facts[name] | JsonObject | null };
+
+/** Which checkpoints are wanted. Everything that is given has to hold; of a list one. */
+export interface QueryFilter {
+  /** The run. */
+  run?: string | string[];
+  /** The workflow. */
+  workflow?: string | string[];
+  /** The task. */
+  task?: string | string[];
+  /** The worker. */
+  worker?: string | string[];
+  /** The phase. */
+  phase?: string | string[];
+  /** A label. */
+  label?: string | string[];
+  /** The state. */
+  state?: CheckpointState | CheckpointState[];
+  /** How it came about. */
+  type?: NonNullable<Facts['type']> | NonNullable<Facts['type']>[];
+  /** What made it due. */
+  trigger?: NonNullable<Facts['trigger']> | NonNullable<Facts['trigger']>[];
+  /** What it is about. */
+  scope?: NonNullable<Facts['scope']> | NonNullable<Facts['scope']>[];
+  /** How much it matters. */
+  priority?: NonNullable<Facts['priority']> | NonNullable<Facts['priority']>[];
+  /** The retention class. */
+  class?: NonNullable<Facts['class']> | NonNullable<Facts['class']>[];
+  /** Taken at this time or later: a Date, ISO 8601 text, or milliseconds since 1970. */
+  from?: Date | string | number;
+  /** Taken before this time. */
+  until?: Date | string | number;
+  /** Damaged, or not. Default: both. */
+  damaged?: boolean;
+  /** Pinned now, or not. Default: both. */
+  pinned?: boolean;
+  /** The newest good one of a run that is neither completed nor cancelled, or not that. Default: both. */
+  resumable?: boolean;
+  /** By the time it was taken. Default `newest`. */
+  order?: 'newest' | 'oldest';
+}
+
+/** Options of `query`. */
+export interface QueryOptions extends QueryFilter, SignalOptions {}
+
+/** Options of `find`. */
+export interface FindOptions extends QueryFilter, SignalOptions {
+  /** At most so many, up to 10,000. Default 50. */
+  limit?: number;
+  /** Where a page before ended: its `next`. */
+  after?: string;
+}
+
+/** What is known of a checkpoint that was found. */
+export interface QueryRow {
+  /** The run. */
+  runId: string;
+  /** Its id; of a damaged one the file's name without `.json`. */
+  checkpointId: string;
+  /** The step that was done; absent for a damaged one. */
+  step?: Step;
+  /** When it was taken, ISO 8601; of a damaged one, when the file changed last. */
+  timestamp: string;
+  /** Its place in the run's history, from 1. */
+  sequence?: number;
+  /** The checkpoint that it descends from. */
+  parentCheckpointId?: string;
+  /** The workflow. */
+  workflowId?: string;
+  /** The manifest's size in bytes. */
+  size: number;
+  /** Its state; absent for a damaged one. */
+  state?: CheckpointState;
+  /** When its state changed last, ISO 8601. */
+  stateAt?: string;
+  /** What is said of it, updates included. */
+  facts?: Facts;
+  /** Why it failed. */
+  failure?: { name?: string; message?: string; code?: string; stack?: string; details?: unknown };
+  /** Why it must stay. */
+  pin?: { reason: string; until?: string };
+  /** The runs that were forked from it. */
+  forks?: Link[];
+  /** What is wrong with it: the kind of damage. */
+  damage?: string;
+  /** Whether it is the newest good one of a run that is neither completed nor cancelled. */
+  resumable: boolean;
+}
+
+/** Some checkpoints. */
+export interface QueryPage {
+  /** In order. */
+  rows: QueryRow[];
+  /** Where the next page begins; absent at the end. */
+  next?: string;
+}
+
+/** A run's checkpoints by what they descend from. */
+export interface RunTree {
+  /** The run. */
+  runId: string;
+  /** The first ones, and those whose parent is gone, oldest first. */
+  roots: TreeNode[];
+}
+
+/** A checkpoint and what came of it. */
+export interface TreeNode {
+  /** The checkpoint. */
+  checkpoint: QueryRow;
+  /** Those that descend from it, oldest first. */
+  children: TreeNode[];
+  /** Runs that were forked from it, and those that do a part of its work. */
+  runs: (RunTree & { kind: 'fork' | 'subtask' })[];
+}
 
 /** What a checkpoint has become. */
 export type ChangedCheckpoint = BecomeOutcome;
@@ -1510,6 +1625,23 @@ export declare class CheckpointManager {
   show(runId: string, checkpointId: string, options?: SignalOptions): Promise<ShowResult>;
   /** Reads one checkpoint, blocking. */
   showSync(runId: string, checkpointId: string): ShowResult;
+
+  /**
+   * Finds checkpoints of all runs, a page at a time, the newest first. Answered from an index that follows
+   * what happens; manifests are not read. Also gives `ERR_INDEX`.
+   */
+  find(options?: FindOptions): Promise<QueryPage>;
+  /** Finds checkpoints of all runs, blocking. */
+  findSync(options?: FindOptions): QueryPage;
+  /** Streams checkpoints of all runs. What is taken or dropped meanwhile may be in it or not. */
+  query(options?: QueryOptions): AsyncGenerator<QueryRow, void, undefined>;
+  /**
+   * The checkpoints of a run as a tree: what descends from what, with the runs that were forked from them
+   * and those that do a part of the work.
+   */
+  tree(runId: string, options?: SignalOptions): Promise<RunTree>;
+  /** Makes the index of checkpoints anew from the runs. It is made by itself where it is missing. */
+  rebuildIndex(options?: ProgressOptions): Promise<RebuildOutcome>;
 
   /**
    * Says that a checkpoint is worked from now: `created` or `restored` becomes `active`. Durable when it

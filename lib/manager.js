@@ -536,6 +536,34 @@ class CheckpointManager {
     return this.#changeSync('unpin', runId, checkpointId, undefined, options, this.unpinSync);
   }
 
+  /** @param {import('../index.js').FindOptions} [options] */
+  async find(options) {
+    return queries().find(this.#calls, () => this.#place(), options);
+  }
+
+  /** @param {import('../index.js').FindOptions} [options] */
+  findSync(options) {
+    return queries().findSync(this.#calls, () => this.#place(), options, this.findSync);
+  }
+
+  /** @param {import('../index.js').QueryOptions} [options] */
+  query(options) {
+    return queries().query(this.#calls, () => this.#place(), options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async tree(runId, options) {
+    return queries().tree(this.#calls, () => this.#place(), runId, options);
+  }
+
+  /** @param {import('../index.js').ProgressOptions} [options] */
+  async rebuildIndex(options) {
+    return queries().rebuildIndex(this.#calls, () => this.#place(), options);
+  }
+
   /**
    * @param {import('./lifecycle.js').Verb} verb
    * @param {string} runId
@@ -980,6 +1008,11 @@ function log() {
 /** Loaded when something is restored. @returns {typeof import('./restore.js')} */
 function restores() {
   return require('./restore.js');
+}
+
+/** Loaded when runs are searched. @returns {typeof import('./query.js')} */
+function queries() {
+  return require('./query.js');
 }
 
 /** Loaded when something is said of a checkpoint. @returns {typeof import('./lifecycle.js')} */

@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -70,6 +70,17 @@ const KINDS = {
   facts: {
     expected: 'an object of facts',
     test: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  },
+  textOrTexts: {
+    expected: 'a string or an array of strings, none of them empty',
+    test: (value) =>
+      (Array.isArray(value) ? value : [value]).every(
+        (item) => typeof item === 'string' && item !== '',
+      ),
+  },
+  order: {
+    expected: "'newest' or 'oldest'",
+    test: (value) => value === 'newest' || value === 'oldest',
   },
   unfinished: {
     expected: "'finish' or 'undo'",

@@ -13,6 +13,7 @@ pub mod diff;
 pub mod events;
 pub mod files;
 mod job;
+pub mod query;
 pub mod restore;
 mod types;
 pub mod upkeep;
