@@ -46,6 +46,26 @@ export interface ArchivedCheckpoint {
   checksum: string
 }
 
+/** What a checkpoint has become. */
+export interface BecomeOutcome {
+  /** Its id. */
+  checkpointId: string
+  /** Its state. */
+  state: import('./index.js').CheckpointState
+  /** When its state changed last, ISO 8601; absent if it never did. */
+  stateAt?: string
+  /** What is said of it, updates included; absent if that is nothing. */
+  facts?: import('./index.js').Facts
+  /** When it was updated last, ISO 8601; absent if never. */
+  updatedAt?: string
+  /** Why it failed; stays after it was restored. */
+  failure?: FailureInfo
+  /** Why it must stay; absent if it need not. */
+  pin?: PinInfo
+  /** The runs that were forked from it; absent if there are none. */
+  forks?: Array<import('./index.js').Link>
+}
+
 /** A place in the audit log that is not as it was written. */
 export interface BrokenEvent {
   /** What is wrong: the line is not what was written, or it does not follow the one before it. */
@@ -94,6 +114,26 @@ export interface CaptureRequest {
   refusePartial: boolean
 }
 
+/** Changes what is said of a checkpoint, or its state. */
+export declare function change(place: Place, runId: string, checkpointId: string, request: ChangeRequest, cancel?: CancelToken | undefined | null): Promise<Failure | BecomeOutcome>
+
+/** What to do with a checkpoint. */
+export interface ChangeRequest {
+  /** `activate`, `complete`, `fail`, `update`, `pin` or `unpin`. */
+  verb: string
+  /** What is said of it, as the JSON text of a merge patch. */
+  update?: string
+  /** Why it failed, as JSON text. */
+  failure?: string
+  /** Why it must stay. */
+  reason?: string
+  /** Until when, in milliseconds since 1970. */
+  untilMs?: number
+}
+
+/** Changes what is said of a checkpoint, or its state. */
+export declare function changeSync(place: Place, runId: string, checkpointId: string, request: ChangeRequest, cancel?: CancelToken | undefined | null): Failure | BecomeOutcome
+
 /** Checks an archive and tells what it holds. */
 export declare function checkArchive(file: string, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>
 
@@ -125,6 +165,20 @@ export interface CheckpointInfo {
    * never, or not known.
    */
   lastVerifiedAt?: string
+  /** Its state: where it stands in its life. */
+  state: import('./index.js').CheckpointState
+  /** When its state changed last, ISO 8601; absent if it never did. */
+  stateAt?: string
+  /** What is said of it, updates included; absent if that is nothing. */
+  facts?: import('./index.js').Facts
+  /** When it was updated last, ISO 8601; absent if never. */
+  updatedAt?: string
+  /** Why it failed; stays after it was restored. */
+  failure?: FailureInfo
+  /** Why it must stay; absent if it need not. */
+  pin?: PinInfo
+  /** The runs that were forked from it; absent if there are none. */
+  forks?: Array<import('./index.js').Link>
 }
 
 /** A run that was dropped, or would be. */
@@ -222,6 +276,8 @@ export interface CreateRequest {
   capture?: CaptureRequest
   /** The store's budget, in bytes; absent is none. */
   maxStoreBytes?: number
+  /** What is said of it, as JSON text; absent is nothing. */
+  facts?: string
 }
 
 /** Takes a checkpoint. `state` is JSON text. */
@@ -469,6 +525,20 @@ export interface Failure {
   skipped: Array<SkippedCheckpoint>
 }
 
+/** Why a checkpoint failed. */
+export interface FailureInfo {
+  /** The error's class, such as `TypeError`. */
+  name?: string
+  /** What it says. */
+  message?: string
+  /** Its code. */
+  code?: string
+  /** Where it was thrown. */
+  stack?: string
+  /** Anything else. */
+  details?: unknown
+}
+
 /** The file system that a folder lies on; what can't be told is absent. */
 export interface FileSystemInfo {
   /** Where it keeps its files: `local`, `memory`, `network`, `fuse`, `overlay` or `unknown`. */
@@ -483,6 +553,14 @@ export interface FileSystemInfo {
   options: Array<string>
   /** Whether it is mounted read-only. */
   readOnly?: boolean
+}
+
+/** A run that was forked from a checkpoint. */
+export interface ForkInfo {
+  /** The run. */
+  run: string
+  /** Its first checkpoint. */
+  checkpoint?: string
 }
 
 /** Takes back the space of objects that no checkpoint needs. */
@@ -622,6 +700,8 @@ export interface Listing {
   checkpoints: Array<CheckpointInfo>
   /** Those that can't, the last changed first. */
   damaged: Array<DamagedCheckpoint>
+  /** What is wrong with the log of what happened to them since they were taken; absent if it is whole. */
+  changesProblem?: string
 }
 
 /** Lists the checkpoints of a run, newest first, and the damaged ones. */
@@ -642,6 +722,14 @@ export interface OperationProgress {
   totalFiles?: number
   /** Bytes in all, where known. */
   totalBytes?: number
+}
+
+/** Why a checkpoint must stay. */
+export interface PinInfo {
+  /** In words. */
+  reason: string
+  /** Until when, ISO 8601; for ever without. */
+  until?: string
 }
 
 /** What is known of where the runs lie. */
@@ -682,11 +770,83 @@ export interface PruneOutcome {
 /** Drops all checkpoints of a run but the newest `keepLast`. */
 export declare function pruneSync(place: Place, runId: string, keepLast: number, dryRun: boolean, cancel?: CancelToken | undefined | null): Failure | PruneOutcome
 
+/** Finds checkpoints of all runs. */
+export declare function query(place: Place, request: QueryRequest, cancel?: CancelToken | undefined | null): Promise<Failure | QueryPage>
+
+/** Some checkpoints. */
+export interface QueryPage {
+  /** What is known of each: the JSON text of an array. */
+  rows: string
+  /** Where reading goes on; absent at the end. */
+  next?: string
+}
+
+/** Which checkpoints are wanted; of each list one value has to hold, an empty one asks nothing. */
+export interface QueryRequest {
+  /** Runs. */
+  runs: Array<string>
+  /** Workflows. */
+  workflows: Array<string>
+  /** Tasks. */
+  tasks: Array<string>
+  /** Workers. */
+  workers: Array<string>
+  /** Phases. */
+  phases: Array<string>
+  /** Labels. */
+  labels: Array<string>
+  /** States. */
+  states: Array<string>
+  /** Types. */
+  types: Array<string>
+  /** Triggers. */
+  triggers: Array<string>
+  /** Scopes. */
+  scopes: Array<string>
+  /** Priorities. */
+  priorities: Array<string>
+  /** Retention classes. */
+  classes: Array<string>
+  /** Taken at this time or later, in milliseconds since 1970. */
+  fromMs?: number
+  /** Taken before this time, in milliseconds since 1970. */
+  untilMs?: number
+  /** Damaged, or not. */
+  damaged?: boolean
+  /** Pinned, or not. */
+  pinned?: boolean
+  /** Resumable, or not. */
+  resumable?: boolean
+  /** The oldest first. */
+  oldestFirst: boolean
+  /** Where reading goes on. */
+  after?: string
+  /** At most so many. */
+  limit: number
+}
+
+/** Finds checkpoints of all runs. */
+export declare function querySync(place: Place, request: QueryRequest, cancel?: CancelToken | undefined | null): Failure | QueryPage
+
 /** Reads one captured file, held against its hash. `path` is in bytes. */
 export declare function readFile(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number, cancel?: CancelToken | undefined | null): Promise<Failure | Buffer>
 
 /** Reads one captured file, held against its hash. `path` is in bytes. */
 export declare function readFileSync(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number): Failure | Buffer
+
+/** Makes the index of checkpoints anew. */
+export declare function rebuildIndex(place: Place, cancel?: CancelToken | undefined | null): Promise<Failure | RebuildOutcome>
+
+/** Makes the index of checkpoints anew. */
+export declare function rebuildIndexSync(place: Place, cancel?: CancelToken | undefined | null): Failure | RebuildOutcome
+
+/** An index that was made anew. */
+export interface RebuildOutcome {
+  /** How many runs have checkpoints. */
+  runs: number
+  /** How many checkpoints there are, damaged ones included. */
+  checkpoints: number
+}
 
 /**
  * Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`. With `undo` one
