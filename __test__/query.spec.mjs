@@ -63,7 +63,7 @@ async function history(next, runs) {
       if (labels.length > 0) facts.labels = labels;
       const { checkpointId: id } = await manager.create(runId, step, { step }, { facts });
       if (next() < 0.4) await manager.activate(runId, id);
-      else if (next() < 0.4) await manager.fail(runId, id, 'x');
+      else if (next() > 0.5) await manager.fail(runId, id, 'x');
       if (next() < 0.2) await manager.pin(runId, id, { reason: 'p' });
       if (next() < 0.1) await manager.pin(runId, id, { reason: 'p', until: 1 });
       if (next() < 0.2) await manager.update(runId, id, { worker: 'late' });
