@@ -196,7 +196,7 @@ function now(call, above, tell) {
 class CheckpointManager {
   /** @type {Record<string, any>} */
   #options;
-  /** @type {import('./events.js').Listeners | undefined} */
+  /** @type {InstanceType<typeof import('./events.js')['Listeners']> | undefined} */
   #listeners;
   /** @type {Calls} */
   #calls;
