@@ -24,12 +24,12 @@ const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./up
  * @typedef {import('../native.js').Listing} Listing
  */
 
-const KEEP_LAST = 5;
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 const MAX_AGE_DAYS = 7;
 
 const CREATE = /** @type {const} */ ({
   keepLast: 'keepLast',
+  retention: 'retention',
   maxStateBytes: 'number',
   capture: 'capture',
   maxBytes: 'number',
@@ -56,6 +56,9 @@ const GC = /** @type {const} */ ({
 });
 const PRUNE = /** @type {const} */ ({
   keepLast: 'keepLast',
+  retention: 'retention',
+  archive: 'boolean',
+  explain: 'boolean',
   dryRun: 'boolean',
   gc: 'boolean',
   signal: 'signal',
@@ -78,6 +81,7 @@ const MANAGER = /** @type {const} */ ({
   root: 'string',
   store: 'string',
   keepLast: 'keepLast',
+  retention: 'retention',
   maxStateBytes: 'number',
   capture: 'capture',
   maxBytes: 'number',
@@ -177,6 +181,7 @@ class CheckpointManager {
   /** @param {import('../index.js').CheckpointManagerOptions} [options] */
   constructor(options) {
     this.#options = checkOptions(options, MANAGER, 'CheckpointManager');
+    if (this.#options.retention) keeping().checkRetention(this.#options, 'CheckpointManager');
   }
 
   /** @returns {Place} */
@@ -199,9 +204,8 @@ class CheckpointManager {
   #createRequest(options, runId) {
     const own = this.#options;
     const file = configured(this.#place(), runId);
-    const keepLast = options.keepLast ?? own.keepLast ?? file.keepLast ?? KEEP_LAST;
     return {
-      keepLast: keepLast === 'all' ? 0 : keepLast,
+      retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
@@ -226,6 +230,7 @@ class CheckpointManager {
    */
   async create(runId, step, state = {}, options = undefined) {
     const checked = checkOptions(options, CREATE, 'create');
+    if (checked.retention) keeping().checkRetention(checked, 'create');
     const id = checkRunId(runId);
     const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
@@ -247,6 +252,7 @@ class CheckpointManager {
    */
   createSync(runId, step, state = {}, options = undefined) {
     const checked = checkOptions(options, CREATE, 'createSync');
+    if (checked.retention) keeping().checkRetention(checked, 'createSync');
     const id = checkRunId(runId);
     const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
@@ -434,10 +440,8 @@ class CheckpointManager {
    * @param {Record<string, any>} options
    * @param {string} runId
    */
-  #pruneKeep(options, runId) {
-    const asked = options.keepLast ?? this.#options.keepLast;
-    const keepLast = asked ?? configured(this.#place(), runId).keepLast ?? KEEP_LAST;
-    return keepLast === 'all' ? 0xffff_ffff : keepLast;
+  #retention(options, runId) {
+    return keeping().retentionRequest(configured(this.#place(), runId), this.#options, options);
   }
 
   /**
@@ -446,15 +450,16 @@ class CheckpointManager {
    */
   async prune(runId, options) {
     const checked = checkOptions(options, PRUNE, 'prune');
+    if (checked.retention) keeping().checkRetention(checked, 'prune');
     const id = checkRunId(runId);
-    const keep = this.#pruneKeep(checked, id);
+    const policy = this.#retention(checked, id);
     const place = this.#place();
     const outcome = await run(
       checked.signal,
-      (token) => native().prune(place, id, keep, checked.dryRun ?? false, token),
+      (token) => native().prune(place, id, policy, checked.dryRun ?? false, token),
       this.#key(id),
     );
-    return thenGc(outcome, checked, (watch) => this.gc(watch));
+    return thenGc(keeping().pruned(outcome, checked.explain), checked, (watch) => this.gc(watch));
   }
 
   /**
@@ -463,14 +468,51 @@ class CheckpointManager {
    */
   pruneSync(runId, options) {
     const checked = checkOptions(options, PRUNE, 'pruneSync');
+    if (checked.retention) keeping().checkRetention(checked, 'pruneSync');
     const id = checkRunId(runId);
     refuseAborted(checked.signal);
-    const keep = this.#pruneKeep(checked, id);
+    const policy = this.#retention(checked, id);
     const outcome = unwrap(
-      native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false),
+      native().pruneSync(this.#place(), id, policy, checked.dryRun ?? false),
       this.pruneSync,
     );
-    return thenGcSync(outcome, checked, () => this.gcSync());
+    return thenGcSync(keeping().pruned(outcome, checked.explain), checked, () => this.gcSync());
+  }
+
+  /**
+   * @param {string} [runId]
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async archived(runId, options) {
+    return keeping().archived(CALLS, () => this.#place(), [runId, options]);
+  }
+
+  /**
+   * @param {string} [runId]
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  archivedSync(runId, options) {
+    return keeping().archivedSync(CALLS, () => this.#place(), [runId, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').UnarchiveOptions} [options]
+   */
+  async unarchive(runId, checkpointId, options) {
+    const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
+    return keeping().unarchive(CALLS, place, budget, [runId, checkpointId, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').UnarchiveOptions} [options]
+   */
+  unarchiveSync(runId, checkpointId, options) {
+    const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
+    return keeping().unarchiveSync(CALLS, place, budget, [runId, checkpointId, options]);
   }
 
   /** @param {import('../index.js').CleanupOptions} [options] */
@@ -675,6 +717,11 @@ class CheckpointManager {
  */
 function captureRequest(...layers) {
   return require('./capture.js').captureRequest(...layers);
+}
+
+/** Loaded when something is kept or dropped. @returns {typeof import('./retention.js')} */
+function keeping() {
+  return require('./retention.js');
 }
 
 /** Loaded when something is restored. @returns {typeof import('./restore.js')} */

@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'retention' | 'unfinished'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -74,6 +74,11 @@ const KINDS = {
     test: (value) => restoreProblem(value) === undefined,
     problem: restoreProblem,
   },
+  retention: {
+    expected: 'a retention policy',
+    test: (value) => retentionProblem(value) === undefined,
+    problem: retentionProblem,
+  },
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
@@ -87,6 +92,14 @@ const KINDS = {
  */
 function captureProblem(value) {
   return require('./capture.js').captureProblem(value);
+}
+
+/**
+ * @param {any} value
+ * @returns {string | undefined}
+ */
+function retentionProblem(value) {
+  return require('./retention.js').retentionProblem(value);
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */
