@@ -24,7 +24,10 @@ const CLASSES = { frequent: 7 * DAY_MS, milestone: 30 * DAY_MS, critical: Infini
 
 /** @type {Record<keyof RetentionPolicy, Member>} */
 const MEMBERS = {
-  keepLast: must("a whole number from 1 on, or 'all'", (value) => value === 'all' || count(value, 1)),
+  keepLast: must(
+    "a whole number from 1 on, or 'all'",
+    (value) => value === 'all' || count(value, 1),
+  ),
   keepHourly: number(),
   keepDaily: number(),
   keepWeekly: number(),
@@ -148,7 +151,11 @@ function retentionRequest(...layers) {
   /** @type {Record<string, number | string>} */
   const classes = { ...CLASSES };
   for (const { keepLast, archive, retention } of layers) {
-    for (const [name, value] of Object.entries({ ...retention, keepLast: keepLast ?? retention?.keepLast, archive: archive ?? retention?.archive })) {
+    for (const [name, value] of Object.entries({
+      ...retention,
+      keepLast: keepLast ?? retention?.keepLast,
+      archive: archive ?? retention?.archive,
+    })) {
       if (value === undefined) continue;
       if (name === 'classes') Object.assign(classes, defined(value));
       else all[name] = value;

@@ -48,7 +48,10 @@ export const definition = {
       about: 'where days begin, in minutes east of UTC (default: 0)',
       parse: parseOffset,
     },
-    { flags: '--archive', about: 'move what goes to an archive, from which it can be brought back' },
+    {
+      flags: '--archive',
+      about: 'move what goes to an archive, from which it can be brought back',
+    },
     { flags: '--explain', about: 'tell every reason for each checkpoint' },
     { flags: '--dry-run', about: 'tell what would be dropped, drop nothing' },
     { flags: '--no-gc', about: 'leave what only they needed in the store until a later gc' },
