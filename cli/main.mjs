@@ -50,6 +50,8 @@ const VERBS = {
   verify: () => import('./commands/verify.mjs'),
   events: () => import('./commands/events.mjs'),
   prune: () => import('./commands/prune.mjs'),
+  archived: () => import('./commands/archived.mjs'),
+  unarchive: () => import('./commands/unarchive.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
   gc: () => import('./commands/gc.mjs'),
   resume: () => import('./commands/resume.mjs'),
@@ -62,7 +64,8 @@ Exit codes:
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs
-  130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune, cleanup and events --follow
+  130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune, unarchive, cleanup and
+     events --follow
   resume ends with the exit code of the command that it starts.
 
 Environment:

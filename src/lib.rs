@@ -33,6 +33,7 @@
 //! | `.waymark/index.db`, `-wal`, `-shm`, `.damaged*` | [`store::index`]; `.damaged*` removed by [`store::leftovers`] |
 //! | `.waymark/roots/*` | [`store::roots`] |
 //! | `.waymark/events/*.ndjson`, `lock`, `open/*` | [`model::event`] (lines), [`store::events`], for [`ops::events`] |
+//! | `.waymark/archive/<run>/*.wmk`, `.*.part-*` | [`ops::archive`], as archives; parts removed by [`store::leftovers`] |
 //! | `.waymark/cache/*` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |

@@ -26,6 +26,15 @@ pub fn workflow_id<'a>(record: Value<'a>, registry: Value<'a>) -> Option<Value<'
         .or_else(|| named(record, "selected_workflow"))
 }
 
+/// True for a run that waits to go on: it is paused, for approval, or for another agent.
+#[must_use]
+pub fn is_paused(record: Value<'_>) -> bool {
+    let status = record.get("status").and_then(Value::as_str);
+    status.is_some_and(|status| {
+        ["paused", "awaiting_approval", "handoff_pending"].contains(&&*status)
+    })
+}
+
 /// The member by which two records are seen to be those of two runs, if one is.
 #[must_use]
 pub fn differs(one: Value<'_>, other: Value<'_>) -> Option<&'static str> {
@@ -119,6 +128,21 @@ mod tests {
         assert_eq!(look(r#"{"created_at":"2"}"#, run), Some("created_at"));
         assert_eq!(look(run, r#"{"workflow_id":"b"}"#), Some("workflow_id"));
         assert_eq!(look(run, r#"{"workflow_id":null}"#), None);
+    }
+
+    #[test]
+    fn a_run_that_waits_is_paused() {
+        for (text, paused) in [
+            (r#"{"status":"paused"}"#, true),
+            (r#"{"status":"awaiting_approval"}"#, true),
+            (r#"{"status":"handoff_pending"}"#, true),
+            (r#"{"status":"in_progress"}"#, false),
+            (r#"{"status":["paused"]}"#, false),
+            ("{}", false),
+        ] {
+            let json = Json::parse(text.as_bytes(), 9).expect("valid");
+            assert_eq!(is_paused(json.root()), paused, "{text}");
+        }
     }
 
     #[test]

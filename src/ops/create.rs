@@ -14,21 +14,23 @@ use crate::error::{Error, Result};
 use crate::model::event::{Event, Kind};
 use crate::model::facts::Facts;
 use crate::model::ids::CheckpointId;
-use crate::model::json::{Json, JsonError, MAX_DEPTH};
+use crate::model::json::{Json, JsonError, MAX_DEPTH, Value};
 use crate::model::manifest::{
     Content, MANIFEST_MAX, Members, RunFile, Snapshot, is_run_file, run_files_tree,
 };
 use crate::model::progress::{Phase, Progress};
 use crate::model::registry::{self, CheckpointEntry, Elided, Outline, Piece, Registry};
-use crate::model::retention::{Retention, Verdict};
+use crate::model::retention::{ALL, Candidate, Reason, Retention};
 use crate::model::run_record;
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
+use crate::ops::archive;
 use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted, is_carried, run_prefix};
 use crate::ops::events;
 use crate::ops::gc;
+use crate::ops::prune::{self, candidates};
 use crate::ops::registration::Plan;
 use crate::ops::restore::{Restored, retire};
 use crate::ops::state::{Member, inline_max, store_members};
@@ -152,7 +154,7 @@ pub(super) fn create_once(
                 (REGISTRY_MEMBER, &registry_bytes),
                 ("step_state", request.state),
             ];
-            large_members(texts, &run_files, inline_max(request.retention))
+            large_members(texts, &run_files, inline_max(request.retention.as_ref()))
         }
         None => Vec::new(),
     };
@@ -240,7 +242,24 @@ pub(super) fn create_once(
     };
     let members = manifest.members();
 
-    let dropped = to_drop(request, &scan);
+    let mut warnings = Vec::new();
+    let fresh = Candidate {
+        id: checkpoint_id.as_str(),
+        created_ms,
+        sequence: Some(sequence),
+        labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
+        class: facts.and_then(|facts| facts.class),
+        ..Candidate::default()
+    };
+    let Going {
+        dropped,
+        rescues_before_ms,
+    } = Going::find(context, request, &scan, fresh, record.root())?.archived(
+        context,
+        request,
+        &scan,
+        &mut warnings,
+    )?;
     let plan = Plan::new(&survey, &scan, &dropped);
     let gone = |id: &str| plan.is_gone(id) && id != checkpoint_id.as_str();
     let print_registry = |size: u64| {
@@ -282,21 +301,15 @@ pub(super) fn create_once(
     }
     let (size, checksum) = (staged.size, staged.checksum);
 
-    let mut warnings = Vec::new();
     let added_bytes = stored.as_ref().map_or(0, |stored| stored.bytes);
     if let Some(Err(error)) = stored.map(Stored::record) {
         warnings.push(error.full_message());
     }
     let gone = drop_old(context, &scan, &dropped, &mut warnings);
-    if request.retention.is_some() {
-        let kept = scan.good.iter().map(|good| &good.header);
-        let kept = kept.filter(|header| !dropped.contains(header.checkpoint_id.as_str()));
-        let oldest_ms = kept
-            .map(|header| header.created_ms)
-            .fold(created_ms, i64::min);
-        if let Err(error) = retire(context, oldest_ms) {
-            warnings.push(error.full_message());
-        }
+    if let Some(oldest_ms) = rescues_before_ms
+        && let Err(error) = retire(context, oldest_ms)
+    {
+        warnings.push(error.full_message());
     }
     if let (Some(store), false) = (opened.get(), gone.is_empty()) {
         collect_if_due(context, store, &mut warnings);
@@ -895,17 +908,86 @@ fn new_id(
     }
 }
 
-/// The checkpoints that go once the new one is safe.
-fn to_drop<'a>(request: &Request<'_>, scan: &'a Scan) -> HashSet<&'a str> {
-    let Some(retention) = request.retention else {
-        return HashSet::new();
-    };
-    // The new one is the first.
-    let verdicts = retention.judge(scan.good.len() + 1);
-    scan.good
-        .iter()
-        .zip(&verdicts[1..])
-        .filter(|(_, verdict)| **verdict == Verdict::Drop)
-        .map(|(good, _)| good.header.checkpoint_id.as_str())
-        .collect()
+/// What goes once the new checkpoint is safe.
+#[derive(Default)]
+struct Going<'a> {
+    dropped: HashSet<&'a str>,
+    /// Rescue checkpoints that were made earlier go, too: the run went on. `None` keeps all.
+    rescues_before_ms: Option<i64>,
+}
+
+impl<'a> Going<'a> {
+    fn find(
+        context: &Context<'_>,
+        request: &Request<'_>,
+        scan: &'a Scan,
+        fresh: Candidate<'_>,
+        record: Value<'_>,
+    ) -> Result<Self> {
+        let retention = request.retention.as_ref();
+        let Some(retention) = retention.filter(|policy| policy.keep_last != ALL) else {
+            return Ok(Self::default());
+        };
+        let mut oldest_ms = fresh.created_ms;
+        if (scan.good.len() as u64) < u64::from(retention.keep_last) {
+            // As many as are kept anyway: nothing else need be asked.
+            let times = scan.good.iter().map(|good| good.header.created_ms);
+            return Ok(Self {
+                dropped: HashSet::new(),
+                rescues_before_ms: Some(times.fold(oldest_ms, i64::min)),
+            });
+        }
+        let mut candidates: Vec<Candidate<'_>> = candidates(context, scan)?;
+        candidates.push(fresh);
+        let judged = retention.judge(&candidates, run_record::is_paused(record), context.now_ms);
+        let mut dropped = HashSet::new();
+        for one in judged {
+            // Neither the new one nor a damaged one.
+            let Some(good) = scan.good.get(one.at) else {
+                continue;
+            };
+            if !one.keep {
+                dropped.insert(good.header.checkpoint_id.as_str());
+            } else if one.reasons.contains(&Reason::KeepLast) {
+                // What is kept for years keeps no rescue checkpoint from going.
+                oldest_ms = oldest_ms.min(good.header.created_ms);
+            }
+        }
+        Ok(Self {
+            dropped,
+            rescues_before_ms: Some(oldest_ms),
+        })
+    }
+
+    /// Archives what goes, if that is asked for. What can't be archived stays; the next one tries again.
+    fn archived(
+        mut self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        scan: &Scan,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        if !request
+            .retention
+            .as_ref()
+            .is_some_and(|policy| policy.archive)
+        {
+            return Ok(self);
+        }
+        for good in &scan.good {
+            let id = good.header.checkpoint_id.as_str();
+            if !self.dropped.contains(id) {
+                continue;
+            }
+            match archive::archive(context, good) {
+                Ok(_) => {}
+                Err(Error::Aborted) => return Err(Error::Aborted),
+                Err(error) => {
+                    self.dropped.remove(id);
+                    warnings.push(prune::stays(id, &error));
+                }
+            }
+        }
+        Ok(self)
+    }
 }

@@ -12,6 +12,7 @@ use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
 use crate::store::place::StoreDir;
 
+pub mod archive;
 mod budget;
 pub mod capture;
 pub mod cleanup;

@@ -19,9 +19,12 @@ use crate::store::objects::{Content, Store, Writer};
 const INLINE_ALL: usize = 320 << 10;
 
 /// A member whose text is longer goes to the store, in bytes. The manifest alone is quicker to write;
-/// but what is in it is whole in each checkpoint that is kept.
-pub(super) fn inline_max(retention: Option<Retention>) -> usize {
-    let kept = retention.map_or(usize::MAX, |policy| policy.keep_last as usize);
+/// but what is in it is whole in each checkpoint that is kept; how many that are, the policy's bound says.
+pub(super) fn inline_max(retention: Option<&Retention>) -> usize {
+    let bound = retention.and_then(Retention::bound);
+    let kept = bound.map_or(usize::MAX, |kept| {
+        usize::try_from(kept).unwrap_or(usize::MAX)
+    });
     (INLINE_ALL / kept.max(1)).clamp(16 << 10, 64 << 10)
 }
 

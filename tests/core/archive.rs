@@ -48,7 +48,7 @@ fn create(world: &mut World, step: u32, state: &str) {
     let request = create::Request {
         step: Step::Number(f64::from(step)),
         state: state.as_bytes(),
-        retention: Some(Retention { keep_last: 9 }),
+        retention: Some(Retention::newest(9)),
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: None,

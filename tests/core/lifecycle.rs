@@ -332,3 +332,33 @@ fn a_torn_end_counts_as_not_there() {
         assert!(now.starts_with(&bytes[..=last]), "what was there stays");
     }
 }
+
+/// What is pinned, of a class, or the base of a fork stays; while the log is damaged nothing goes.
+#[test]
+fn what_is_said_decides_what_stays() {
+    let mut world = World::with_checkpoints(5);
+    let ids = world.ids();
+    let id = |at: usize| CheckpointId::parse(&ids[at]).unwrap();
+    act(&world, &id(4), &pin("evidence")).unwrap();
+    let class = Command::Update(serde_json::json!({"class": "milestone"}));
+    act(&world, &id(3), &class).unwrap();
+    world.now_ms += 1_000;
+    let left = |world: &World| {
+        world.prune(1).unwrap();
+        world.ids()
+    };
+    let damaged = world.fork();
+    let path = damaged.run.changes();
+    let mut bytes = damaged.disk.content(&path).unwrap();
+    bytes[20] ^= 1;
+    damaged.disk.plant_file(&path, &bytes);
+    assert_eq!(left(&damaged), ids, "nothing goes while a pin may be lost");
+    let created = damaged.create(6.0).unwrap();
+    assert!(created.dropped.is_empty());
+    assert_eq!(left(&world), [&ids[0], &ids[3], &ids[4]]);
+    // A month later the class is over; the pin is not, until it is taken away.
+    world.now_ms += 31 * 24 * 3_600_000;
+    assert_eq!(left(&world), [&ids[0], &ids[4]]);
+    act(&world, &id(4), &Command::Unpin).unwrap();
+    assert_eq!(left(&world), [&ids[0]]);
+}

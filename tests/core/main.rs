@@ -8,6 +8,7 @@
 )]
 
 mod archive;
+mod archived;
 mod bad_input;
 mod budget;
 mod crash;
@@ -30,6 +31,7 @@ mod outlines;
 mod project;
 mod replace;
 mod restore_model;
+mod retention;
 mod sim_disk;
 mod sim_disk_contract;
 mod store_crash;

@@ -29,7 +29,7 @@ fn create(world: &World) -> Created {
     let request = Request {
         step: Step::Number(1.0),
         state: br#"{"a": 1}"#,
-        retention: Some(Retention { keep_last: 3 }),
+        retention: Some(Retention::newest(3)),
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: None,
