@@ -85,7 +85,6 @@ fn unarchive(world: &World, id: &str, remove: bool) -> Result<import::Outcome> {
     let request = archive::Request {
         remove,
         max_store_bytes: None,
-        facts: None,
     };
     world.act(|context| archive::unarchive(context, &id, &request))
 }

@@ -355,10 +355,13 @@ fn what_is_said_decides_what_stays() {
     assert_eq!(left(&damaged), ids, "nothing goes while a pin may be lost");
     let created = damaged.create(6.0).unwrap();
     assert!(created.dropped.is_empty());
-    assert_eq!(left(&world), [&ids[0], &ids[3], &ids[4]]);
+    assert_eq!(
+        left(&world),
+        [ids[0].clone(), ids[3].clone(), ids[4].clone()]
+    );
     // A month later the class is over; the pin is not, until it is taken away.
     world.now_ms += 31 * 24 * 3_600_000;
-    assert_eq!(left(&world), [&ids[0], &ids[4]]);
+    assert_eq!(left(&world), [ids[0].clone(), ids[4].clone()]);
     act(&world, &id(4), &Command::Unpin).unwrap();
-    assert_eq!(left(&world), [&ids[0]]);
+    assert_eq!(left(&world), [ids[0].clone()]);
 }
