@@ -157,7 +157,8 @@ function retentionRequest(...layers) {
       archive: archive ?? retention?.archive,
     })) {
       if (value === undefined) continue;
-      if (name === 'classes') Object.assign(classes, defined(value));
+      if (name === 'classes')
+        Object.assign(classes, defined(/** @type {Record<string, any>} */ (value)));
       else all[name] = value;
     }
   }
