@@ -60,10 +60,11 @@ impl Ledger<'_> {
     /// The same, unless there is no store: nothing is made for it.
     pub fn note_if_there(&self, events: &[Event]) -> Option<String> {
         let records = self.records(events);
-        // A store that can't be looked at can't be written either.
-        let store = self
-            .store
-            .filter(|place| place.exists(self.disk).unwrap_or(false));
+        // A store that can't be looked at can't be written either, and of one that can't be written nothing is
+        // tried.
+        let store = self.store.filter(|place| {
+            place.exists(self.disk).unwrap_or(false) && self.disk.writable(place.path())
+        });
         self.put(
             store.map(|place| Log::new(self.disk, place, self.now_ms)),
             records,
