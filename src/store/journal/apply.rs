@@ -17,7 +17,7 @@ use crate::store::folder::Folder;
 /// How often a place to stage files in is made anew.
 const TRIES: usize = 8;
 /// How many neighbours a thread reads back one after another.
-const SHARE: usize = 16;
+const SHARE: usize = 8;
 
 /// An open folder in which things are replaced.
 pub(super) struct Area {
@@ -334,6 +334,7 @@ impl<'a> Work<'a> {
                 _ => {}
             }
         }
+        let mut touched = BTreeSet::new();
         // The deepest first: a folder may become one that can't be entered.
         for (_, entry, area) in self.entries().rev() {
             let (old, new) = match &entry.deed {
@@ -346,9 +347,17 @@ impl<'a> Work<'a> {
                 _ => continue,
             };
             self.set_mode(area, &entry.path, old, new)?;
+            if !matches!(entry.deed, Deed::SetMode { .. }) {
+                touched.insert((entry.area, &entry.path[..]));
+            }
         }
-        // What came as a whole was durable before.
-        self.sync(&|at| self.inside[at].is_none_or(|top| apart.contains(&top)))
+        for (at, entry, _) in self.entries() {
+            // What came as a whole was durable before.
+            if self.inside[at].is_none_or(|top| apart.contains(&top)) {
+                touched.insert((entry.area, parent(&entry.path)));
+            }
+        }
+        self.sync(&touched)
     }
 
     /// Makes the names in some folders durable, before something else is built on them.
@@ -452,7 +461,7 @@ impl<'a> Work<'a> {
             io::ErrorKind::AlreadyExists if self.after_crash && there(&staged)?.is_none() => {
                 Ok(true)
             }
-            io::ErrorKind::AlreadyExists => match there(path)? {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => match there(path)? {
                 Some(EntryKind::Directory) => Ok(false),
                 _ if self.after_crash => Ok(true),
                 _ => Err(area.stale(path, "something took its place")),
@@ -673,7 +682,9 @@ impl<'a> Work<'a> {
             };
             undone.map_err(|error| area.error("put back", path, error))?;
         }
-        self.sync(&|_| true)
+        let entries = self.entries();
+        let touched = entries.map(|(_, entry, _)| (entry.area, parent(&entry.path)));
+        self.sync(&touched.collect())
     }
 
     fn undo_delete(area: &Area, at: usize, path: &[u8]) -> io::Result<()> {
@@ -725,17 +736,15 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Makes names durable, in every folder where one changed by an entry that counts.
-    fn sync(&self, counts: &dyn Fn(usize) -> bool) -> Result<()> {
-        let mut touched: Vec<BTreeSet<&[u8]>> = vec![BTreeSet::new(); self.areas.len()];
-        for (_, entry, _) in self.entries().filter(|(at, ..)| counts(*at)) {
-            touched[entry.area as usize].insert(parent(&entry.path));
-        }
+    /// Makes the names in some folders durable at the end, and those in the staging places.
+    fn sync(&self, touched: &BTreeSet<(u32, &[u8])>) -> Result<()> {
         let not_durable = |area: &Area, path: &[u8], source| Error::NotDurable {
             path: area.shown(path),
             source,
         };
-        for (area, folders) in self.areas.iter().zip(touched) {
+        for (at, area) in self.areas.iter().enumerate() {
+            let folders = touched.iter().filter(|(place, _)| *place as usize == at);
+            let folders: Vec<&[u8]> = folders.map(|(_, path)| *path).collect();
             let Some(area) = area.as_ref().filter(|_| !folders.is_empty()) else {
                 continue;
             };

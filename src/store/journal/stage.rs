@@ -1,6 +1,7 @@
 //! Writes new contents aside and makes them durable.
 
 use std::io;
+use std::ops::Range;
 use std::thread;
 
 use super::apply::{Area, Nearby, Work};
@@ -15,6 +16,10 @@ pub(super) const SYNC_ALL_FROM: usize = 16;
 pub(super) const PARALLEL_FROM: usize = 64;
 /// How many threads write, or read back.
 pub(super) const THREADS: usize = 4;
+/// How many changes a thread takes at once, at most, ...
+const SHARE: usize = 64;
+/// ... and from how many bytes on no more.
+const SHARE_BYTES: u64 = 4 << 20;
 
 /// Stages everything that the changes put somewhere.
 pub(super) fn stage(
@@ -78,18 +83,16 @@ struct Stager<'a> {
 impl Stager<'_> {
     fn by_threads(&self, changes: &[Change]) -> Result<()> {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        // Neighbours lie in the same blocks of the store.
-        let share = (changes.len() / (THREADS * 8)).clamp(1, 64);
+        let shares = shares(changes);
         let run = || -> Result<()> {
             let mut nearby = Nearby::default();
             loop {
-                let from = next.fetch_add(share, std::sync::atomic::Ordering::Relaxed);
-                if from >= changes.len() {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(share) = shares.get(at) else {
                     return Ok(());
-                }
-                let until = (from + share).min(changes.len());
-                for (at, change) in changes[from..until].iter().enumerate() {
-                    self.put(from + at, change, &mut nearby)?;
+                };
+                for at in share.clone() {
+                    self.put(at, &changes[at], &mut nearby)?;
                 }
             }
         };
@@ -182,6 +185,28 @@ impl Stager<'_> {
             Err(error) => Err(area.error("sync", &area.staging, error)),
         }
     }
+}
+
+/// What a thread takes at once: neighbours, because they lie in the same blocks of the store and in the
+/// same folder; few of them if they are large.
+fn shares(changes: &[Change]) -> Vec<Range<usize>> {
+    let mut shares = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, change) in changes.iter().enumerate() {
+        if let What::Put { new, .. } = &change.what {
+            bytes += match &new.source {
+                Source::Bytes(bytes) => bytes.len() as u64,
+                Source::Stored(content) => content.size,
+                Source::Link => 0,
+            };
+        }
+        if at + 1 - from == SHARE || bytes >= SHARE_BYTES {
+            shares.push(from..at + 1);
+            (from, bytes) = (at + 1, 0);
+        }
+    }
+    shares.push(from..changes.len());
+    shares
 }
 
 /// Why something could not be staged in a folder that comes as a whole: where names that differ in case
