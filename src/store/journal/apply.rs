@@ -316,15 +316,12 @@ impl<'a> Work<'a> {
             match &entry.deed {
                 Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
                 Deed::PutFolder { mode } => {
-                    if !self.put_folder(area, at, &entry.path)? {
-                        self.create_apart(area, at, &entry.path, *mode)?;
-                        apart.insert(at);
-                    }
+                    self.put_folder(area, at, &entry.path, *mode, &mut apart)?;
                 }
-                Deed::Put { old: None, .. } => {
-                    if self.inside[at].is_none_or(|top| apart.contains(&top)) {
-                        self.put_new(area, at, &entry.path)?;
-                    }
+                Deed::Put { old: None, .. }
+                    if self.inside[at].is_none_or(|top| apart.contains(&top)) =>
+                {
+                    self.put_new(area, at, &entry.path)?;
                 }
                 Deed::Put {
                     old: Some(old),
@@ -442,8 +439,25 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Gives a folder its place with all that is in it. If that can't be, its folders are made, and it
+    /// is added to those in which the rest comes one by one.
+    fn put_folder(
+        &self,
+        area: &Area,
+        at: usize,
+        path: &[u8],
+        mode: u32,
+        apart: &mut BTreeSet<usize>,
+    ) -> Result<()> {
+        if !self.put_whole(area, at, path)? {
+            self.create_apart(area, at, path, mode)?;
+            apart.insert(at);
+        }
+        Ok(())
+    }
+
     /// Gives a folder its place with all that is in it; false if that has to come one by one.
-    fn put_folder(&self, area: &Area, at: usize, path: &[u8]) -> Result<bool> {
+    fn put_whole(&self, area: &Area, at: usize, path: &[u8]) -> Result<bool> {
         let staged = area.staged(at);
         let error = match area.folder.rename_new(&staged, path) {
             Ok(()) => return Ok(true),
@@ -476,16 +490,16 @@ impl<'a> Work<'a> {
     fn create_apart(&self, area: &Area, top: usize, path: &[u8], mode: u32) -> Result<()> {
         let place = self.journal.entries[top].area;
         self.create_folder(area, path, mode | 0o700)?;
-        let mut made = BTreeSet::from([(place, parent(path))]);
+        let mut parents = BTreeSet::from([(place, parent(path))]);
         for (at, entry, area) in self.entries() {
             if self.inside[at] == Some(top)
                 && let Deed::CreateFolder { mode } = entry.deed
             {
                 self.create_folder(area, &entry.path, mode | 0o700)?;
-                made.insert((place, parent(&entry.path)));
+                parents.insert((place, parent(&entry.path)));
             }
         }
-        self.sync_names(&mut made)
+        self.sync_names(&mut parents)
     }
 
     fn put_new(&self, area: &Area, at: usize, path: &[u8]) -> Result<()> {

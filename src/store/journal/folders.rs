@@ -92,7 +92,7 @@ mod tests {
             .iter()
             .filter(|one| matches!(one.deed, Deed::PutFolder { .. }));
         whole
-            .map(|one| std::str::from_utf8(&one.path).unwrap())
+            .map(|one| str::from_utf8(&one.path).expect("ASCII"))
             .collect()
     }
 

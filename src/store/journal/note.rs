@@ -201,7 +201,7 @@ mod tests {
         // One folder, the run's own; three entries in it.
         bytes.extend([1, 0, 3]);
         let path = |bytes: &mut Vec<u8>, name: &str| {
-            bytes.extend([0, u8::try_from(name.len()).unwrap()]);
+            bytes.extend([0, u8::try_from(name.len()).expect("short")]);
             bytes.extend(name.as_bytes());
         };
         path(&mut bytes, "f");
@@ -213,7 +213,7 @@ mod tests {
         let hash = ObjectId::of(&bytes);
         bytes.extend(hash.as_bytes());
         let deeds: Vec<Deed> = Journal::decode(&bytes)
-            .unwrap()
+            .expect("the version before wrote it")
             .entries
             .into_iter()
             .map(|entry| entry.deed)
@@ -237,7 +237,7 @@ mod tests {
                 deed: Deed::PutFolder { mode: 0o755 },
             }],
         };
-        let mut bytes = journal.encode().unwrap();
+        let mut bytes = journal.encode().expect("small");
         assert_eq!(Journal::decode(&bytes), Ok(journal));
         bytes[4] ^= 1;
         assert!(Journal::decode(&bytes).is_err());

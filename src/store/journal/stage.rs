@@ -62,9 +62,9 @@ pub(super) fn stage(
         }
         let folders = work.staged_folders();
         for (at, ..) in folders.filter(|(at, ..)| changes[*at].area == place) {
-            let staged = work.staged(area, at);
-            let synced = area.folder.sync_dir(&staged);
-            synced.map_err(|error| area.error("sync", &staged, error))?;
+            let path = work.staged(area, at);
+            let synced = area.folder.sync_dir(&path);
+            synced.map_err(|error| area.error("sync", &path, error))?;
         }
         let staging = area.folder.sync_dir(&area.staging);
         staging.map_err(|error| area.error("sync", &area.staging, error))?;
