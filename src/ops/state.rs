@@ -13,7 +13,7 @@ use crate::model::registry::Registry;
 use crate::model::retention::Retention;
 use crate::ops::Context;
 use crate::store::manifests::{Damaged, Scan};
-use crate::store::objects::{Content, Store, Writer};
+use crate::store::objects::{Content, CutState, Store, Writer};
 
 /// How much of each member the manifests of a run may hold together, in bytes.
 const INLINE_ALL: usize = 320 << 10;
@@ -35,24 +35,40 @@ pub(super) struct Member<'a> {
 }
 
 /// Stores members, each by its difference from what it was in an earlier checkpoint.
-pub(super) fn store_members(
+pub(super) fn store_members<'m>(
     writer: &Writer<'_>,
-    members: &[Member<'_>],
+    members: impl IntoIterator<Item = &'m Member<'m>>,
     earlier: &[StateObject],
 ) -> Result<Vec<StateObject>> {
     members
-        .iter()
-        .map(|member| {
-            let earlier = earlier.iter().find(|one| one.member == member.name);
-            let stored = writer.put_state(&member.text, earlier.map(content_of).as_ref())?;
-            Ok(StateObject {
-                member: member.name.to_owned(),
-                object: stored.object,
-                chunked: stored.is_list,
-                bytes: stored.size,
-            })
-        })
+        .into_iter()
+        .map(|member| put_member(writer, member.name, &cut_member(writer, member, earlier)))
         .collect()
+}
+
+/// Cuts a member into chunks, which what it was in an earlier checkpoint helps with.
+pub(super) fn cut_member<'a>(
+    writer: &Writer<'_>,
+    member: &'a Member<'_>,
+    earlier: &[StateObject],
+) -> CutState<'a> {
+    let earlier = earlier.iter().find(|one| one.member == member.name);
+    writer.cut_state(&member.text, earlier.map(content_of).as_ref())
+}
+
+/// Stores a member that was cut.
+pub(super) fn put_member(
+    writer: &Writer<'_>,
+    name: &str,
+    cut: &CutState<'_>,
+) -> Result<StateObject> {
+    let stored = writer.put_cut_state(cut)?;
+    Ok(StateObject {
+        member: name.to_owned(),
+        object: stored.object,
+        chunked: stored.is_list,
+        bytes: stored.size,
+    })
 }
 
 pub(super) fn content_of(object: &StateObject) -> Content {

@@ -27,6 +27,7 @@ use crate::store::place::{PackId, StoreDir};
 
 pub use marks::{Marks, Problem};
 pub use reader::Content;
+pub use state::CutState;
 pub use writer::{Limit, Stored, Writer};
 
 /// Takes objects, from several threads at once.
