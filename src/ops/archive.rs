@@ -163,12 +163,11 @@ pub fn archived(
     cancel: &Cancel,
 ) -> Result<Vec<Shelved>> {
     let mut runs = Vec::new();
-    match run_id {
-        Some(run_id) => runs.push(run_id.clone()),
-        None => {
-            let folders = names(disk, &place.archives(), EntryKind::Directory)?;
-            runs.extend(folders.iter().filter_map(|name| RunId::parse(name).ok()));
-        }
+    if let Some(run_id) = run_id {
+        runs.push(run_id.clone());
+    } else {
+        let folders = names(disk, &place.archives(), EntryKind::Directory)?;
+        runs.extend(folders.iter().filter_map(|name| RunId::parse(name).ok()));
     }
     let mut all = Vec::new();
     for run_id in runs {

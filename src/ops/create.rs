@@ -218,8 +218,8 @@ pub(super) fn create_once(
             Ok((elided, None, stored))
         },
     )?;
-    let (stored_registry, cut) = registry_first.or(registry_later).unzip();
-    state_objects.extend(stored_registry);
+    let (registry_object, cut) = registry_first.or(registry_later).unzip();
+    state_objects.extend(registry_object);
     let place_of = |object: &StateObject| large.iter().position(|it| it.name == object.member);
     state_objects.sort_by_key(place_of);
     let left = elided.as_ref().and_then(|elided| {

@@ -57,7 +57,11 @@ fn numbers(of: &[u32]) -> Vec<Step> {
 fn words(pruned: &Pruned) -> Vec<String> {
     let kept = pruned.decisions.iter().filter(|one| one.keep);
     kept.map(|one| {
-        let words: Vec<String> = one.reasons.iter().map(|one| one.word()).collect();
+        let words: Vec<String> = one
+            .reasons
+            .iter()
+            .map(waymark::model::retention::Reason::word)
+            .collect();
         let step = one.taken.as_ref().map(|(step, _)| step.to_string());
         format!("{} {}", step.unwrap_or_default(), words.join(" "))
     })

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn spans_are_read() {
-        let parse = |text| Span::parse("keepWithin", text).unwrap();
+        let parse = |text| Span::parse("keepWithin", text).expect("a span");
         for (text, ms) in [
             ("36h", 36 * HOUR),
             ("30d", 30 * DAY),
@@ -138,7 +138,7 @@ mod tests {
             ("9999999999999w", "too long"),
             ("٣d", "a number is missing"),
         ] {
-            let error = Span::parse("keepWithin", text).unwrap_err();
+            let error = Span::parse("keepWithin", text).expect_err("refused");
             let message = error.to_string();
             assert_eq!(error.code(), "ERR_OPTION_INVALID");
             assert!(

@@ -584,36 +584,36 @@ fn more_generous(policy: &Retention) -> Vec<(&'static str, Retention)> {
     };
     vec![
         with("last", &|one| {
-            one.keep_last = one.keep_last.saturating_add(1)
+            one.keep_last = one.keep_last.saturating_add(1);
         }),
         with("all", &|one| one.keep_last = ALL),
         with("hourly", &|one| {
-            one.keep_hourly = one.keep_hourly.saturating_add(1)
+            one.keep_hourly = one.keep_hourly.saturating_add(1);
         }),
         with("daily", &|one| {
-            one.keep_daily = one.keep_daily.saturating_add(1)
+            one.keep_daily = one.keep_daily.saturating_add(1);
         }),
         with("weekly", &|one| {
-            one.keep_weekly = one.keep_weekly.saturating_add(1)
+            one.keep_weekly = one.keep_weekly.saturating_add(1);
         }),
         with("monthly", &|one| {
-            one.keep_monthly = one.keep_monthly.saturating_add(1)
+            one.keep_monthly = one.keep_monthly.saturating_add(1);
         }),
         with("yearly", &|one| {
-            one.keep_yearly = one.keep_yearly.saturating_add(1)
+            one.keep_yearly = one.keep_yearly.saturating_add(1);
         }),
         with("within", &|one| {
             one.keep_within = Some(one.keep_within.map_or(Span::Ms(1), longer));
         }),
         with("labels", &|one| one.keep_labels.push("c".to_owned())),
         with("frequent", &|one| {
-            one.classes.frequent = longer(one.classes.frequent)
+            one.classes.frequent = longer(one.classes.frequent);
         }),
         with("milestone", &|one| {
-            one.classes.milestone = longer(one.classes.milestone)
+            one.classes.milestone = longer(one.classes.milestone);
         }),
         with("critical", &|one| {
-            one.classes.critical = longer(one.classes.critical)
+            one.classes.critical = longer(one.classes.critical);
         }),
     ]
 }
