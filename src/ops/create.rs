@@ -30,6 +30,7 @@ use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted, is_carried, run_prefix};
 use crate::ops::events;
 use crate::ops::gc;
+use crate::ops::lifecycle;
 use crate::ops::prune::{self, candidates};
 use crate::ops::registration::Plan;
 use crate::ops::restore::{Restored, retire};
@@ -373,6 +374,15 @@ pub(super) fn create_once(
         stamp: None,
         last_verified_ms: None,
     });
+    if !gone.is_empty() {
+        let is_there = |id: &str| {
+            let mut good = scan.good.iter();
+            good.any(|good| good.header.checkpoint_id.as_str() == id)
+        };
+        if let Err(error) = lifecycle::tidy(context, &is_there) {
+            warnings.push(error.full_message());
+        }
+    }
     manifests::note_seen(context.disk, run, &scan.good);
     if let Some(cut) = &cut {
         let run_prefix = run_prefix(context);

@@ -163,6 +163,16 @@ fn drop_decided(
         }
     }
     remove_all(context, scan, &dropped)?;
+    if !dropped.is_empty() {
+        let ids = scan
+            .good
+            .iter()
+            .map(|good| good.header.checkpoint_id.as_str());
+        let stay: HashSet<&str> = ids.filter(|id| !dropped.contains(id)).collect();
+        if let Err(error) = lifecycle::tidy(context, &|id| stay.contains(id)) {
+            warnings.push(error.full_message());
+        }
+    }
     note(context, operation, &decisions);
     Ok(Pruned {
         decisions,
