@@ -268,6 +268,8 @@ export interface CheckpointManagerOptions {
   maxBytes?: number;
   /** How files are restored. Default: `restore` in `waymark.config.json`. */
   restore?: RestoreSettings;
+  /** The thresholds of `health`, over `alerts` in `waymark.config.json`. */
+  alerts?: AlertSettings;
 }
 
 /**
@@ -777,6 +779,222 @@ export interface FollowEventsOptions extends Omit<EventsOptions, 'limit'> {
   after?: number;
   /** How often the log is looked at while there is nothing new, in milliseconds. Default: 250. */
   pollMs?: number;
+}
+
+/** Options of `metrics` and `prometheus`. */
+export interface MetricsOptions extends SignalOptions {
+  /**
+   * Only what happened at this time or later, to the minute (what is days old may be kept by the hour): a Date,
+   * ISO 8601 text, or milliseconds since 1970. Default: everything that the audit log reaches.
+   */
+  since?: Date | string | number;
+}
+
+/** How many values are at or below a bound; `le` is `null` for the last one: all of them. */
+export interface Bucket {
+  le: number | null;
+  count: number;
+}
+
+/** What an operation did. */
+export interface OperationMetrics {
+  /**
+   * What the audit log tells of it: `all`; `effects`: successes only where something was dropped or brought in;
+   * `failures`: those, and for `verify` the times it found damage.
+   */
+  noted: 'all' | 'effects' | 'failures';
+  /** `succeeded` and `failed`. */
+  count: number;
+  succeeded: number;
+  failed: number;
+  /** By the error's code. */
+  failures: { [code: string]: number };
+  /** What it wrote, put back or dropped, as far as its events tell. */
+  bytes: number;
+  /** How long those took that succeeded, in milliseconds. */
+  latency: {
+    count: number;
+    sumMs: number;
+    /** `null` without any; so are the others. */
+    maxMs: number | null;
+    /** Half took no longer, estimated from `buckets`. */
+    p50: number | null;
+    p95: number | null;
+    p99: number | null;
+    buckets: Bucket[];
+  };
+}
+
+/** How far the audit log was read. */
+export interface MetricsLog {
+  /** The number of the first event that counts; absent without events. */
+  first?: number;
+  /** Its time, ISO 8601: the log is bounded, and says nothing of what was before. */
+  since?: string;
+  /** The number of the last event. */
+  position: number;
+  /** How many were read. */
+  events: number;
+  /** How many were dropped from the log between two calls, before they were read. */
+  missed: number;
+  /** How many lines are not what was written, or do not follow the one before. */
+  broken: number;
+}
+
+/** What a store takes on the disk, in bytes. */
+export interface MetricsStore {
+  /** Its folder. */
+  path: string;
+  /** All of it. */
+  bytes: number;
+  /** Files and large state of checkpoints. */
+  objects: number;
+  caches: number;
+  /** The audit log. */
+  log: number;
+  roots: number;
+  /** Checkpoints that were archived. */
+  archive: number;
+  /** Indexes, locks, the reserve. */
+  rest: number;
+}
+
+/** What all processes did to a store. */
+export interface Metrics {
+  /** When it was told, ISO 8601. */
+  at: string;
+  /** What happened since then counts, ISO 8601; absent if nothing did. */
+  since?: string;
+  /** How far the audit log reaches. */
+  log: MetricsLog;
+  /** By verb. */
+  operations: { [operation: string]: OperationMetrics };
+  /** How many events of each kind. */
+  events: { [kind: string]: number };
+  /** Checkpoints that were taken. */
+  checkpoints: {
+    created: number;
+    /** Of their manifests. */
+    bytes: number;
+    /** Of the states that were given. */
+    stateBytes: number;
+    /** Of the captured files; 0 where events don't tell. */
+    fileBytes: number;
+    /** What they added to the store. */
+    addedBytes: number;
+    /** A manifest; `null` without any. */
+    meanBytes: number | null;
+    maxBytes: number | null;
+    /** Manifests by size. */
+    sizes: Bucket[];
+  };
+  /** What full copies of checkpoints would have taken, by what it took. */
+  dedup: {
+    logicalBytes: number;
+    /** Manifests and what was added to the store. */
+    storedBytes: number;
+    /** `null` without checkpoints. */
+    ratio: number | null;
+    /** True if it may be better: not all events told how large the captured files are. */
+    atLeast: boolean;
+  };
+  /** What checkpoints added to the disk, before anything was dropped. */
+  growth: { bytes: number; perDay: number };
+  /** What restores came to; `rate` is `null` without any. */
+  restores: { succeeded: number; failed: number; rate: number | null };
+  /** What the store takes now. */
+  store: MetricsStore;
+}
+
+/** How bad it is. */
+export type HealthLevel = 'ok' | 'warn' | 'alert';
+
+/** What health looks at; `docs/stats.md` says what each is. */
+export type HealthCheckName =
+  | 'successRate'
+  | 'verifiedShare'
+  | 'checkpointAgeHours'
+  | 'restoreSeconds'
+  | 'damaged'
+  | 'unready'
+  | 'storeShare'
+  | 'brokenEvents';
+
+/** From when on it is bad: `null` never, absent as by default. */
+export interface AlertLimits {
+  warn?: number | null;
+  alert?: number | null;
+}
+
+/**
+ * The thresholds of health. Also `alerts` in `waymark.config.json`; the options of the manager win over it, those
+ * of a call over both, member by member. `false` switches a check off.
+ */
+export type AlertSettings = { [name in HealthCheckName]?: AlertLimits | false } & {
+  /** How long operations count for `successRate`, in hours. Default 24. */
+  windowHours?: number;
+  /** How old a verification may be, in days. Default 7. */
+  verifiedWithinDays?: number;
+  /** With fewer operations in the window `successRate` is not judged. Default 10. */
+  minOperations?: number;
+};
+
+/** Options of `health`. */
+export interface HealthOptions extends SignalOptions {
+  /** Thresholds, over those of the manager and of `waymark.config.json`. */
+  thresholds?: AlertSettings;
+}
+
+/** What one threshold came to. */
+export interface HealthCheck {
+  name: HealthCheckName;
+  level: HealthLevel;
+  /** `null`: there is nothing to judge, or the check is off and costly. */
+  value: number | null;
+  /** `null`: never. */
+  warn: number | null;
+  alert: number | null;
+}
+
+/** Where a run that is not over could go on. */
+export interface RunReadiness {
+  runId: string;
+  /** Its newest good checkpoint. */
+  checkpointId: string;
+  timestamp: string;
+  ageMs: number;
+  /** What a restore has to read, as far as known. */
+  bytes: number;
+  /** How long that would take, estimated. */
+  restoreMs: number;
+}
+
+/** Whether one could go on. */
+export interface Health {
+  /** The worst of all checks. */
+  level: HealthLevel;
+  /** When it was told, ISO 8601. */
+  at: string;
+  checks: HealthCheck[];
+  /** Within the window; `refused`: what could not be done as asked, which counts neither way. */
+  operations: { since: string; succeeded: number; failed: number; refused: number };
+  checkpoints: {
+    total: number;
+    damaged: number;
+    /** How many are old enough to have been verified; `null` if that check is off. */
+    due: number | null;
+    /** How many of those were, `verify --data`. */
+    verified: number | null;
+  };
+  /** What restores need: measured by so many, or assumed with less than three. */
+  restore: { fixedMs: number; bytesPerSecond: number; measured: number };
+  /** Runs that are not over, the one with the oldest checkpoint first. */
+  runs: RunReadiness[];
+  /** Runs that have checkpoints, none of them good. */
+  unready: string[];
+  /** `counted`: what a budget counts. */
+  store: { path: string; bytes: number; counted: number; maxBytes?: number };
+  log: MetricsLog;
 }
 
 /** Options of `gc`. */
@@ -1810,6 +2028,18 @@ export declare class CheckpointManager {
    * last `seq` that was handled, it loses nothing. Throws as `events` does.
    */
   followEvents(options?: FollowEventsOptions): AsyncGenerator<AuditEvent, void, undefined>;
+  /**
+   * Numbers of what all processes did, added up from the audit log, and what the store takes. Goes on where the
+   * call before ended.
+   */
+  metrics(options?: MetricsOptions): Promise<Metrics>;
+  /** The same as Prometheus reads it: text, format 0.0.4. */
+  prometheus(options?: MetricsOptions): Promise<string>;
+  /**
+   * Whether one could go on: what fails, what is damaged, old or not verified, and which thresholds that crosses.
+   * Throws `ERR_OPTION_INVALID` for thresholds that can't be, `ERR_CONFIG_INVALID` for those of the configuration.
+   */
+  health(options?: HealthOptions): Promise<Health>;
 
   /**
    * Hears of what this manager's operations did, after it is done and in the log, before their promise is

@@ -148,6 +148,28 @@ export function parseCount(text) {
   throw new UsageError(`give a whole number from 0 on, not "${text}"`);
 }
 
+const AGO_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+
+/**
+ * A time as people write it.
+ * @param {string} flag
+ * @param {string} text ISO 8601, or how long ago: `90s`, `30m`, `24h`, `7d`, `2w`
+ * @param {number} now
+ * @returns {string} ISO 8601
+ */
+export function parseSince(flag, text, now) {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([smhdw])$/.exec(text) ?? [];
+  const ms =
+    unit === undefined
+      ? /^\d{4}-\d\d/.test(text)
+        ? Date.parse(text)
+        : Number.NaN
+      : now - Number(number) * AGO_MS[/** @type {keyof typeof AGO_MS} */ (unit)];
+  // Beyond these no Date can be.
+  if (Math.abs(ms) <= 8.64e15) return new Date(ms).toISOString();
+  throw new UsageError(`${flag} must be a time as ISO 8601, or such as 24h or 7d, not "${text}"`);
+}
+
 /** A list that grows by each use of the option. @param {string} text @param {string[] | undefined} before */
 export function parseEach(text, before = []) {
   if (text === '') throw new UsageError('an option that names something is empty');

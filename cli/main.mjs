@@ -49,6 +49,8 @@ const VERBS = {
   import: () => import('./commands/import.mjs'),
   verify: () => import('./commands/verify.mjs'),
   events: () => import('./commands/events.mjs'),
+  stats: () => import('./commands/stats.mjs'),
+  health: () => import('./commands/health.mjs'),
   prune: () => import('./commands/prune.mjs'),
   archived: () => import('./commands/archived.mjs'),
   unarchive: () => import('./commands/unarchive.mjs'),
@@ -63,7 +65,7 @@ Exit codes:
   0  done
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
-     diff --exit-code: something differs
+     diff --exit-code: something differs; health: a threshold is crossed
   130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune, unarchive, cleanup and
      events --follow
   resume ends with the exit code of the command that it starts.

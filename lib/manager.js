@@ -92,6 +92,7 @@ const MANAGER = /** @type {const} */ ({
   capture: 'capture',
   maxBytes: 'number',
   restore: 'restore',
+  alerts: 'alerts',
 });
 
 /**
@@ -204,6 +205,8 @@ class CheckpointManager {
   #listeners;
   /** @type {Calls} */
   #calls;
+  /** @type {InstanceType<typeof import('./metrics.js').Numbers> | undefined} */
+  #numbers;
 
   /** @param {import('../index.js').CheckpointManagerOptions} [options] */
   constructor(options) {
@@ -943,6 +946,40 @@ class CheckpointManager {
   /** @param {import('../index.js').FollowEventsOptions} [options] */
   followEvents(options) {
     return log().followEvents(this.#calls, () => this.#place(), options);
+  }
+
+  /** What was read of the audit log is kept, and gone on from. */
+  #counted() {
+    this.#numbers ??= new (require('./metrics.js').Numbers)();
+    return this.#numbers;
+  }
+
+  /** @param {import('../index.js').MetricsOptions} [options] */
+  async metrics(options) {
+    return this.#counted().metrics(this.#calls, () => this.#place(), options);
+  }
+
+  /** @param {import('../index.js').MetricsOptions} [options] */
+  async prometheus(options) {
+    const metrics = await this.metrics(options);
+    return require('./prometheus.js').prometheus(metrics);
+  }
+
+  /** @param {import('../index.js').HealthOptions} [options] */
+  async health(options) {
+    const ground = () => {
+      const place = this.#place();
+      const file = configured(place);
+      return {
+        manager: this,
+        calls: this.#calls,
+        place,
+        numbers: this.#counted(),
+        alerts: [file.alerts, this.#options.alerts],
+        maxBytes: this.#options.maxBytes ?? file.maxBytes,
+      };
+    };
+    return require('./health.js').health(ground, options);
   }
 
   /**

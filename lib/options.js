@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -105,6 +105,11 @@ const KINDS = {
     test: (value) => restoreProblem(value) === undefined,
     problem: restoreProblem,
   },
+  alerts: {
+    expected: 'thresholds',
+    test: (value) => alertsProblem(value) === undefined,
+    problem: alertsProblem,
+  },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },
   kinds: {
@@ -137,6 +142,11 @@ function captureProblem(value) {
  */
 function retentionProblem(value) {
   return require('./retention.js').retentionProblem(value);
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function alertsProblem(value) {
+  return require('./alerts.js').alertsProblem(value);
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */

@@ -80,12 +80,12 @@ function fromEnvironment(env) {
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
  * @param {string} [runId] the run whose project counts; without one that of the place
- * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
+ * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
  */
 function configured(place, runId) {
   const found = configFor(place, runId);
   if (!found) return {};
-  const { keepLast, retention, maxBytes, capture, restore } = found.config;
+  const { keepLast, retention, maxBytes, capture, restore, alerts } = found.config;
   if (
     keepLast !== undefined &&
     keepLast !== 'all' &&
@@ -107,7 +107,9 @@ function configured(place, runId) {
   if (problem) throw invalid(found.file, problem);
   const wrong = restore === undefined ? undefined : restoreProblem(restore);
   if (wrong) throw invalid(found.file, wrong);
-  return { keepLast, retention, maxBytes, capture, restore };
+  const bad = alerts === undefined ? undefined : require('./alerts.js').alertsProblem(alerts);
+  if (bad) throw invalid(found.file, bad);
+  return { keepLast, retention, maxBytes, capture, restore, alerts };
 }
 
 /**
