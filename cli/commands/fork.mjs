@@ -19,7 +19,11 @@ export const definition = {
       about: 'at this checkpoint (default: the newest good one)',
       conflicts: ['step'],
     },
-    { flags: '--step <step>', about: 'at the newest good checkpoint of this step', parse: parseStep },
+    {
+      flags: '--step <step>',
+      about: 'at the newest good checkpoint of this step',
+      parse: parseStep,
+    },
   ],
   examples: [
     ['waymark fork demo demo-b', 'try something else from where demo is'],
