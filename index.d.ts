@@ -16,6 +16,7 @@ import type {
   ExportOutcome,
   ExportSummary,
   FileSystemInfo,
+  ForkOutcome,
   GcOutcome,
   GcPlan,
   ImportedCheckpoint,
@@ -567,6 +568,17 @@ export interface TreeNode {
   /** Runs that were forked from it, and those that do a part of its work. */
   runs: (RunTree & { kind: 'fork' | 'subtask' })[];
 }
+
+/** Options of `fork`. */
+export interface ForkOptions extends ProgressOptions {
+  /** At this checkpoint and no other; without it, and without `step`, at the newest good one. */
+  checkpointId?: string;
+  /** At the newest good checkpoint of this step. */
+  step?: number | string;
+}
+
+/** A run that began from a checkpoint of another one. */
+export type Forked = ForkOutcome;
 
 /** What a checkpoint has become. */
 export type ChangedCheckpoint = BecomeOutcome;
@@ -1934,6 +1946,18 @@ export declare class CheckpointManager {
    * and those that do a part of the work.
    */
   tree(runId: string, options?: SignalOptions): Promise<RunTree>;
+  /**
+   * Begins another run where a run was at a checkpoint: `run.json` and the registry under the new id, the other
+   * JSON files, the files captured from the run's own folder, and a first checkpoint. What lies in the store is
+   * shared. Artifacts elsewhere and the workspace are not touched. The new run is there as a whole or not at all,
+   * and the run that it comes from goes on as it was. Also gives `ERR_RUN_EXISTS`, `ERR_CHECKPOINT_NOT_FOUND`,
+   * `ERR_CHECKPOINT_DAMAGED`, `ERR_NO_CHECKPOINT`, `ERR_NO_GOOD_CHECKPOINT`, `ERR_CHANGES_DAMAGED`,
+   * `ERR_FACTS_INVALID` (with the fact of what it comes from they are too many), `ERR_STORE_BUDGET`,
+   * `ERR_STORE_BUSY`, `ERR_STORE_READ_ONLY`.
+   */
+  fork(runId: string, newRunId: string, options?: ForkOptions): Promise<Forked>;
+  /** Begins another run where a run was at a checkpoint, blocking. */
+  forkSync(runId: string, newRunId: string, options?: ForkOptions): Forked;
   /** Makes the index of checkpoints anew from the runs. It is made by itself where it is missing. */
   rebuildIndex(options?: ProgressOptions): Promise<RebuildOutcome>;
 

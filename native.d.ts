@@ -579,6 +579,9 @@ export interface FileSystemInfo {
   readOnly?: boolean
 }
 
+/** Begins another run at a checkpoint of a run. */
+export declare function fork(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ForkOutcome>
+
 /** A run that was forked from a checkpoint. */
 export interface ForkInfo {
   /** The run. */
@@ -586,6 +589,49 @@ export interface ForkInfo {
   /** Its first checkpoint. */
   checkpoint?: string
 }
+
+/** A run that began from a checkpoint of another one. */
+export interface ForkOutcome {
+  /** The new run. */
+  runId: string
+  /** Its folder. */
+  path: string
+  /** Its first checkpoint. */
+  checkpointId: string
+  /** The step it is at. */
+  step: number | string
+  /** When the first checkpoint was taken, ISO 8601. */
+  timestamp: string
+  /** The checkpoint of the base run that it began from. */
+  baseCheckpointId: string
+  /** How many captured files were laid out in its folder. */
+  files: number
+  /** Their sizes together, in bytes. */
+  bytes: number
+  /** How many files are not there because their content was withheld: they hold secrets. */
+  withheld: number
+  /** How many bytes were added to the store. */
+  addedBytes: number
+  /** Damaged checkpoints that were passed over; none if one was asked for by id. */
+  skipped: Array<SkippedCheckpoint>
+  /** What went wrong after the run was there, and what could not be laid out. */
+  warnings: Array<string>
+}
+
+/** What to fork: an id, a step, or (neither) the newest good checkpoint. */
+export interface ForkRequest {
+  /** The new run. */
+  runId: string
+  /** This checkpoint and no other. */
+  checkpointId?: string
+  /** The newest good one of this step. */
+  step?: number | string
+  /** The store's budget, in bytes. */
+  maxStoreBytes?: number
+}
+
+/** Begins another run at a checkpoint of a run. */
+export declare function forkSync(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Failure | ForkOutcome
 
 /** Takes back the space of objects that no checkpoint needs. */
 export declare function gc(place: Place, request: GcRequest, cancel?: CancelToken | undefined | null): Promise<Failure | GcOutcome>

@@ -545,6 +545,30 @@ class CheckpointManager {
     return this.#changeSync('unpin', runId, checkpointId, undefined, options, this.unpinSync);
   }
 
+  /**
+   * @param {string} runId
+   * @param {string} newRunId
+   * @param {import('../index.js').ForkOptions} [options]
+   */
+  async fork(runId, newRunId, options) {
+    return forks().fork(this.#calls, (id) => this.#forkGround(id), runId, newRunId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} newRunId
+   * @param {import('../index.js').ForkOptions} [options]
+   */
+  forkSync(runId, newRunId, options) {
+    const ground = (/** @type {string} */ id) => this.#forkGround(id);
+    return forks().forkSync(this.#calls, ground, runId, newRunId, options, this.forkSync);
+  }
+
+  /** @param {string} runId */
+  #forkGround(runId) {
+    return { place: this.#place(), key: this.#key(runId), maxBytes: this.#maxBytes() };
+  }
+
   /** @param {import('../index.js').FindOptions} [options] */
   async find(options) {
     return queries().find(this.#calls, () => this.#place(), options);
@@ -1097,6 +1121,11 @@ function restores() {
 /** Loaded when runs are searched. @returns {typeof import('./query.js')} */
 function queries() {
   return require('./query.js');
+}
+
+/** Loaded when a run is forked. @returns {typeof import('./fork.js')} */
+function forks() {
+  return require('./fork.js');
 }
 
 /** Loaded when something is said of a checkpoint. @returns {typeof import('./lifecycle.js')} */

@@ -38,7 +38,8 @@
 //! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
-//! | `<runs>/~waymark-import-*` | [`ops::import`] |
+//! | `<runs>/~waymark-import-*` | [`ops::import`] (`ops::aside`) |
+//! | `<runs>/~waymark-fork-*` | [`ops::fork`] (`ops::aside`) |
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
 //! | an archive (`*.wmk`), `.*.part-*` beside it | [`model::archive`] (contents), [`store::archive`] (format), for [`ops::export`] and [`ops::import`] |

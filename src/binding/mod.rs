@@ -12,6 +12,7 @@ mod convert;
 pub mod diff;
 pub mod events;
 pub mod files;
+pub mod fork;
 mod job;
 pub mod query;
 pub mod restore;

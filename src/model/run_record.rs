@@ -69,6 +69,23 @@ pub fn restored<'a>(record: Value<'a>, step: &Step, updated_at: String) -> Tree<
     Tree::Object(members)
 }
 
+/// The record of another run that begins where this one was: as a restore puts it back, under its own id.
+#[must_use]
+pub fn forked<'a>(
+    record: Value<'a>,
+    run_id: &'a RunId,
+    step: &Step,
+    updated_at: String,
+) -> Tree<'a> {
+    let mut tree = restored(record, step, updated_at);
+    if let Tree::Object(members) = &mut tree
+        && let Some(member) = members.iter_mut().find(|(key, _)| key.is("run_id"))
+    {
+        member.1 = Tree::from(run_id.as_str());
+    }
+    tree
+}
+
 /// The record exactly as it was but for a new `updated_at`: what an undo puts back.
 #[must_use]
 pub fn put_back(record: Value<'_>, updated_at: String) -> Tree<'_> {
@@ -113,6 +130,23 @@ mod tests {
                 .expect("UTF-8")
                 .contains("current_step")
         );
+    }
+
+    #[test]
+    fn a_forked_record_is_another_runs() {
+        let run = RunId::parse("s").expect("valid");
+        let fork = |text: &str| {
+            let json = Json::parse(text.as_bytes(), 9).expect("valid");
+            let mut out = Vec::new();
+            forked(json.root(), &run, &Step::Number(2.0), "T".to_owned()).write_compact(&mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(
+            fork(r#"{"a":1,"run_id":"r","status":"failed","current_step":9}"#),
+            r#"{"a":1,"run_id":"s","status":"in_progress","current_step":2,"updated_at":"T"}"#
+        );
+        // A record that does not name its run need not name the other.
+        assert!(!fork("{}").contains("run_id"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::store::lock::RunLock;
 use crate::store::place::StoreDir;
 
 pub mod archive;
+mod aside;
 mod budget;
 pub mod capture;
 pub mod cleanup;
@@ -22,6 +23,7 @@ pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod files;
+pub mod fork;
 pub mod gc;
 pub mod import;
 pub mod lifecycle;

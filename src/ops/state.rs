@@ -186,7 +186,8 @@ pub(super) fn without_missing_objects(context: &Context<'_>, scan: &mut Scan) ->
     Ok(())
 }
 
-fn missing_object(store: Option<&Store<'_>>, header: &Header) -> Result<Option<Damage>> {
+/// What of a checkpoint's state and of its captured folders the index does not know.
+pub(super) fn missing_object(store: Option<&Store<'_>>, header: &Header) -> Result<Option<Damage>> {
     let state = header.state_objects.iter().map(|one| one.object);
     let roots = header.snapshot.iter().flat_map(|snapshot| &snapshot.roots);
     for id in state.chain(roots.map(|root| root.tree)) {

@@ -17,6 +17,7 @@ mod decoders;
 mod doctor;
 mod events;
 mod faults;
+mod fork;
 mod full_disk;
 mod gallery;
 mod gc;
