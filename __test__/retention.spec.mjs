@@ -223,7 +223,9 @@ describe('archive', () => {
       reason: 'truncated',
     });
     fs.writeFileSync(row.path, 'none');
-    const [damaged] = manager.archivedSync('demo');
+    const damaged = /** @type {any} */ (
+      manager.archivedSync('demo').find((one) => one.checkpointId === row.checkpointId)
+    );
     expect(damaged).toMatchObject({
       checkpointId: row.checkpointId,
       problem: expect.stringContaining(row.path),
