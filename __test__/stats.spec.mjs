@@ -461,6 +461,8 @@ describe('health', () => {
     const [one, two] = [1, 2].map((step) =>
       oldCheckpoint(at.dir, 'demo', step, month + step * HOUR_MS),
     );
+    // Young ones need no verification yet.
+    manager.createSync('demo', 3);
     expect(await level('verifiedShare', age)).toBe('warn');
     const alert = { verifiedShare: { warn: null, alert: 0.1 } };
     expect(await level('verifiedShare', { ...age, ...alert })).toBe('alert');
@@ -470,7 +472,6 @@ describe('health', () => {
     expect(await level('verifiedShare', { ...age, verifiedShare: { warn: 0.6 } })).toBe('warn');
     await manager.verify('demo', { checkpointId: two, data: true });
     expect((await manager.health()).checkpoints).toMatchObject({ due: 2, verified: 2 });
-    // Those that are younger than that need no verification yet.
     const young = await manager.health({ thresholds: { verifiedWithinDays: 31 } });
     expect(check(young, 'verifiedShare').value).toBeNull();
     const off = await manager.health({ thresholds: { verifiedShare: false } });
