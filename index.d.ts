@@ -1,5 +1,6 @@
 import type {
   ArchivedCheckpoint,
+  ArchivedFile,
   BecomeOutcome,
   BrokenEvent,
   CheckpointInfo,
@@ -15,6 +16,7 @@ import type {
   ExportOutcome,
   ExportSummary,
   FileSystemInfo,
+  ForkOutcome,
   GcOutcome,
   GcPlan,
   ImportedCheckpoint,
@@ -22,10 +24,11 @@ import type {
   ImportWritten,
   LeftRun,
   Listing,
-  PruneOutcome,
+  PruneOutcome as NativePruneOutcome,
+  RetentionDecision as NativeRetentionDecision,
   RebuildOutcome,
   RestoreOutcome,
-  RetentionDecision,
+  ShelvedCheckpoint,
   SkippedCheckpoint,
   StoreProblem,
   TouchedPlace,
@@ -35,6 +38,7 @@ import type {
 
 export type {
   ArchivedCheckpoint,
+  ArchivedFile,
   BrokenEvent,
   CheckpointInfo,
   CleanedRun,
@@ -54,9 +58,8 @@ export type {
   ImportWritten,
   LeftRun,
   Listing,
-  PruneOutcome,
   RebuildOutcome,
-  RetentionDecision,
+  ShelvedCheckpoint,
   SkippedCheckpoint,
   StoreProblem,
   TouchedPlace,
@@ -248,8 +251,10 @@ export interface CheckpointManagerOptions {
   root?: string;
   /** The store's folder, for files and large state. Default: `.waymark` in the project. */
   store?: string;
-  /** How many checkpoints of a run stay. Default 5. */
+  /** How many of a run's newest checkpoints stay: short for `retention.keepLast`. Default 5. */
   keepLast?: number | 'all';
+  /** Which checkpoints of a run stay. Default: `retention` in `waymark.config.json`. */
+  retention?: RetentionPolicy;
   /** The largest step state, in bytes. Default 64 MiB. */
   maxStateBytes?: number;
   /** Which files are captured; `false` captures none. Default: as configured. */
@@ -257,7 +262,8 @@ export interface CheckpointManagerOptions {
   /**
    * The budget of the store, in bytes; everything in its folder counts, and the room that gc needs.
    * Where a checkpoint does not fit, unneeded objects go, then the run's oldest checkpoints, but never
-   * the newest good one; if that is not enough, nothing is dropped and `create` fails with
+   * the newest good one nor what else must stay (see `docs/retention.md`); archived checkpoints do not
+   * count. If that is not enough, nothing is dropped and `create` fails with
    * `ERR_STORE_BUDGET`. Default: `maxBytes` in `waymark.config.json`, else none.
    */
   maxBytes?: number;
@@ -265,6 +271,49 @@ export interface CheckpointManagerOptions {
   restore?: RestoreSettings;
   /** The thresholds of `health`, over `alerts` in `waymark.config.json`. */
   alerts?: AlertSettings;
+}
+
+/**
+ * Which checkpoints of a run stay: those that any of these rules wants, and never less than the newest
+ * good one, what is pinned and what another run began from. Also `retention` in `waymark.config.json`; the
+ * options of the manager win over it, those of a call over both, member by member. `docs/retention.md`.
+ *
+ * A length of time is text such as `'36h'`, `'30d'`, `'2w'` or `'1d12h'` (`w`, `d`, `h`, `min`, `s`),
+ * `'forever'`, or a number of milliseconds.
+ */
+export interface RetentionPolicy {
+  /** How many of the newest stay. Default 5. */
+  keepLast?: number | 'all';
+  /** Of how many hours that have checkpoints the newest stays. Default 0. */
+  keepHourly?: number;
+  /** Of how many days. Default 0. */
+  keepDaily?: number;
+  /** Of how many weeks, from Monday on. Default 0. */
+  keepWeekly?: number;
+  /** Of how many months. Default 0. */
+  keepMonthly?: number;
+  /** Of how many years. Default 0. */
+  keepYearly?: number;
+  /** All that are younger stay. Default: age keeps none. */
+  keepWithin?: string | number;
+  /** All that have one of these labels stay. Default none. */
+  keepLabels?: string[];
+  /**
+   * How long checkpoints of a class stay whatever the other rules say. Default: `frequent` 7 days,
+   * `milestone` 30 days, `critical` for ever.
+   */
+  classes?: {
+    frequent?: string | number;
+    milestone?: string | number;
+    critical?: string | number;
+  };
+  /** Where hours, days and so on begin: minutes east of UTC. Default 0. */
+  utcOffsetMinutes?: number;
+  /**
+   * Whether a checkpoint is moved to an archive instead of being dropped; also when `create` prunes, and
+   * for the budget. See `archived` and `unarchive`. Default false.
+   */
+  archive?: boolean;
 }
 
 /**
@@ -326,8 +375,10 @@ export interface ProgressOptions extends SignalOptions {
 
 /** Options of `create`. `createSync` can't tell progress: it keeps the thread to itself. */
 export interface CreateOptions extends ProgressOptions {
-  /** How many checkpoints of the run stay. Default: the manager's. */
+  /** How many of the run's newest checkpoints stay: short for `retention.keepLast`. */
   keepLast?: number | 'all';
+  /** Which checkpoints of the run stay. Default, member by member: the manager's. */
+  retention?: RetentionPolicy;
   /** The largest step state, in bytes. Default: the manager's. */
   maxStateBytes?: number;
   /** Which files are captured; `false` captures none. Default: the manager's. */
@@ -517,6 +568,17 @@ export interface TreeNode {
   /** Runs that were forked from it, and those that do a part of its work. */
   runs: (RunTree & { kind: 'fork' | 'subtask' })[];
 }
+
+/** Options of `fork`. */
+export interface ForkOptions extends ProgressOptions {
+  /** At this checkpoint and no other; without it, and without `step`, at the newest good one. */
+  checkpointId?: string;
+  /** At the newest good checkpoint of this step. */
+  step?: number | string;
+}
+
+/** A run that began from a checkpoint of another one. */
+export type Forked = ForkOutcome;
 
 /** What a checkpoint has become. */
 export type ChangedCheckpoint = BecomeOutcome;
@@ -976,10 +1038,36 @@ export interface CollectResult {
 
 /** Options of `prune`. */
 export interface PruneOptions extends CollectOptions {
-  /** How many stay. Default: the manager's. */
+  /** How many of the newest stay: short for `retention.keepLast`. */
   keepLast?: number | 'all';
+  /** Which stay. Default, member by member: the manager's. */
+  retention?: RetentionPolicy;
+  /** Whether what goes is archived first: short for `retention.archive`. */
+  archive?: boolean;
+  /** Whether each decision carries its reasons as a sentence, too (`explanation`). Default false. */
+  explain?: boolean;
   /** Decide, but drop nothing. Default false. */
   dryRun?: boolean;
+}
+
+/** What the retention policy says of one checkpoint. */
+export type RetentionDecision = Omit<NativeRetentionDecision, 'explanation'> & {
+  /** Its reasons as a sentence; with `explain` only. */
+  explanation?: string;
+};
+
+/** What a prune did, or would do. */
+export type PruneOutcome = Omit<NativePruneOutcome, 'decisions'> & {
+  /** One decision per checkpoint, newest first, the damaged ones last. */
+  decisions: RetentionDecision[];
+};
+
+/** Options of `unarchive`. */
+export interface UnarchiveOptions extends ProgressOptions {
+  /** Whether the archive goes once the checkpoint is safe in its run. Default false. */
+  remove?: boolean;
+  /** The budget of the store, in bytes. Default: the manager's. */
+  maxBytes?: number;
 }
 
 /** Options of `cleanup`. */
@@ -1858,6 +1946,18 @@ export declare class CheckpointManager {
    * and those that do a part of the work.
    */
   tree(runId: string, options?: SignalOptions): Promise<RunTree>;
+  /**
+   * Begins another run where a run was at a checkpoint: `run.json` and the registry under the new id, the other
+   * JSON files, the files captured from the run's own folder, and a first checkpoint. What lies in the store is
+   * shared. Artifacts elsewhere and the workspace are not touched. The new run is there as a whole or not at all,
+   * and the run that it comes from goes on as it was. Also gives `ERR_RUN_EXISTS`, `ERR_CHECKPOINT_NOT_FOUND`,
+   * `ERR_CHECKPOINT_DAMAGED`, `ERR_NO_CHECKPOINT`, `ERR_NO_GOOD_CHECKPOINT`, `ERR_CHANGES_DAMAGED`,
+   * `ERR_FACTS_INVALID` (with the fact of what it comes from they are too many), `ERR_STORE_BUDGET`,
+   * `ERR_STORE_BUSY`, `ERR_STORE_READ_ONLY`.
+   */
+  fork(runId: string, newRunId: string, options?: ForkOptions): Promise<Forked>;
+  /** Begins another run where a run was at a checkpoint, blocking. */
+  forkSync(runId: string, newRunId: string, options?: ForkOptions): Forked;
   /** Makes the index of checkpoints anew from the runs. It is made by itself where it is missing. */
   rebuildIndex(options?: ProgressOptions): Promise<RebuildOutcome>;
 
@@ -1984,10 +2084,32 @@ export declare class CheckpointManager {
   /** Takes back space, blocking. */
   gcSync(options?: GcOptions): GcOutcome;
 
-  /** Drops all checkpoints of a run but the newest. Damaged ones neither count nor go. */
+  /**
+   * Drops the checkpoints of a run that the retention policy does not keep, or archives them. Each
+   * decision comes with all its reasons. Damaged ones neither count nor go.
+   */
   prune(runId: string, options?: PruneOptions): Promise<PruneOutcome & CollectResult>;
   /** Drops checkpoints, blocking. */
   pruneSync(runId: string, options?: PruneOptions): PruneOutcome & CollectResult;
+
+  /** Lists the archived checkpoints of a run, or of all runs, newest first. */
+  archived(runId?: string, options?: SignalOptions): Promise<ShelvedCheckpoint[]>;
+  /** Lists archived checkpoints, blocking. */
+  archivedSync(runId?: string, options?: SignalOptions): ShelvedCheckpoint[];
+
+  /**
+   * Brings an archived checkpoint back into its run, byte for byte; a run that is gone is made anew. All
+   * of the archive is checked before anything is written. The archive stays unless `remove` is given: the
+   * next prune may drop the checkpoint again. Also gives `ERR_CHECKPOINT_NOT_FOUND`,
+   * `ERR_ARCHIVE_DAMAGED`, `ERR_ARCHIVE_FORMAT`, `ERR_IMPORT_CONFLICT`, `ERR_STORE_BUDGET`.
+   */
+  unarchive(
+    runId: string,
+    checkpointId: string,
+    options?: UnarchiveOptions,
+  ): Promise<ImportOutcome>;
+  /** Brings an archived checkpoint back, blocking. */
+  unarchiveSync(runId: string, checkpointId: string, options?: UnarchiveOptions): ImportOutcome;
 
   /**
    * Drops old failed runs: their whole folders. Never one in progress, nor one whose

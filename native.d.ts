@@ -34,6 +34,9 @@ export declare class FileWalk {
   nextSync(count: number): Failure | string
 }
 
+/** Lists the archived checkpoints of a run, or of all. */
+export declare function archived(place: Place, runId?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | ArchivedOutcome>
+
 /** A checkpoint in an archive. */
 export interface ArchivedCheckpoint {
   /** Its id. */
@@ -45,6 +48,27 @@ export interface ArchivedCheckpoint {
   /** SHA-256 by the rule in `docs/format.md`. */
   checksum: string
 }
+
+/** A checkpoint that was archived. */
+export interface ArchivedFile {
+  /** The checkpoint. */
+  checkpointId: string
+  /** Its archive's absolute path. */
+  path: string
+  /** The archive's length in bytes. */
+  fileBytes: number
+  /** Whether it was archived before. */
+  wasThere: boolean
+}
+
+/** What is archived. */
+export interface ArchivedOutcome {
+  /** By run, newest first. */
+  checkpoints: Array<ShelvedCheckpoint>
+}
+
+/** Lists the archived checkpoints of a run, or of all. */
+export declare function archivedSync(place: Place, runId?: string | undefined | null): Failure | ArchivedOutcome
 
 /** What a checkpoint has become. */
 export interface BecomeOutcome {
@@ -268,8 +292,8 @@ export interface CreateOutcome {
 export interface CreateRequest {
   /** The step that was done. */
   step: number | string
-  /** How many checkpoints stay; 0 keeps all. */
-  keepLast: number
+  /** Which checkpoints of the run stay. */
+  retention: RetentionRequest
   /** The largest state, in bytes. */
   maxStateBytes: number
   /** Which files are captured; absent captures none. */
@@ -555,6 +579,9 @@ export interface FileSystemInfo {
   readOnly?: boolean
 }
 
+/** Begins another run at a checkpoint of a run. */
+export declare function fork(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ForkOutcome>
+
 /** A run that was forked from a checkpoint. */
 export interface ForkInfo {
   /** The run. */
@@ -562,6 +589,49 @@ export interface ForkInfo {
   /** Its first checkpoint. */
   checkpoint?: string
 }
+
+/** A run that began from a checkpoint of another one. */
+export interface ForkOutcome {
+  /** The new run. */
+  runId: string
+  /** Its folder. */
+  path: string
+  /** Its first checkpoint. */
+  checkpointId: string
+  /** The step it is at. */
+  step: number | string
+  /** When the first checkpoint was taken, ISO 8601. */
+  timestamp: string
+  /** The checkpoint of the base run that it began from. */
+  baseCheckpointId: string
+  /** How many captured files were laid out in its folder. */
+  files: number
+  /** Their sizes together, in bytes. */
+  bytes: number
+  /** How many files are not there because their content was withheld: they hold secrets. */
+  withheld: number
+  /** How many bytes were added to the store. */
+  addedBytes: number
+  /** Damaged checkpoints that were passed over; none if one was asked for by id. */
+  skipped: Array<SkippedCheckpoint>
+  /** What went wrong after the run was there, and what could not be laid out. */
+  warnings: Array<string>
+}
+
+/** What to fork: an id, a step, or (neither) the newest good checkpoint. */
+export interface ForkRequest {
+  /** The new run. */
+  runId: string
+  /** This checkpoint and no other. */
+  checkpointId?: string
+  /** The newest good one of this step. */
+  step?: number | string
+  /** The store's budget, in bytes. */
+  maxStoreBytes?: number
+}
+
+/** Begins another run at a checkpoint of a run. */
+export declare function forkSync(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Failure | ForkOutcome
 
 /** Takes back the space of objects that no checkpoint needs. */
 export declare function gc(place: Place, request: GcRequest, cancel?: CancelToken | undefined | null): Promise<Failure | GcOutcome>
@@ -754,8 +824,8 @@ export declare function planRestore(place: Place, runId: string, request: Restor
 /** Tells what a restore would do; JSON text. */
 export declare function planRestoreSync(place: Place, runId: string, request: RestoreRequest): Failure | string
 
-/** Drops all checkpoints of a run but the newest `keepLast`. */
-export declare function prune(place: Place, runId: string, keepLast: number, dryRun: boolean, cancel?: CancelToken | undefined | null): Promise<Failure | PruneOutcome>
+/** Drops the checkpoints of a run that a policy does not keep. */
+export declare function prune(place: Place, runId: string, retention: RetentionRequest, dryRun: boolean, cancel?: CancelToken | undefined | null): Promise<Failure | PruneOutcome>
 
 /** What a prune did, or would do. */
 export interface PruneOutcome {
@@ -763,12 +833,16 @@ export interface PruneOutcome {
   decisions: Array<RetentionDecision>
   /** The ids of those that were (or would be) dropped. */
   dropped: Array<string>
+  /** What was archived before it went. */
+  archived: Array<ArchivedFile>
+  /** What stays because it can't be archived, and why. */
+  warnings: Array<string>
   /** The space freed (or to be freed), in bytes. */
   freedBytes: number
 }
 
-/** Drops all checkpoints of a run but the newest `keepLast`. */
-export declare function pruneSync(place: Place, runId: string, keepLast: number, dryRun: boolean, cancel?: CancelToken | undefined | null): Failure | PruneOutcome
+/** Drops the checkpoints of a run that a policy does not keep. */
+export declare function pruneSync(place: Place, runId: string, retention: RetentionRequest, dryRun: boolean, cancel?: CancelToken | undefined | null): Failure | PruneOutcome
 
 /** Finds checkpoints of all runs. */
 export declare function query(place: Place, request: QueryRequest, cancel?: CancelToken | undefined | null): Promise<Failure | QueryPage>
@@ -932,12 +1006,68 @@ export declare function restoreSync(place: Place, runId: string, request: Restor
 export interface RetentionDecision {
   /** The checkpoint. */
   checkpointId: string
+  /** The step that was done; absent for a damaged one. */
+  step?: number | string
+  /** Its creation time, ISO 8601; absent for a damaged one. */
+  timestamp?: string
   /** Whether it stays. */
   keep: boolean
-  /** Why: `keep_last`, `damaged` or `superseded`. */
+  /** The first of the reasons. */
   reason: string
+  /** Why, all of it, in the words of `docs/retention.md`. */
+  reasons: Array<string>
+  /** The same for people. */
+  explanation: string
   /** The manifest's size in bytes; 0 for a damaged one. */
   size: number
+}
+
+/** Which checkpoints of a run stay. Lengths of time are in milliseconds; `Infinity` has no end. */
+export interface RetentionRequest {
+  /** How many of the newest; 0 keeps all. */
+  keepLast: number
+  /** Of how many hours the newest. */
+  keepHourly: number
+  /** Of how many days. */
+  keepDaily: number
+  /** Of how many weeks. */
+  keepWeekly: number
+  /** Of how many months. */
+  keepMonthly: number
+  /** Of how many years. */
+  keepYearly: number
+  /** All that are younger; absent: age keeps none. */
+  keepWithin?: number
+  /** All with one of these labels. */
+  keepLabels: Array<string>
+  /** How long those of class `frequent` stay at least. */
+  frequent: number
+  /** How long those of class `milestone` do. */
+  milestone: number
+  /** How long those of class `critical` do. */
+  critical: number
+  /** Where days begin: minutes east of UTC. */
+  utcOffsetMinutes: number
+  /** Whether what goes is archived first. */
+  archive: boolean
+}
+
+/** A file among the archived checkpoints of a project. */
+export interface ShelvedCheckpoint {
+  /** The run. */
+  runId: string
+  /** The checkpoint, by the file's name. */
+  checkpointId: string
+  /** The step that was done; absent with a problem. */
+  step?: number | string
+  /** Its creation time, ISO 8601; absent with a problem. */
+  timestamp?: string
+  /** The file's absolute path. */
+  path: string
+  /** Its length in bytes. */
+  fileBytes: number
+  /** Why it can't be brought back; absent if nothing is wrong with its beginning. */
+  problem?: string
 }
 
 /** Reads one checkpoint, checked. */
@@ -984,6 +1114,9 @@ export interface SnapshotInfo {
   missing: Array<string>
 }
 
+/** The length of time that a text such as `36h` or `30d` says, in milliseconds; `Infinity` for `forever`. */
+export declare function spanMsSync(text: string): Failure | number
+
 /** Something in the store that is wrong or can't be read, and was left as it is. */
 export interface StoreProblem {
   /** The object, if it is about one. */
@@ -1017,6 +1150,22 @@ export interface TouchedPlace {
   /** The path below the root, empty for all of it; of state the member's name. */
   path: string
 }
+
+/** Brings an archived checkpoint back into its run. */
+export declare function unarchive(place: Place, runId: string, request: UnarchiveRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>
+
+/** How an archived checkpoint is brought back. */
+export interface UnarchiveRequest {
+  /** The checkpoint. */
+  checkpointId: string
+  /** Whether its archive goes once it is safe in the run. */
+  remove: boolean
+  /** The store's budget, in bytes; absent is none. */
+  maxStoreBytes?: number
+}
+
+/** Brings an archived checkpoint back into its run. */
+export declare function unarchiveSync(place: Place, runId: string, request: UnarchiveRequest): Failure | ImportOutcome
 
 /** Restores what was there before the last restore. */
 export declare function undo(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Promise<Failure | RestoreOutcome>

@@ -2,7 +2,7 @@
 // `--readme` puts them into the README.
 //
 //   node bench/main.mjs [create] [event_loop] [files] [growing_state] [list] [many_files]
-//     [restore] [startup] [--scale <share of the files and steps>] [--json <file>] [--readme]
+//     [query] [restore] [startup] [--scale <share of the files and steps>] [--json <file>] [--readme]
 //
 // Judged are ratios between things measured in turn in the same run, never times.
 
@@ -18,6 +18,7 @@ import { fileSystem, makeFolder } from './lib/fixtures.mjs';
 import { verdict } from './lib/statistics.mjs';
 import { benchList } from './list.mjs';
 import { backupTools } from './peers/backup_tools.mjs';
+import { benchQuery } from './query.mjs';
 import { benchRestore } from './restore.mjs';
 import { benchStartup } from './startup.mjs';
 
@@ -34,6 +35,7 @@ const BENCHMARKS = {
   growing_state: benchGrowingState,
   list: benchList,
   many_files: benchManyFiles,
+  query: benchQuery,
   restore: benchRestore,
   startup: benchStartup,
 };

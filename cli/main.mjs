@@ -45,6 +45,7 @@ const VERBS = {
   fail: () => import('./commands/fail.mjs'),
   pin: () => import('./commands/pin.mjs'),
   unpin: () => import('./commands/unpin.mjs'),
+  fork: () => import('./commands/fork.mjs'),
   export: () => import('./commands/export.mjs'),
   import: () => import('./commands/import.mjs'),
   verify: () => import('./commands/verify.mjs'),
@@ -52,6 +53,8 @@ const VERBS = {
   stats: () => import('./commands/stats.mjs'),
   health: () => import('./commands/health.mjs'),
   prune: () => import('./commands/prune.mjs'),
+  archived: () => import('./commands/archived.mjs'),
+  unarchive: () => import('./commands/unarchive.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
   gc: () => import('./commands/gc.mjs'),
   resume: () => import('./commands/resume.mjs'),
@@ -64,7 +67,8 @@ Exit codes:
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
      diff --exit-code: something differs; health: a threshold is crossed
-  130  stopped by Ctrl-C: create, restore, undo, diff, export, import, verify, gc, prune, cleanup and events --follow
+  130  stopped by Ctrl-C: create, restore, undo, diff, fork, export, import, verify, gc, prune, unarchive, cleanup and
+     events --follow
   resume ends with the exit code of the command that it starts.
 
 Environment:

@@ -152,9 +152,8 @@ function eventsSync(calls, place, options) {
 function followEvents(calls, place, options) {
   const checked = checkOptions(options, FOLLOW, 'followEvents');
   // Without a position: what happens from this moment on, whenever the first one is asked for.
-  const position =
-    checked.after ??
-    calls.unwrap(native().eventsSync(place(), requestOf({ limit: 0 })), followEvents).position;
+  const now = () => native().eventsSync(place(), requestOf({ ...checked, limit: 0 }));
+  const position = checked.after ?? calls.unwrap(now(), followEvents).position;
   return follow(calls, place, { ...checked, position });
 }
 

@@ -27,12 +27,12 @@ const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./up
  * @typedef {(token: CancelToken) => void} Tell
  */
 
-const KEEP_LAST = 5;
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 const MAX_AGE_DAYS = 7;
 
 const CREATE = /** @type {const} */ ({
   keepLast: 'keepLast',
+  retention: 'retention',
   maxStateBytes: 'number',
   capture: 'capture',
   maxBytes: 'number',
@@ -62,6 +62,9 @@ const GC = /** @type {const} */ ({
 });
 const PRUNE = /** @type {const} */ ({
   keepLast: 'keepLast',
+  retention: 'retention',
+  archive: 'boolean',
+  explain: 'boolean',
   dryRun: 'boolean',
   gc: 'boolean',
   signal: 'signal',
@@ -84,6 +87,7 @@ const MANAGER = /** @type {const} */ ({
   root: 'string',
   store: 'string',
   keepLast: 'keepLast',
+  retention: 'retention',
   maxStateBytes: 'number',
   capture: 'capture',
   maxBytes: 'number',
@@ -197,7 +201,7 @@ function now(call, above, tell) {
 class CheckpointManager {
   /** @type {Record<string, any>} */
   #options;
-  /** @type {import('./events.js').Listeners | undefined} */
+  /** @type {InstanceType<typeof import('./events.js')['Listeners']> | undefined} */
   #listeners;
   /** @type {Calls} */
   #calls;
@@ -220,6 +224,7 @@ class CheckpointManager {
       unwrap,
       refuseAborted,
     };
+    if (this.#options.retention) keeping().checkRetention(this.#options, 'CheckpointManager');
   }
 
   /** @returns {Place} */
@@ -242,9 +247,8 @@ class CheckpointManager {
   #createRequest(options, runId) {
     const own = this.#options;
     const file = configured(this.#place(), runId);
-    const keepLast = options.keepLast ?? own.keepLast ?? file.keepLast ?? KEEP_LAST;
     return {
-      keepLast: keepLast === 'all' ? 0 : keepLast,
+      retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
@@ -270,6 +274,7 @@ class CheckpointManager {
    */
   async create(runId, step, state = {}, options = undefined) {
     const checked = checkOptions(options, CREATE, 'create');
+    if (checked.retention) keeping().checkRetention(checked, 'create');
     const id = checkRunId(runId);
     const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
@@ -291,6 +296,7 @@ class CheckpointManager {
    */
   createSync(runId, step, state = {}, options = undefined) {
     const checked = checkOptions(options, CREATE, 'createSync');
+    if (checked.retention) keeping().checkRetention(checked, 'createSync');
     const id = checkRunId(runId);
     const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
@@ -539,6 +545,30 @@ class CheckpointManager {
     return this.#changeSync('unpin', runId, checkpointId, undefined, options, this.unpinSync);
   }
 
+  /**
+   * @param {string} runId
+   * @param {string} newRunId
+   * @param {import('../index.js').ForkOptions} [options]
+   */
+  async fork(runId, newRunId, options) {
+    return forks().fork(this.#calls, (id) => this.#forkGround(id), runId, newRunId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} newRunId
+   * @param {import('../index.js').ForkOptions} [options]
+   */
+  forkSync(runId, newRunId, options) {
+    const ground = (/** @type {string} */ id) => this.#forkGround(id);
+    return forks().forkSync(this.#calls, ground, runId, newRunId, options, this.forkSync);
+  }
+
+  /** @param {string} runId */
+  #forkGround(runId) {
+    return { place: this.#place(), key: this.#key(runId), maxBytes: this.#maxBytes() };
+  }
+
   /** @param {import('../index.js').FindOptions} [options] */
   async find(options) {
     return queries().find(this.#calls, () => this.#place(), options);
@@ -660,10 +690,8 @@ class CheckpointManager {
    * @param {Record<string, any>} options
    * @param {string} runId
    */
-  #pruneKeep(options, runId) {
-    const asked = options.keepLast ?? this.#options.keepLast;
-    const keepLast = asked ?? configured(this.#place(), runId).keepLast ?? KEEP_LAST;
-    return keepLast === 'all' ? 0xffff_ffff : keepLast;
+  #retention(options, runId) {
+    return keeping().retentionRequest(configured(this.#place(), runId), this.#options, options);
   }
 
   /**
@@ -672,15 +700,16 @@ class CheckpointManager {
    */
   async prune(runId, options) {
     const checked = checkOptions(options, PRUNE, 'prune');
+    if (checked.retention) keeping().checkRetention(checked, 'prune');
     const id = checkRunId(runId);
-    const keep = this.#pruneKeep(checked, id);
+    const policy = this.#retention(checked, id);
     const place = this.#place();
     const outcome = await this.#calls.run(
       checked.signal,
-      (token) => native().prune(place, id, keep, checked.dryRun ?? false, token),
+      (token) => native().prune(place, id, policy, checked.dryRun ?? false, token),
       this.#key(id),
     );
-    return thenGc(outcome, checked, (watch) => this.gc(watch));
+    return thenGc(keeping().pruned(outcome, checked.explain), checked, (watch) => this.gc(watch));
   }
 
   /**
@@ -689,14 +718,51 @@ class CheckpointManager {
    */
   pruneSync(runId, options) {
     const checked = checkOptions(options, PRUNE, 'pruneSync');
+    if (checked.retention) keeping().checkRetention(checked, 'pruneSync');
     const id = checkRunId(runId);
     refuseAborted(checked.signal);
-    const keep = this.#pruneKeep(checked, id);
+    const policy = this.#retention(checked, id);
     const outcome = this.#calls.now(
-      (token) => native().pruneSync(this.#place(), id, keep, checked.dryRun ?? false, token),
+      (token) => native().pruneSync(this.#place(), id, policy, checked.dryRun ?? false, token),
       this.pruneSync,
     );
-    return thenGcSync(outcome, checked, () => this.gcSync());
+    return thenGcSync(keeping().pruned(outcome, checked.explain), checked, () => this.gcSync());
+  }
+
+  /**
+   * @param {string} [runId]
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  async archived(runId, options) {
+    return keeping().archived(this.#calls, () => this.#place(), [runId, options]);
+  }
+
+  /**
+   * @param {string} [runId]
+   * @param {import('../index.js').SignalOptions} [options]
+   */
+  archivedSync(runId, options) {
+    return keeping().archivedSync(this.#calls, () => this.#place(), [runId, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').UnarchiveOptions} [options]
+   */
+  async unarchive(runId, checkpointId, options) {
+    const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
+    return keeping().unarchive(this.#calls, place, budget, [runId, checkpointId, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {string} checkpointId
+   * @param {import('../index.js').UnarchiveOptions} [options]
+   */
+  unarchiveSync(runId, checkpointId, options) {
+    const [place, budget] = [() => this.#place(), () => this.#maxBytes()];
+    return keeping().unarchiveSync(this.#calls, place, budget, [runId, checkpointId, options]);
   }
 
   /** @param {import('../index.js').CleanupOptions} [options] */
@@ -1042,6 +1108,11 @@ function log() {
   return require('./events.js');
 }
 
+/** Loaded when something is kept or dropped. @returns {typeof import('./retention.js')} */
+function keeping() {
+  return require('./retention.js');
+}
+
 /** Loaded when something is restored. @returns {typeof import('./restore.js')} */
 function restores() {
   return require('./restore.js');
@@ -1050,6 +1121,11 @@ function restores() {
 /** Loaded when runs are searched. @returns {typeof import('./query.js')} */
 function queries() {
   return require('./query.js');
+}
+
+/** Loaded when a run is forked. @returns {typeof import('./fork.js')} */
+function forks() {
+  return require('./fork.js');
 }
 
 /** Loaded when something is said of a checkpoint. @returns {typeof import('./lifecycle.js')} */

@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'alerts'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -116,6 +116,11 @@ const KINDS = {
     expected: `an array of ${oneOf(EVENT_KINDS)}`,
     test: (value) => Array.isArray(value) && value.every((item) => EVENT_KINDS.includes(item)),
   },
+  retention: {
+    expected: 'a retention policy',
+    test: (value) => retentionProblem(value) === undefined,
+    problem: retentionProblem,
+  },
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
@@ -129,6 +134,14 @@ const KINDS = {
  */
 function captureProblem(value) {
   return require('./capture.js').captureProblem(value);
+}
+
+/**
+ * @param {any} value
+ * @returns {string | undefined}
+ */
+function retentionProblem(value) {
+  return require('./retention.js').retentionProblem(value);
 }
 
 /** Loaded when there is something to check. @param {any} value @returns {string | undefined} */

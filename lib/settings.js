@@ -80,12 +80,12 @@ function fromEnvironment(env) {
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
  * @param {string} [runId] the run whose project counts; without one that of the place
- * @returns {{ keepLast?: number | 'all', maxBytes?: number, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, alerts?: import('../index.js').AlertSettings }}
+ * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
  */
 function configured(place, runId) {
   const found = configFor(place, runId);
   if (!found) return {};
-  const { keepLast, maxBytes, capture, restore, alerts } = found.config;
+  const { keepLast, retention, maxBytes, capture, restore, alerts } = found.config;
   if (
     keepLast !== undefined &&
     keepLast !== 'all' &&
@@ -97,6 +97,11 @@ function configured(place, runId) {
     throw invalid(found.file, 'maxBytes must be a whole number from 0 on');
   }
   // Loaded when there is something to check: the preload's start pays for every file.
+  if (retention !== undefined) {
+    const { retentionProblem, twice } = require('./retention.js');
+    const problem = retentionProblem(retention) ?? twice({ keepLast, retention });
+    if (problem) throw invalid(found.file, problem);
+  }
   const problem =
     capture === undefined ? undefined : require('./capture.js').captureProblem(capture);
   if (problem) throw invalid(found.file, problem);
@@ -104,7 +109,7 @@ function configured(place, runId) {
   if (wrong) throw invalid(found.file, wrong);
   const bad = alerts === undefined ? undefined : require('./alerts.js').alertsProblem(alerts);
   if (bad) throw invalid(found.file, bad);
-  return { keepLast, maxBytes, capture, restore, alerts };
+  return { keepLast, retention, maxBytes, capture, restore, alerts };
 }
 
 /**

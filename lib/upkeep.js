@@ -43,12 +43,12 @@ function gcRequest({ dryRun = false, maxUnused, forgetRoots = [] }) {
 /**
  * A gc that fails is no failure of what was done before it.
  * @param {unknown} error
- * @returns {Collected}
+ * @returns {string[]}
  */
 function notCollected(error) {
   const { code, message } = /** @type {{ code?: string, message: string }} */ (error);
   const why = code === 'ERR_ABORTED' ? 'aborted' : `${message} [${code}]`;
-  return { warnings: [`gc, to free what is needed no more: ${why}`] };
+  return [`gc, to free what is needed no more: ${why}`];
 }
 
 /**
@@ -63,8 +63,19 @@ async function thenGc(outcome, { gc: wanted, dryRun, signal, onProgress }, gc) {
   try {
     return { ...outcome, gc: await gc({ signal, onProgress }) };
   } catch (error) {
-    return { ...outcome, ...notCollected(error) };
+    return withoutGc(outcome, error);
   }
+}
+
+/**
+ * @template {object} T
+ * @param {T} outcome
+ * @param {unknown} error
+ * @returns {T & Collected}
+ */
+function withoutGc(outcome, error) {
+  const before = /** @type {Collected} */ (outcome).warnings ?? [];
+  return { ...outcome, warnings: [...before, ...notCollected(error)] };
 }
 
 /**
@@ -79,7 +90,7 @@ function thenGcSync(outcome, { gc: wanted, dryRun }, gc) {
   try {
     return { ...outcome, gc: gc() };
   } catch (error) {
-    return { ...outcome, ...notCollected(error) };
+    return withoutGc(outcome, error);
   }
 }
 

@@ -533,6 +533,14 @@ pub enum Error {
         /// What is at odds, and what can be done.
         what: String,
     },
+    /// A run is there already where a new one would begin.
+    #[error("there is a run {run_id:?} already, at {path}; choose another id", path = path.display())]
+    RunExists {
+        /// The run.
+        run_id: String,
+        /// Its folder.
+        path: PathBuf,
+    },
     /// Something is there already where an export goes.
     #[error("{path} is there already; {advice}", path = path.display())]
     PathExists {
@@ -638,6 +646,7 @@ impl Error {
             Self::ArchiveDamaged { .. } => "ERR_ARCHIVE_DAMAGED",
             Self::ArchiveFormat { .. } => "ERR_ARCHIVE_FORMAT",
             Self::ImportConflict { .. } => "ERR_IMPORT_CONFLICT",
+            Self::RunExists { .. } => "ERR_RUN_EXISTS",
             Self::PathExists { .. } => "ERR_PATH_EXISTS",
             Self::Aborted => "ERR_ABORTED",
             Self::Internal { .. } => "ERR_INTERNAL",
@@ -682,6 +691,7 @@ impl Error {
             | Self::RestoreUnverified { path }
             | Self::ArchiveDamaged { path, .. }
             | Self::ArchiveFormat { path, .. }
+            | Self::RunExists { path, .. }
             | Self::PathExists { path, .. }
             | Self::ChangesDamaged { path, .. }
             | Self::JournalDamaged { path, .. } => Some(path),
@@ -705,6 +715,7 @@ impl Error {
             | Self::RestoreConflict { run_id, .. }
             | Self::NothingToUndo { run_id, .. }
             | Self::ImportConflict { run_id, .. }
+            | Self::RunExists { run_id, .. }
             | Self::ChangesDamaged { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),

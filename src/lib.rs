@@ -33,11 +33,13 @@
 //! | `.waymark/index.db`, `-wal`, `-shm`, `.damaged*` | [`store::index`]; `.damaged*` removed by [`store::leftovers`] |
 //! | `.waymark/roots/*` | [`store::roots`] |
 //! | `.waymark/events/*.ndjson`, `lock`, `open/*` | [`model::event`] (lines), [`store::events`], for [`ops::events`] |
+//! | `.waymark/archive/<run>/*.wmk`, `.*.part-*` | [`ops::archive`], as archives; parts removed by [`store::leftovers`] |
 //! | `.waymark/cache/*` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
-//! | `<runs>/~waymark-import-*` | [`ops::import`] |
+//! | `<runs>/~waymark-import-*` | [`ops::import`] (`ops::aside`) |
+//! | `<runs>/~waymark-fork-*` | [`ops::fork`] (`ops::aside`) |
 //! | `<runs>/~waymark-doctor-*` | [`store::probe`] |
 //! | `…/reports/checkpoint-cleanup-report.md` | [`ops::cleanup`] |
 //! | an archive (`*.wmk`), `.*.part-*` beside it | [`model::archive`] (contents), [`store::archive`] (format), for [`ops::export`] and [`ops::import`] |

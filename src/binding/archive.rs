@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use napi::Either;
 use napi_derive::napi;
 
-use crate::binding::convert::{number, path, skipped, step_out, whole};
+use crate::binding::convert::{hints, number, path, skipped, step_out, whole};
 use crate::binding::job::{Job, now};
 use crate::binding::types::{Place, SkippedCheckpoint};
 use crate::binding::{CancelToken, Handle, Pending, Reply, in_project, on_run, token};
 use crate::error::Result;
-use crate::model::ids::CheckpointId;
+use crate::model::ids::{CheckpointId, RunId};
 use crate::model::manifest::Header;
 use crate::model::progress::Phase;
 use crate::model::step::STEP_MAX;
 use crate::ops::export::{self, folder};
-use crate::ops::import;
+use crate::ops::{archive, import, locate};
 use crate::store::real_disk::RealDisk;
 
 /// What goes into an archive.
@@ -112,6 +112,36 @@ pub struct ExportFolderOutcome {
     pub whole: bool,
     /// How much is in it, and how much is not.
     pub summary: ExportSummary,
+}
+
+/// A file among the archived checkpoints of a project.
+#[napi(object, object_from_js = false)]
+pub struct ShelvedCheckpoint {
+    /// The run.
+    pub run_id: String,
+    /// The checkpoint, by the file's name.
+    pub checkpoint_id: String,
+    /// The step that was done; absent with a problem.
+    pub step: Option<Either<f64, String>>,
+    /// Its creation time, ISO 8601; absent with a problem.
+    pub timestamp: Option<String>,
+    /// The file's absolute path.
+    pub path: String,
+    /// Its length in bytes.
+    pub file_bytes: f64,
+    /// Why it can't be brought back; absent if nothing is wrong with its beginning.
+    pub problem: Option<String>,
+}
+
+/// How an archived checkpoint is brought back.
+#[napi(object, object_to_js = false)]
+pub struct UnarchiveRequest {
+    /// The checkpoint.
+    pub checkpoint_id: String,
+    /// Whether its archive goes once it is safe in the run.
+    pub remove: bool,
+    /// The store's budget, in bytes; absent is none.
+    pub max_store_bytes: Option<f64>,
 }
 
 /// How an archive is imported.
@@ -400,4 +430,112 @@ pub fn import_archive(
     cancel: Option<&CancelToken>,
 ) -> Pending<import::Outcome, ImportOutcome> {
     Job::task(import_work(place, request, token(cancel)))
+}
+
+impl From<archive::Shelved> for ShelvedCheckpoint {
+    fn from(one: archive::Shelved) -> Self {
+        let (header, problem) = match one.found {
+            Ok(header) => (Some(header), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let (step, timestamp) = header.map(|one| (one.step, one.timestamp)).unzip();
+        Self {
+            run_id: one.run_id,
+            checkpoint_id: one.checkpoint_id,
+            step: step.map(step_out),
+            timestamp,
+            path: path(&one.path),
+            file_bytes: number(one.file_bytes),
+            problem,
+        }
+    }
+}
+
+/// What is archived.
+#[napi(object, object_from_js = false)]
+pub struct ArchivedOutcome {
+    /// By run, newest first.
+    pub checkpoints: Vec<ShelvedCheckpoint>,
+}
+
+impl From<Vec<archive::Shelved>> for ArchivedOutcome {
+    fn from(all: Vec<archive::Shelved>) -> Self {
+        Self {
+            checkpoints: all.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+fn archived_work(
+    place: Place,
+    run_id: Option<String>,
+    handle: Handle,
+) -> impl FnOnce() -> Result<Vec<archive::Shelved>> + Send {
+    move || {
+        let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
+        let store = locate::store(&hints(place, run_id.clone()))?;
+        archive::archived(&RealDisk, &store, run_id.as_ref(), &handle.cancel)
+    }
+}
+
+/// Lists the archived checkpoints of a run, or of all.
+#[napi(ts_return_type = "Failure | ArchivedOutcome")]
+#[must_use]
+pub fn archived_sync(place: Place, run_id: Option<String>) -> Reply<ArchivedOutcome> {
+    now(archived_work(place, run_id, Handle::default()))
+}
+
+/// Lists the archived checkpoints of a run, or of all.
+#[napi(ts_return_type = "Promise<Failure | ArchivedOutcome>")]
+#[must_use]
+pub fn archived(
+    place: Place,
+    run_id: Option<String>,
+    cancel: Option<&CancelToken>,
+) -> Pending<Vec<archive::Shelved>, ArchivedOutcome> {
+    Job::task(archived_work(place, run_id, token(cancel)))
+}
+
+fn unarchive_work(
+    place: Place,
+    run_id: String,
+    wanted: UnarchiveRequest,
+    handle: Handle,
+) -> impl FnOnce() -> Result<import::Outcome> + Send {
+    move || {
+        let id = CheckpointId::parse(&wanted.checkpoint_id)?;
+        let max = wanted.max_store_bytes;
+        let request = archive::Request {
+            remove: wanted.remove,
+            max_store_bytes: max
+                .map(|bytes| whole("maxBytes", bytes, STEP_MAX))
+                .transpose()?,
+        };
+        on_run(place, &run_id, &handle, |context| {
+            archive::unarchive(context, &id, &request)
+        })
+    }
+}
+
+/// Brings an archived checkpoint back into its run.
+#[napi(ts_return_type = "Failure | ImportOutcome")]
+#[must_use]
+pub fn unarchive_sync(
+    place: Place,
+    run_id: String,
+    request: UnarchiveRequest,
+) -> Reply<ImportOutcome> {
+    now(unarchive_work(place, run_id, request, Handle::default()))
+}
+
+/// Brings an archived checkpoint back into its run.
+#[napi(ts_return_type = "Promise<Failure | ImportOutcome>")]
+#[must_use]
+pub fn unarchive(
+    place: Place,
+    run_id: String,
+    request: UnarchiveRequest,
+    cancel: Option<&CancelToken>,
+) -> Pending<import::Outcome, ImportOutcome> {
+    Job::task(unarchive_work(place, run_id, request, token(cancel)))
 }

@@ -8,11 +8,11 @@ use napi::Either;
 use napi::bindgen_prelude::Null;
 
 use crate::binding::types::{
-    BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo, CleanedRun,
-    CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint, DoctorFinding,
-    DoctorOutcome, DoctorProbe, Failure, FailureInfo, FileSystemInfo, ForkInfo, LeftRun, Listing,
-    OperationProgress, PinInfo, Place, PruneOutcome, RetentionDecision, ShowOutcome,
-    SkippedCheckpoint, SnapshotInfo,
+    ArchivedFile, BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo,
+    CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint,
+    DoctorFinding, DoctorOutcome, DoctorProbe, Failure, FailureInfo, FileSystemInfo, ForkInfo,
+    LeftRun, Listing, OperationProgress, PinInfo, Place, PruneOutcome, RetentionDecision,
+    RetentionRequest, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
 use crate::model::facts::Facts;
@@ -20,15 +20,18 @@ use crate::model::ids::RunId;
 use crate::model::lifecycle::{Failure as Failed, Life, Lives, Pin};
 use crate::model::manifest::{Header, Snapshot};
 use crate::model::progress::Glance;
-use crate::model::retention::{Retention, Verdict};
+use crate::model::retention::{ALL, Classes, Reason, Retention, Span};
 use crate::model::step::{STEP_MAX, Step};
 use crate::model::time::to_iso;
 use crate::ops::capture::Capture;
 use crate::ops::locate::Hints;
-use crate::ops::{cleanup, create, doctor, lifecycle, list, prune, show};
+use crate::ops::{archive, cleanup, create, doctor, lifecycle, list, prune, show};
 use crate::store::journal::Recovered;
 use crate::store::manifests::Scan;
 use crate::store::workspace::Rules;
+
+/// The most that a day can begin earlier or later than in UTC, in minutes.
+const OFFSET_MAX: f64 = 1_439.0;
 
 pub(super) fn hints(place: Place, run_id: Option<RunId>) -> Hints {
     Hints {
@@ -109,13 +112,11 @@ pub(super) fn create_request<'a>(
     state: &'a [u8],
     project: &Path,
 ) -> Result<create::Request<'a>> {
-    let keep_last = whole("keepLast", request.keep_last, f64::from(u32::MAX))?;
+    let retention = retention(request.retention)?;
     Ok(create::Request {
         step: step(request.step)?,
         state,
-        retention: (keep_last > 0).then(|| Retention {
-            keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX),
-        }),
+        retention: (retention.keep_last != ALL).then_some(retention),
         max_state_bytes: whole("maxStateBytes", request.max_state_bytes, STEP_MAX)?,
         capture: request
             .capture
@@ -177,17 +178,60 @@ pub(super) fn command(request: ChangeRequest) -> Result<lifecycle::Command> {
     })
 }
 
-pub(super) fn retention(keep_last: f64) -> Result<Retention> {
-    let keep_last = whole("keepLast", keep_last, f64::from(u32::MAX))?;
-    if keep_last == 0 {
+pub(super) fn retention(request: RetentionRequest) -> Result<Retention> {
+    let count = |name, number| {
+        let number = whole(name, number, f64::from(u32::MAX))?;
+        Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    let offset = request.utc_offset_minutes;
+    if offset.fract() != 0.0 || offset.abs() > OFFSET_MAX {
         return Err(Error::OptionValue {
-            name: "keepLast",
-            reason: "the newest checkpoint is never dropped; give at least 1".to_owned(),
+            name: "utcOffsetMinutes",
+            reason: format!("{offset} is not a whole number of minutes within a day"),
         });
     }
+    let keep_last = count("keepLast", request.keep_last)?;
+    let keep_within = request.keep_within.map(|ms| span("keepWithin", ms));
     Ok(Retention {
-        keep_last: u32::try_from(keep_last).unwrap_or(u32::MAX),
+        keep_last: if keep_last == 0 { ALL } else { keep_last },
+        keep_hourly: count("keepHourly", request.keep_hourly)?,
+        keep_daily: count("keepDaily", request.keep_daily)?,
+        keep_weekly: count("keepWeekly", request.keep_weekly)?,
+        keep_monthly: count("keepMonthly", request.keep_monthly)?,
+        keep_yearly: count("keepYearly", request.keep_yearly)?,
+        keep_within: keep_within.transpose()?,
+        keep_labels: request.keep_labels,
+        classes: Classes {
+            frequent: span("classes.frequent", request.frequent)?,
+            milestone: span("classes.milestone", request.milestone)?,
+            critical: span("classes.critical", request.critical)?,
+        },
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "a whole number of few digits"
+        )]
+        utc_offset_minutes: offset as i32,
+        archive: request.archive,
     })
+}
+
+/// A length of time in milliseconds.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a span is no longer than a double counts exactly"
+)]
+pub(super) fn span_ms(text: &str) -> Result<f64> {
+    Ok(match Span::parse("retention", text)? {
+        Span::Forever => f64::INFINITY,
+        Span::Ms(ms) => ms as f64,
+    })
+}
+
+fn span(name: &'static str, ms: f64) -> Result<Span> {
+    if ms == f64::INFINITY {
+        return Ok(Span::Forever);
+    }
+    whole(name, ms, STEP_MAX).map(Span::Ms)
 }
 
 pub(super) fn cleanup_request(
@@ -412,22 +456,42 @@ impl From<show::Shown> for ShowOutcome {
     }
 }
 
-impl From<Vec<prune::Decision>> for PruneOutcome {
-    fn from(decisions: Vec<prune::Decision>) -> Self {
-        let dropped = || decisions.iter().filter(|one| one.verdict == Verdict::Drop);
+impl From<prune::Pruned> for PruneOutcome {
+    fn from(pruned: prune::Pruned) -> Self {
+        let decisions = &pruned.decisions;
+        let dropped = || decisions.iter().filter(|one| one.is_dropped());
         Self {
             dropped: dropped().map(|one| one.checkpoint_id.clone()).collect(),
             freed_bytes: number(dropped().map(|one| one.size).sum()),
-            decisions: decisions
-                .iter()
-                .map(|one| RetentionDecision {
-                    checkpoint_id: one.checkpoint_id.clone(),
-                    keep: one.verdict != Verdict::Drop,
-                    reason: one.verdict.reason().to_owned(),
-                    size: number(one.size),
-                })
-                .collect(),
+            archived: pruned.archived.into_iter().map(archived_file).collect(),
+            warnings: pruned.warnings,
+            decisions: pruned.decisions.into_iter().map(decision).collect(),
         }
+    }
+}
+
+fn decision(one: prune::Decision) -> RetentionDecision {
+    let (step, timestamp) = one.taken.unzip();
+    let reasons: Vec<String> = one.reasons.iter().map(Reason::word).collect();
+    let told: Vec<String> = one.reasons.iter().map(Reason::to_string).collect();
+    RetentionDecision {
+        checkpoint_id: one.checkpoint_id,
+        step: step.map(step_out),
+        timestamp,
+        keep: one.keep,
+        reason: reasons.first().cloned().unwrap_or_default(),
+        reasons,
+        explanation: told.join(", "),
+        size: number(one.size),
+    }
+}
+
+fn archived_file(one: archive::Archived) -> ArchivedFile {
+    ArchivedFile {
+        checkpoint_id: one.checkpoint_id.to_string(),
+        path: path(&one.path),
+        file_bytes: number(one.file_bytes),
+        was_there: one.was_there,
     }
 }
 

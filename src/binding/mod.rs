@@ -12,6 +12,7 @@ mod convert;
 pub mod diff;
 pub mod events;
 pub mod files;
+pub mod fork;
 mod job;
 pub mod query;
 pub mod restore;
@@ -39,7 +40,8 @@ use convert::{cleanup_request, command, create_request, hints, retention};
 use job::{Job, now};
 use types::{
     BecomeOutcome, ChangeRequest, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest,
-    DoctorOutcome, Failure, Listing, OperationProgress, Place, PruneOutcome, ShowOutcome,
+    DoctorOutcome, Failure, Listing, OperationProgress, Place, PruneOutcome, RetentionRequest,
+    ShowOutcome,
 };
 
 /// Asks a running operation to stop, and tells how far it is. Nothing is changed by an operation that
@@ -382,47 +384,58 @@ pub fn change(
     ))
 }
 
-type Decisions = Vec<ops::prune::Decision>;
+type Pruned = ops::prune::Pruned;
 
 fn prune_work(
     place: Place,
     run_id: String,
-    keep_last: f64,
+    wanted: RetentionRequest,
     dry_run: bool,
     handle: Handle,
-) -> impl FnOnce() -> Result<Decisions> + Send {
+) -> impl FnOnce() -> Result<Pruned> + Send {
     move || {
-        let retention = retention(keep_last)?;
+        let retention = retention(wanted)?;
         on_run(place, &run_id, &handle, |context| {
-            ops::prune::prune(context, retention, dry_run)
+            ops::prune::prune(context, &retention, dry_run)
         })
     }
 }
 
-/// Drops all checkpoints of a run but the newest `keepLast`.
+/// Drops the checkpoints of a run that a policy does not keep.
 #[napi(ts_return_type = "Failure | PruneOutcome")]
 #[must_use]
 pub fn prune_sync(
     place: Place,
     run_id: String,
-    keep_last: f64,
+    retention: RetentionRequest,
     dry_run: bool,
     cancel: Option<&CancelToken>,
 ) -> Reply<PruneOutcome> {
-    now(prune_work(place, run_id, keep_last, dry_run, token(cancel)))
+    now(prune_work(place, run_id, retention, dry_run, token(cancel)))
 }
 
-/// Drops all checkpoints of a run but the newest `keepLast`.
+/// Drops the checkpoints of a run that a policy does not keep.
 #[napi(ts_return_type = "Promise<Failure | PruneOutcome>")]
 #[must_use]
 pub fn prune(
     place: Place,
     run_id: String,
-    keep_last: f64,
+    retention: RetentionRequest,
     dry_run: bool,
     cancel: Option<&CancelToken>,
-) -> Pending<Decisions, PruneOutcome> {
-    Job::task(prune_work(place, run_id, keep_last, dry_run, token(cancel)))
+) -> Pending<Pruned, PruneOutcome> {
+    Job::task(prune_work(place, run_id, retention, dry_run, token(cancel)))
+}
+
+/// The length of time that a text such as `36h` or `30d` says, in milliseconds; `Infinity` for `forever`.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "napi hands arguments over by value"
+)]
+#[napi(ts_return_type = "Failure | number")]
+#[must_use]
+pub fn span_ms_sync(text: String) -> Reply<f64> {
+    now(|| convert::span_ms(&text))
 }
 
 fn cleanup_work(

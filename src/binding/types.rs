@@ -58,8 +58,8 @@ pub struct Place {
 pub struct CreateRequest {
     /// The step that was done.
     pub step: Either<f64, String>,
-    /// How many checkpoints stay; 0 keeps all.
-    pub keep_last: f64,
+    /// Which checkpoints of the run stay.
+    pub retention: RetentionRequest,
     /// The largest state, in bytes.
     pub max_state_bytes: f64,
     /// Which files are captured; absent captures none.
@@ -68,6 +68,37 @@ pub struct CreateRequest {
     pub max_store_bytes: Option<f64>,
     /// What is said of it, as JSON text; absent is nothing.
     pub facts: Option<String>,
+}
+
+/// Which checkpoints of a run stay. Lengths of time are in milliseconds; `Infinity` has no end.
+#[napi(object, object_to_js = false)]
+pub struct RetentionRequest {
+    /// How many of the newest; 0 keeps all.
+    pub keep_last: f64,
+    /// Of how many hours the newest.
+    pub keep_hourly: f64,
+    /// Of how many days.
+    pub keep_daily: f64,
+    /// Of how many weeks.
+    pub keep_weekly: f64,
+    /// Of how many months.
+    pub keep_monthly: f64,
+    /// Of how many years.
+    pub keep_yearly: f64,
+    /// All that are younger; absent: age keeps none.
+    pub keep_within: Option<f64>,
+    /// All with one of these labels.
+    pub keep_labels: Vec<String>,
+    /// How long those of class `frequent` stay at least.
+    pub frequent: f64,
+    /// How long those of class `milestone` do.
+    pub milestone: f64,
+    /// How long those of class `critical` do.
+    pub critical: f64,
+    /// Where days begin: minutes east of UTC.
+    pub utc_offset_minutes: f64,
+    /// Whether what goes is archived first.
+    pub archive: bool,
 }
 
 /// Which files are captured with a checkpoint.
@@ -330,12 +361,33 @@ pub struct ShowOutcome {
 pub struct RetentionDecision {
     /// The checkpoint.
     pub checkpoint_id: String,
+    /// The step that was done; absent for a damaged one.
+    pub step: Option<Either<f64, String>>,
+    /// Its creation time, ISO 8601; absent for a damaged one.
+    pub timestamp: Option<String>,
     /// Whether it stays.
     pub keep: bool,
-    /// Why: `keep_last`, `damaged` or `superseded`.
+    /// The first of the reasons.
     pub reason: String,
+    /// Why, all of it, in the words of `docs/retention.md`.
+    pub reasons: Vec<String>,
+    /// The same for people.
+    pub explanation: String,
     /// The manifest's size in bytes; 0 for a damaged one.
     pub size: f64,
+}
+
+/// A checkpoint that was archived.
+#[napi(object, object_from_js = false)]
+pub struct ArchivedFile {
+    /// The checkpoint.
+    pub checkpoint_id: String,
+    /// Its archive's absolute path.
+    pub path: String,
+    /// The archive's length in bytes.
+    pub file_bytes: f64,
+    /// Whether it was archived before.
+    pub was_there: bool,
 }
 
 /// What a prune did, or would do.
@@ -345,6 +397,10 @@ pub struct PruneOutcome {
     pub decisions: Vec<RetentionDecision>,
     /// The ids of those that were (or would be) dropped.
     pub dropped: Vec<String>,
+    /// What was archived before it went.
+    pub archived: Vec<ArchivedFile>,
+    /// What stays because it can't be archived, and why.
+    pub warnings: Vec<String>,
     /// The space freed (or to be freed), in bytes.
     pub freed_bytes: f64,
 }

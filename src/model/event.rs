@@ -381,8 +381,8 @@ mod tests {
     fn lines_go_both_ways_and_lean_on_each_other() {
         let mut end = End::default();
         let lines = [record().line(&mut end), record().line(&mut end)];
-        let (first, hash) = Record::read(lines[0].trim_end().as_bytes()).unwrap();
-        let (second, last) = Record::read(lines[1].trim_end().as_bytes()).unwrap();
+        let (first, hash) = Record::read(lines[0].trim_end().as_bytes()).expect("whole");
+        let (second, last) = Record::read(lines[1].trim_end().as_bytes()).expect("whole");
         assert_eq!((first.seq, second.seq), (1, 2));
         assert_eq!((second.prev, last), (hash, end.hash.clone()));
         assert_eq!(first.data["bytes"], 7);
@@ -412,7 +412,7 @@ mod tests {
             .insert("dropped".to_owned(), "x".repeat(LINE_MAX).into());
         let line = long.line(&mut End::default());
         assert!(line.len() < LINE_MAX);
-        let (read, _) = Record::read(line.trim_end().as_bytes()).unwrap();
+        let (read, _) = Record::read(line.trim_end().as_bytes()).expect("whole");
         assert_eq!(read.data["cut"], true);
         assert_eq!(read.data["operation"], "create");
     }

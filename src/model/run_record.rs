@@ -26,6 +26,15 @@ pub fn workflow_id<'a>(record: Value<'a>, registry: Value<'a>) -> Option<Value<'
         .or_else(|| named(record, "selected_workflow"))
 }
 
+/// True for a run that waits to go on: it is paused, for approval, or for another agent.
+#[must_use]
+pub fn is_paused(record: Value<'_>) -> bool {
+    let status = record.get("status").and_then(Value::as_str);
+    status.is_some_and(|status| {
+        ["paused", "awaiting_approval", "handoff_pending"].contains(&&*status)
+    })
+}
+
 /// The member by which two records are seen to be those of two runs, if one is.
 #[must_use]
 pub fn differs(one: Value<'_>, other: Value<'_>) -> Option<&'static str> {
@@ -58,6 +67,23 @@ pub fn restored<'a>(record: Value<'a>, step: &Step, updated_at: String) -> Tree<
     set("status", Tree::from("in_progress"));
     set("updated_at", Tree::from(updated_at));
     Tree::Object(members)
+}
+
+/// The record of another run that begins where this one was: as a restore puts it back, under its own id.
+#[must_use]
+pub fn forked<'a>(
+    record: Value<'a>,
+    run_id: &'a RunId,
+    step: &Step,
+    updated_at: String,
+) -> Tree<'a> {
+    let mut tree = restored(record, step, updated_at);
+    if let Tree::Object(members) = &mut tree
+        && let Some(member) = members.iter_mut().find(|(key, _)| key.is("run_id"))
+    {
+        member.1 = Tree::from(run_id.as_str());
+    }
+    tree
 }
 
 /// The record exactly as it was but for a new `updated_at`: what an undo puts back.
@@ -107,6 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn a_forked_record_is_another_runs() {
+        let run = RunId::parse("s").expect("valid");
+        let fork = |text: &str| {
+            let json = Json::parse(text.as_bytes(), 9).expect("valid");
+            let mut out = Vec::new();
+            forked(json.root(), &run, &Step::Number(2.0), "T".to_owned()).write_compact(&mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(
+            fork(r#"{"a":1,"run_id":"r","status":"failed","current_step":9}"#),
+            r#"{"a":1,"run_id":"s","status":"in_progress","current_step":2,"updated_at":"T"}"#
+        );
+        // A record that does not name its run need not name the other.
+        assert!(!fork("{}").contains("run_id"));
+    }
+
+    #[test]
     fn two_runs_of_one_id_are_told_apart() {
         let look = |one: &str, other: &str| {
             let one = Json::parse(one.as_bytes(), 9).expect("valid");
@@ -119,6 +162,21 @@ mod tests {
         assert_eq!(look(r#"{"created_at":"2"}"#, run), Some("created_at"));
         assert_eq!(look(run, r#"{"workflow_id":"b"}"#), Some("workflow_id"));
         assert_eq!(look(run, r#"{"workflow_id":null}"#), None);
+    }
+
+    #[test]
+    fn a_run_that_waits_is_paused() {
+        for (text, paused) in [
+            (r#"{"status":"paused"}"#, true),
+            (r#"{"status":"awaiting_approval"}"#, true),
+            (r#"{"status":"handoff_pending"}"#, true),
+            (r#"{"status":"in_progress"}"#, false),
+            (r#"{"status":["paused"]}"#, false),
+            ("{}", false),
+        ] {
+            let json = Json::parse(text.as_bytes(), 9).expect("valid");
+            assert_eq!(is_paused(json.root()), paused, "{text}");
+        }
     }
 
     #[test]

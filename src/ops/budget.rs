@@ -2,9 +2,13 @@
 //!
 //! The budget counts everything in the store's folder, and the room that gc needs to copy a pack. When
 //! a checkpoint does not fit, unneeded objects go first; then retention goes further, the oldest
-//! checkpoints of the run first. The newest good one stays in any case. What would not be enough
+//! checkpoints of the run first, whatever the policy's numbers are. What must stay does in any case: the newest
+//! good one, what is pinned, what another run began from, and what its class keeps for ever. Archives do not
+//! count: they are what is to outlast the store's budget. What would not be enough
 //! is not done: then nothing is stored, and nothing dropped, unless it was so close that only a gc
 //! could tell; then the error names what was dropped.
+
+use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::model::event::{Event, Kind};
@@ -13,7 +17,7 @@ use crate::model::retention::Retention;
 use crate::ops::create::{Created, Request, create_once};
 use crate::ops::state::open_store;
 use crate::ops::{Context, events, gc, prune};
-use crate::store::manifests;
+use crate::store::manifests::{self, Good};
 use crate::store::objects::{Limit, Store};
 use crate::store::place::StoreDir;
 
@@ -33,6 +37,8 @@ pub(super) fn create_within(
     max: u64,
 ) -> Result<Created> {
     let pack_max = pack_max(max);
+    let unlimited = Retention::default();
+    let policy = request.retention.as_ref().unwrap_or(&unlimited);
     let create = |limit| create_once(context, request, limit, pack_max);
     let room = || room(context, place, max, pack_max);
     match create(Limit::Bytes(room()?)) {
@@ -47,14 +53,15 @@ pub(super) fn create_within(
     // What is live says nearly how much is left after a gc, but not of heads and half-filled blocks.
     let mut slack = SLACK;
     let mut created = loop {
-        match make_room(context, place, max, pack_max, needed + slack) {
+        match make_room(context, place, policy, max, needed + slack) {
             Ok(more) => dropped.extend(more),
             Err(Error::StoreBudget {
                 path,
                 needed,
                 allowed,
-                ..
+                dropped: more,
             }) => {
+                dropped.extend(more);
                 return Err(Error::StoreBudget {
                     path,
                     needed,
@@ -114,10 +121,11 @@ fn working(context: &Context<'_>, place: &StoreDir, pack_max: u64) -> Result<u64
 fn make_room(
     context: &Context<'_>,
     place: &StoreDir,
+    policy: &Retention,
     max: u64,
-    pack_max: u64,
     needed: u64,
 ) -> Result<Vec<String>> {
+    let pack_max = pack_max(max);
     let Some(store) = open_store(context)? else {
         return Err(refused(place, needed, 0));
     };
@@ -130,11 +138,19 @@ fn make_room(
     let usable = max
         .saturating_sub(beside)
         .saturating_sub(working(context, place, pack_max)?);
+    let judged = prune::judge(context, &scan, policy)?;
+    // Newest first.
+    let may_go: Vec<&Good> = scan
+        .good
+        .iter()
+        .zip(&judged)
+        .filter(|(_, one)| !one.must_stay)
+        .map(|(good, _)| good)
+        .collect();
     let mut most = 0;
-    // Newest first; the first one stays.
-    let mut kept = scan.good.len().max(1);
+    let mut kept = may_go.len();
     loop {
-        let gone: Vec<_> = scan.good[kept.min(scan.good.len())..]
+        let gone: Vec<_> = may_go[kept..]
             .iter()
             .map(|good| good.path.clone())
             .collect();
@@ -144,27 +160,44 @@ fn make_room(
         if allowed >= needed {
             break;
         }
-        if kept <= 1 {
+        if kept == 0 {
             return Err(refused(place, needed, most));
         }
         // With many checkpoints, bigger and bigger steps.
-        let step = (scan.good.len() - kept + 1).min(kept - 1);
+        let step = (may_go.len() - kept + 1).min(kept);
         kept -= step;
     }
-    let dropped = drop_down_to(context, kept, scan.good.len())?;
+    let going = may_go[kept..].iter();
+    let going: HashSet<String> = going
+        .map(|good| good.header.checkpoint_id.to_string())
+        .collect();
+    let dropped = drop_all(context, policy, &going)?;
     collect(context, &store, pack_max)?;
+    if dropped.len() < going.len() {
+        // Something could not be archived: what was counted on is not there.
+        return Err(Error::StoreBudget {
+            path: place.path().to_path_buf(),
+            needed,
+            allowed: room(context, place, max, pack_max)?,
+            dropped,
+        });
+    }
     Ok(dropped)
 }
 
-fn drop_down_to(context: &Context<'_>, kept: usize, all: usize) -> Result<Vec<String>> {
-    if kept >= all {
+fn drop_all(
+    context: &Context<'_>,
+    policy: &Retention,
+    going: &HashSet<String>,
+) -> Result<Vec<String>> {
+    if going.is_empty() {
         return Ok(Vec::new());
     }
-    let policy = Retention {
-        keep_last: u32::try_from(kept).unwrap_or(u32::MAX),
-    };
-    let decisions = prune::prune_for(context, "create", policy, false)?;
-    let dropped = decisions.into_iter().filter(prune::Decision::is_dropped);
+    let pruned = prune::drop_named(context, "create", policy, going)?;
+    let dropped = pruned
+        .decisions
+        .into_iter()
+        .filter(prune::Decision::is_dropped);
     Ok(dropped.map(|decision| decision.checkpoint_id).collect())
 }
 

@@ -14,24 +14,27 @@ use crate::error::{Error, Result};
 use crate::model::event::{Event, Kind};
 use crate::model::facts::Facts;
 use crate::model::ids::CheckpointId;
-use crate::model::json::{Json, JsonError, MAX_DEPTH};
+use crate::model::json::{Json, JsonError, MAX_DEPTH, Value};
 use crate::model::manifest::{
-    Content, MANIFEST_MAX, Members, RunFile, Snapshot, is_run_file, run_files_tree,
+    Content, MANIFEST_MAX, Members, RunFile, Snapshot, StateObject, is_run_file, run_files_tree,
 };
 use crate::model::progress::{Phase, Progress};
 use crate::model::registry::{self, CheckpointEntry, Elided, Outline, Piece, Registry};
-use crate::model::retention::{Retention, Verdict};
+use crate::model::retention::{ALL, Candidate, Reason, Retention};
 use crate::model::run_record;
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
+use crate::ops::archive;
 use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted, is_carried, run_prefix};
 use crate::ops::events;
 use crate::ops::gc;
+use crate::ops::lifecycle;
+use crate::ops::prune::{self, candidates};
 use crate::ops::registration::Plan;
 use crate::ops::restore::{Restored, retire};
-use crate::ops::state::{Member, inline_max, store_members};
+use crate::ops::state::{Member, cut_member, inline_max, put_member, store_members};
 use crate::store::disk::EntryKind;
 use crate::store::lock::RunLock;
 use crate::store::manifests::{self, Good, Scan};
@@ -152,7 +155,7 @@ pub(super) fn create_once(
                 (REGISTRY_MEMBER, &registry_bytes),
                 ("step_state", request.state),
             ];
-            large_members(texts, &run_files, inline_max(request.retention))
+            large_members(texts, &run_files, inline_max(request.retention.as_ref()))
         }
         None => Vec::new(),
     };
@@ -175,32 +178,70 @@ pub(super) fn create_once(
     } else {
         None
     };
-    let ((elided, parsed), state_objects) = beside(
+    let (large_registry, others): (Vec<_>, Vec<_>) = large
+        .iter()
+        .partition(|member| outlined && member.name == REGISTRY_MEMBER);
+    let store_registry = || match (&writer, &large_registry[..]) {
+        (Some(writer), [member]) => {
+            let cut = cut_member(writer, member, earlier);
+            Ok(Some((put_member(writer, member.name, &cut)?, cut)))
+        }
+        _ => Ok(None),
+    };
+    // What has to be parsed whole is parsed beside all that is stored; else storing it takes longer.
+    let ((elided, parsed, registry_first), (ahead, mut state_objects, registry_later)) = beside(
         work >= PARALLEL_FROM && writer.is_some(),
-        || match &writer {
-            Some(writer) => store_members(writer, &large, earlier),
-            None => Ok(Vec::new()),
+        || {
+            let ahead = if outlined {
+                Ahead::begin(context, &registry_bytes)?
+            } else {
+                None
+            };
+            let stored = match &writer {
+                Some(writer) => store_members(writer, others.iter().copied(), earlier)?,
+                None => Vec::new(),
+            };
+            let registry = if outline.is_none() {
+                store_registry()?
+            } else {
+                None
+            };
+            Ok((ahead, stored, registry))
         },
-        || match elide(context, outline.as_ref(), &registry_bytes) {
-            Some(elided) => Ok((Some(elided), None)),
-            None => Ok((None, Some(parse_registry(context, &registry_bytes)?))),
+        || {
+            let Some(outline) = &outline else {
+                return Ok((None, Some(parse_registry(context, &registry_bytes)?), None));
+            };
+            let stored = store_registry()?;
+            let elided = stored.as_ref().and_then(|(_, cut)| {
+                outline.elide(&registry_bytes, &cut.chunks, &run_prefix(context))
+            });
+            Ok((elided, None, stored))
         },
     )?;
-    let registry_json = match (&elided, parsed) {
-        (_, Some(parsed)) => parsed,
-        (Some(elided), None) => parse_registry(context, &elided.text)?,
-        (None, None) => parse_registry(context, &registry_bytes)?,
+    let (registry_object, cut) = registry_first.or(registry_later).unzip();
+    state_objects.extend(registry_object);
+    let place_of = |object: &StateObject| large.iter().position(|it| it.name == object.member);
+    state_objects.sort_by_key(place_of);
+    let left = elided.as_ref().and_then(|elided| {
+        let json = Json::parse(&elided.text, MAX_DEPTH - 1).ok()?;
+        elided.holds(&json).then_some(json)
+    });
+    let (elided, registry_json) = match (left, parsed) {
+        (Some(json), _) => (elided.as_ref(), json),
+        (None, Some(json)) => (None, json),
+        (None, None) => (None, parse_registry(context, &registry_bytes)?),
     };
     let registry = registry_of(context, &registry_json)?;
     let mut survey = registry.survey();
-    if let Some(elided) = &elided {
+    if let Some(elided) = elided {
         survey.validation += elided.validation();
     }
     let wanted = Wanted::find(
         context,
         request.capture.as_ref(),
         &[registry],
-        &mut elided.iter().flat_map(Elided::paths),
+        &mut elided.into_iter().flat_map(Elided::paths),
         has_others,
     );
     if wanted.is_some() && writer.is_none() {
@@ -240,7 +281,24 @@ pub(super) fn create_once(
     };
     let members = manifest.members();
 
-    let dropped = to_drop(request, &scan);
+    let mut warnings = Vec::new();
+    let fresh = Candidate {
+        id: checkpoint_id.as_str(),
+        created_ms,
+        sequence: Some(sequence),
+        labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
+        class: facts.and_then(|facts| facts.class),
+        ..Candidate::default()
+    };
+    let Going {
+        dropped,
+        rescues_before_ms,
+    } = Going::find(context, request, &scan, fresh, record.root())?.archived(
+        context,
+        request,
+        &scan,
+        &mut warnings,
+    )?;
     let plan = Plan::new(&survey, &scan, &dropped);
     let gone = |id: &str| plan.is_gone(id) && id != checkpoint_id.as_str();
     let print_registry = |size: u64| {
@@ -252,7 +310,7 @@ pub(super) fn create_once(
             path: run.manifest(&checkpoint_id).to_string_lossy().into_owned(),
             size,
         });
-        let pieces = match &elided {
+        let pieces = match elided {
             None => Some(registry.edited_text(&gone, &entries, &now)),
             Some(elided) => elided.edited_text(registry, &gone, &entries, &now),
         };
@@ -269,34 +327,35 @@ pub(super) fn create_once(
         &members,
         inline && work >= PARALLEL_FROM,
         &registry_bytes,
+        ahead,
         print_registry,
     )?;
-    // Objects first: a manifest never names what is not durable.
-    let stored = writer.map(Writer::sync).transpose()?;
-    let staged = staging.finish()?;
+    // None of it can be seen before all of it is durable, so nothing has to wait for another.
+    let ((stored, staged_manifest), staged_registry) = beside(
+        work >= PARALLEL_FROM,
+        || staging.registry.finish(),
+        || {
+            let stored = writer.map(Writer::sync).transpose()?;
+            Ok((stored, staging.manifest.finish()?))
+        },
+    )?;
     context.cancel.check()?;
     events::begin_create(context);
-    if let Err(error) = publish(context, staged.manifest, staged.registry, &checkpoint_id) {
+    if let Err(error) = publish(context, staged_manifest, staged_registry, &checkpoint_id) {
         events::end_create(context);
         return Err(error);
     }
-    let (size, checksum) = (staged.size, staged.checksum);
+    let (size, checksum) = (staging.size, staging.checksum);
 
-    let mut warnings = Vec::new();
     let added_bytes = stored.as_ref().map_or(0, |stored| stored.bytes);
     if let Some(Err(error)) = stored.map(Stored::record) {
         warnings.push(error.full_message());
     }
     let gone = drop_old(context, &scan, &dropped, &mut warnings);
-    if request.retention.is_some() {
-        let kept = scan.good.iter().map(|good| &good.header);
-        let kept = kept.filter(|header| !dropped.contains(header.checkpoint_id.as_str()));
-        let oldest_ms = kept
-            .map(|header| header.created_ms)
-            .fold(created_ms, i64::min);
-        if let Err(error) = retire(context, oldest_ms) {
-            warnings.push(error.full_message());
-        }
+    if let Some(oldest_ms) = rescues_before_ms
+        && let Err(error) = retire(context, oldest_ms)
+    {
+        warnings.push(error.full_message());
     }
     if let (Some(store), false) = (opened.get(), gone.is_empty()) {
         collect_if_due(context, store, &mut warnings);
@@ -315,10 +374,19 @@ pub(super) fn create_once(
         stamp: None,
         last_verified_ms: None,
     });
+    if !gone.is_empty() {
+        let is_there = |id: &str| {
+            let mut good = scan.good.iter();
+            good.any(|good| good.header.checkpoint_id.as_str() == id)
+        };
+        if let Err(error) = lifecycle::tidy(context, &is_there) {
+            warnings.push(error.full_message());
+        }
+    }
     manifests::note_seen(context.disk, run, &scan.good);
-    if outlined {
+    if let Some(cut) = &cut {
         let run_prefix = run_prefix(context);
-        if let Some(outline) = Outline::renewed(registry, elided.as_ref(), &run_prefix) {
+        if let Some(outline) = Outline::renewed(registry, elided, &cut.chunks, &run_prefix) {
             outlines::note(context.disk, run, &outline);
         }
     }
@@ -344,7 +412,7 @@ pub(super) fn create_once(
         dropped: gone,
         warnings,
         size,
-        manifest: staged.bytes.filter(|_| inline),
+        manifest: staging.bytes.filter(|_| inline),
         snapshot,
     })
 }
@@ -538,41 +606,35 @@ impl Found {
     }
 }
 
-/// What is left of the registry's text without that which an outline knows.
-fn elide<'a>(
-    context: &Context<'_>,
-    outline: Option<&'a Outline>,
-    text: &[u8],
-) -> Option<Elided<'a>> {
-    outline?.elide(text, &run_prefix(context), MAX_DEPTH - 1)
+/// A registry that is on its way to the disk before it is known what becomes of it: most of a large one
+/// stays, and that takes longest.
+struct Ahead<'a> {
+    staging: Staging<'a>,
+    /// So many bytes of the registry as it was are in it.
+    len: usize,
 }
 
-/// A manifest and a registry that are on their way to the disk.
-struct PairStaging<'a> {
-    manifest: Staging<'a>,
-    registry: Staging<'a>,
-    size: u64,
-    checksum: String,
-    bytes: Option<Vec<u8>>,
-}
-
-impl<'a> PairStaging<'a> {
-    /// Makes both durable.
-    fn finish(self) -> Result<Pair<'a>> {
-        Ok(Pair {
-            manifest: self.manifest.finish()?,
-            registry: self.registry.finish()?,
-            size: self.size,
-            checksum: self.checksum,
-            bytes: self.bytes,
-        })
+impl<'a> Ahead<'a> {
+    /// Writes the beginning of a large registry. `None` if too little of it is likely to stay.
+    fn begin(context: &Context<'a>, registry: &[u8]) -> Result<Option<Self>> {
+        // Nothing changes before the first entry of a checkpoint, or what stands behind all entries.
+        let own = memchr::memmem::find(registry, b"\"checkpoint-step-");
+        let behind = registry.len().saturating_sub(WRITE_ONE);
+        let stays = own.map_or(behind, |own| own.min(behind));
+        if stays < PARALLEL_FROM {
+            return Ok(None);
+        }
+        let mut staging = Staging::begin(context.disk, context.run.staged("registry"))?;
+        write_blocks(&mut staging, &registry[..stays])?;
+        let len = stays;
+        Ok(Some(Self { staging, len }))
     }
 }
 
-/// A manifest and a registry that are synced and wait for their names.
+/// A manifest and a registry that are on their way to the disk.
 struct Pair<'a> {
-    manifest: Staged<'a>,
-    registry: Staged<'a>,
+    manifest: Staging<'a>,
+    registry: Staging<'a>,
     size: u64,
     checksum: String,
     /// The manifest's bytes, of a small one.
@@ -588,8 +650,9 @@ fn stage<'a>(
     members: &Members<'_>,
     large: bool,
     registry_bytes: &[u8],
+    ahead: Option<Ahead<'a>>,
     print_registry: impl FnOnce(u64) -> Result<Vec<Piece>>,
-) -> Result<PairStaging<'a>> {
+) -> Result<Pair<'a>> {
     let path = context.run.staged("manifest");
     thread::scope(|scope| {
         // Without a second thread (the process may have no more) it is computed afterwards.
@@ -634,10 +697,17 @@ fn stage<'a>(
             bytes.extend_from_slice(&tail);
         }
         manifest.write_back();
-        let mut registry = Staging::begin(context.disk, context.run.staged("registry"))?;
-        write_pieces(&mut registry, registry_bytes, &print_registry(size)?)?;
+        let mut pieces = print_registry(size)?;
+        let mut registry = match ahead {
+            Some(ahead) if drop_front(&mut pieces, ahead.len) => ahead.staging,
+            ahead => {
+                drop(ahead);
+                Staging::begin(context.disk, context.run.staged("registry"))?
+            }
+        };
+        write_pieces(&mut registry, registry_bytes, &pieces)?;
         registry.write_back();
-        Ok(PairStaging {
+        Ok(Pair {
             manifest,
             registry,
             size,
@@ -645,6 +715,17 @@ fn stage<'a>(
             bytes,
         })
     })
+}
+
+/// Leaves the first bytes of a text out of its pieces, if they are those of the text before.
+fn drop_front(pieces: &mut [Piece], len: usize) -> bool {
+    match pieces.first_mut() {
+        Some(Piece::Kept(range)) if range.start == 0 && range.end >= len => {
+            range.start = len;
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Writes a text that is made of pieces of another one.
@@ -663,18 +744,23 @@ fn write_pieces(staging: &mut Staging<'_>, before: &[u8], pieces: &[Piece]) -> R
             staging.write(&small)?;
             small.clear();
         }
-        // A large one sets out while the rest of it is being copied.
-        for block in bytes.chunks(WRITE_BACK) {
-            staging.write(block)?;
-            if block.len() == WRITE_BACK {
-                staging.write_back();
-            }
-        }
+        write_blocks(staging, bytes)?;
     }
     if small.is_empty() {
         return Ok(());
     }
     staging.write(&small)
+}
+
+/// Writes a large text, which sets out while the rest of it is being copied.
+fn write_blocks(staging: &mut Staging<'_>, bytes: &[u8]) -> Result<()> {
+    for block in bytes.chunks(WRITE_BACK) {
+        staging.write(block)?;
+        if block.len() == WRITE_BACK {
+            staging.write_back();
+        }
+    }
+    Ok(())
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> Result<T> {
@@ -895,17 +981,86 @@ fn new_id(
     }
 }
 
-/// The checkpoints that go once the new one is safe.
-fn to_drop<'a>(request: &Request<'_>, scan: &'a Scan) -> HashSet<&'a str> {
-    let Some(retention) = request.retention else {
-        return HashSet::new();
-    };
-    // The new one is the first.
-    let verdicts = retention.judge(scan.good.len() + 1);
-    scan.good
-        .iter()
-        .zip(&verdicts[1..])
-        .filter(|(_, verdict)| **verdict == Verdict::Drop)
-        .map(|(good, _)| good.header.checkpoint_id.as_str())
-        .collect()
+/// What goes once the new checkpoint is safe.
+#[derive(Default)]
+struct Going<'a> {
+    dropped: HashSet<&'a str>,
+    /// Rescue checkpoints that were made earlier go, too: the run went on. `None` keeps all.
+    rescues_before_ms: Option<i64>,
+}
+
+impl<'a> Going<'a> {
+    fn find(
+        context: &Context<'_>,
+        request: &Request<'_>,
+        scan: &'a Scan,
+        fresh: Candidate<'_>,
+        record: Value<'_>,
+    ) -> Result<Self> {
+        let retention = request.retention.as_ref();
+        let Some(retention) = retention.filter(|policy| policy.keep_last != ALL) else {
+            return Ok(Self::default());
+        };
+        let mut oldest_ms = fresh.created_ms;
+        if (scan.good.len() as u64) < u64::from(retention.keep_last) {
+            // As many as are kept anyway: nothing else need be asked.
+            let times = scan.good.iter().map(|good| good.header.created_ms);
+            return Ok(Self {
+                dropped: HashSet::new(),
+                rescues_before_ms: Some(times.fold(oldest_ms, i64::min)),
+            });
+        }
+        let mut candidates: Vec<Candidate<'_>> = candidates(context, scan)?;
+        candidates.push(fresh);
+        let judged = retention.judge(&candidates, run_record::is_paused(record), context.now_ms);
+        let mut dropped = HashSet::new();
+        for one in judged {
+            // Neither the new one nor a damaged one.
+            let Some(good) = scan.good.get(one.at) else {
+                continue;
+            };
+            if !one.keep {
+                dropped.insert(good.header.checkpoint_id.as_str());
+            } else if one.reasons.contains(&Reason::KeepLast) {
+                // What is kept for years keeps no rescue checkpoint from going.
+                oldest_ms = oldest_ms.min(good.header.created_ms);
+            }
+        }
+        Ok(Self {
+            dropped,
+            rescues_before_ms: Some(oldest_ms),
+        })
+    }
+
+    /// Archives what goes, if that is asked for. What can't be archived stays; the next one tries again.
+    fn archived(
+        mut self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        scan: &Scan,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        if !request
+            .retention
+            .as_ref()
+            .is_some_and(|policy| policy.archive)
+        {
+            return Ok(self);
+        }
+        for good in &scan.good {
+            let id = good.header.checkpoint_id.as_str();
+            if !self.dropped.contains(id) {
+                continue;
+            }
+            match archive::archive(context, good) {
+                Ok(_) => {}
+                Err(Error::Aborted) => return Err(Error::Aborted),
+                Err(error) => {
+                    self.dropped.remove(id);
+                    warnings.push(prune::stays(id, &error));
+                }
+            }
+        }
+        Ok(self)
+    }
 }

@@ -49,32 +49,35 @@ impl<'a> From<&Context<'a>> for Ledger<'a> {
 
 impl Ledger<'_> {
     /// Notes events in the order given. Makes the store if there is none. Gives what went wrong, in words.
+    #[must_use]
     pub fn note(&self, events: &[Event]) -> Option<String> {
         let records = self.records(events);
         let log = self
             .store
             .map(|place| Log::new(self.disk, place, self.now_ms));
-        self.put(log, records)
+        self.put(log, &records)
     }
 
     /// The same, unless there is no store: nothing is made for it.
+    #[must_use]
     pub fn note_if_there(&self, events: &[Event]) -> Option<String> {
         let records = self.records(events);
-        // A store that can't be looked at can't be written either.
-        let store = self
-            .store
-            .filter(|place| place.exists(self.disk).unwrap_or(false));
+        // A store that can't be looked at can't be written either, and of one that can't be written nothing is
+        // tried.
+        let store = self.store.filter(|place| {
+            place.exists(self.disk).unwrap_or(false) && self.disk.writable(place.path())
+        });
         self.put(
             store.map(|place| Log::new(self.disk, place, self.now_ms)),
-            records,
+            &records,
         )
     }
 
     fn records(&self, events: &[Event]) -> Vec<Record> {
         let session = &self.progress.session;
         let took = session.took();
-        let took_ms = took.map_or(0, |took| i64::try_from(took.as_millis()).unwrap_or(0));
-        let time = to_iso(self.now_ms.saturating_add(took_ms));
+        let since_ms = took.map_or(0, |took| i64::try_from(took.as_millis()).unwrap_or(0));
+        let time = to_iso(self.now_ms.saturating_add(since_ms));
         let who = session.who();
         let record = |event: &Event| {
             let mut record = Record::new(event, &time, &who);
@@ -87,7 +90,7 @@ impl Ledger<'_> {
         events.iter().map(record).collect()
     }
 
-    fn put(&self, log: Option<Log<'_>>, records: Vec<Record>) -> Option<String> {
+    fn put(&self, log: Option<Log<'_>>, records: &[Record]) -> Option<String> {
         if records.is_empty() {
             return None;
         }
@@ -96,7 +99,7 @@ impl Ledger<'_> {
             session.tell(records.iter().map(unplaced), None);
             return None;
         };
-        match log.append(records.clone()) {
+        match log.append(records.to_vec()) {
             Ok(lines) => {
                 session.tell(lines, None);
                 None
@@ -163,11 +166,13 @@ pub fn about(run: &RunDir, mut event: Event) -> Event {
 }
 
 /// Notes an event of the context's run. Gives what went wrong, in words.
+#[must_use]
 pub fn note(context: &Context<'_>, event: Event) -> Option<String> {
     note_all(context, vec![event])
 }
 
 /// Notes events of the context's run, in the order given. Gives what went wrong, in words.
+#[must_use]
 pub fn note_all(context: &Context<'_>, events: Vec<Event>) -> Option<String> {
     let events: Vec<Event> = events
         .into_iter()
@@ -232,6 +237,7 @@ pub(super) fn end_create(context: &Context<'_>) {
 
 /// Notes the `created` event of a checkpoint whose create was killed before it could, and takes the run's mark
 /// back. The caller holds the run's lock, and knows that the log has no such event. Gives what went wrong.
+#[must_use]
 pub fn note_recovered(context: &Context<'_>, checkpoints: &[String]) -> Option<String> {
     let events = checkpoints.iter().map(|id| {
         Event::new(Kind::Created, "create")

@@ -34,6 +34,7 @@ use crate::model::registry::{CheckpointEntry, Piece, Registry};
 use crate::model::run_record::{self, new_updated_at};
 use crate::model::snapshot::{ChunkList, Tree};
 use crate::model::time::to_iso;
+use crate::ops::aside::{self, Aside};
 use crate::ops::create::{
     begin_writer, parse_registry, parse_run_record, read_registry, read_run_record, registry_of,
 };
@@ -45,10 +46,7 @@ use crate::store::archive::{Archive, Spot};
 use crate::store::disk::Disk;
 use crate::store::manifests::{self, Good};
 use crate::store::objects::{Limit, Sink as _, Store, Stored, Writer};
-use crate::store::publish::{Staged, remove, sync_parent};
-
-/// What the folder of a run begins with that is being imported. No run id begins with it.
-pub const ASIDE: &str = "~waymark-import-";
+use crate::store::publish::{Staged, remove};
 
 /// What an import may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,7 +149,7 @@ fn import_unnoted(context: &Context<'_>, path: &Path, request: &Request) -> Resu
     }
     let checked = Checked::read(&archive, context.cancel, context.progress, 2)?;
     let newest = checked.newest(&archive)?;
-    remove_leftovers(context);
+    aside::remove_leftovers(context);
     match context.disk.metadata(context.run.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let written = new_run(context, &archive, &checked, &newest, request)?;
@@ -526,77 +524,6 @@ fn record(stored: Option<Stored<'_>>, warnings: &mut Vec<String>) -> u64 {
     bytes
 }
 
-/// A run's folder that is being made, under a name that no run has. Removed when dropped unpublished.
-struct Aside<'a> {
-    disk: &'a dyn Disk,
-    path: PathBuf,
-    published: bool,
-}
-
-impl<'a> Aside<'a> {
-    fn begin(context: &Context<'a>) -> Result<Self> {
-        let runs = context.run.runs_dir();
-        let mut number = 0_u32;
-        loop {
-            let path = runs.join(format!("{ASIDE}{}-{number}", std::process::id()));
-            match context.disk.create_dir(&path) {
-                Ok(()) => {
-                    return Ok(Self {
-                        disk: context.disk,
-                        path,
-                        published: false,
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1_000 => {
-                    number += 1;
-                }
-                Err(error) => return Err(Error::io("create", &path, error)),
-            }
-        }
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let _ = Staged::write(self.disk, self.path.join(name), bytes)?.keep();
-        Ok(())
-    }
-
-    fn publish(mut self, target: &Path, conflict: impl FnOnce() -> Error) -> Result<()> {
-        match self.disk.rename(&self.path, target) {
-            Ok(()) => self.published = true,
-            // Somebody made the run meanwhile.
-            Err(_) if self.disk.metadata(target).is_ok() => return Err(conflict()),
-            Err(error) => return Err(Error::io("publish", target, error)),
-        }
-        sync_parent(self.disk, target)
-    }
-}
-
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        if !self.published && self.disk.is_real() {
-            // The next import removes what stays.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-/// Removes what imports left that were killed.
-fn remove_leftovers(context: &Context<'_>) {
-    let runs = context.run.runs_dir();
-    if !context.disk.is_real() {
-        return;
-    }
-    for entry in context.disk.list(runs).unwrap_or_default() {
-        let name = entry.name.to_string_lossy();
-        let pid = name
-            .strip_prefix(ASIDE)
-            .and_then(|rest| rest.split('-').next()?.parse().ok());
-        if pid.is_some_and(|pid| context.disk.process_alive(pid) == Some(false)) {
-            let _ = fs::remove_dir_all(runs.join(&entry.name));
-        }
-    }
-}
-
 fn entry_of(context: &Context<'_>, header: &Header, size: u64) -> CheckpointEntry {
     CheckpointEntry {
         checkpoint_id: header.checkpoint_id.clone(),
@@ -638,12 +565,7 @@ fn new_run(
     let opened = OnceCell::new();
     let stored = store_objects(context, archive, &opened, request)?;
     context.progress.enter(Phase::Writing);
-    let aside = Aside::begin(context)?;
-    let checkpoints = aside.path.join("checkpoints");
-    context
-        .disk
-        .create_dir(&checkpoints)
-        .context("create", &checkpoints)?;
+    let aside = Aside::begin(context, aside::IMPORTING)?;
     for (header, id, spot, _) in &checked.checkpoints {
         context.cancel.check()?;
         let name = format!("checkpoints/{}.json", header.checkpoint_id);
@@ -651,9 +573,7 @@ fn new_run(
     }
     aside.write("run.json", &record_text)?;
     aside.write("artifact-registry.json", &registry_text)?;
-    for path in [&checkpoints, &aside.path] {
-        context.disk.sync_dir(path).context("sync", path)?;
-    }
+    aside.sync()?;
     context.cancel.check()?;
     aside.publish(context.run.path(), || Error::ImportConflict {
         run_id: checked.run_id.to_string(),

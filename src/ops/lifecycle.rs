@@ -10,7 +10,8 @@ use crate::model::lifecycle::{Change, Failure, Life, Lives, Pin, State, check_mo
 use crate::model::manifest::{Check, Header, inspect};
 use crate::ops::Context;
 use crate::ops::events;
-use crate::store::changes::Changes;
+use crate::store::changes::{COMPACT_FROM, Changes};
+use crate::store::layout::RunDir;
 use crate::store::manifests::bytes_of;
 
 /// What to do with a checkpoint.
@@ -226,6 +227,24 @@ pub fn known(context: &Context<'_>) -> Result<Known> {
         lives: log.lives(),
         problem: log.problem,
     })
+}
+
+/// Leaves out of the log what is said of checkpoints that were dropped, once that is worth it. The caller holds
+/// the run's lock.
+pub(super) fn tidy(context: &Context<'_>, exists: &dyn Fn(&str) -> bool) -> Result<()> {
+    let (disk, run) = (context.disk, context.run);
+    let long = disk
+        .metadata(&run.changes())
+        .is_ok_and(|found| found.len >= COMPACT_FROM);
+    // What was archived may come back, with what was said of it.
+    let archived = context
+        .store
+        .is_some_and(|place| disk.metadata(&place.archives_of(run.run_id())).is_ok());
+    if !long || archived {
+        return Ok(());
+    }
+    let stays = |id: &str| exists(id) || RunDir::rescue_made_ms(id).is_some();
+    Changes::read(disk, run)?.compact(disk, run, context.now_ms, &stays)
 }
 
 /// Notes that a checkpoint was put back: one that had failed is restored by it. Gives what went wrong; the

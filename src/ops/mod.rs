@@ -12,6 +12,8 @@ use crate::store::layout::RunDir;
 use crate::store::lock::RunLock;
 use crate::store::place::StoreDir;
 
+pub mod archive;
+mod aside;
 mod budget;
 pub mod capture;
 pub mod cleanup;
@@ -21,6 +23,7 @@ pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod files;
+pub mod fork;
 pub mod gc;
 pub mod import;
 pub mod lifecycle;

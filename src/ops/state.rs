@@ -13,15 +13,18 @@ use crate::model::registry::Registry;
 use crate::model::retention::Retention;
 use crate::ops::Context;
 use crate::store::manifests::{Damaged, Scan};
-use crate::store::objects::{Content, Store, Writer};
+use crate::store::objects::{Content, CutState, Store, Writer};
 
 /// How much of each member the manifests of a run may hold together, in bytes.
 const INLINE_ALL: usize = 320 << 10;
 
 /// A member whose text is longer goes to the store, in bytes. The manifest alone is quicker to write;
-/// but what is in it is whole in each checkpoint that is kept.
-pub(super) fn inline_max(retention: Option<Retention>) -> usize {
-    let kept = retention.map_or(usize::MAX, |policy| policy.keep_last as usize);
+/// but what is in it is whole in each checkpoint that is kept; how many that are, the policy's bound says.
+pub(super) fn inline_max(retention: Option<&Retention>) -> usize {
+    let bound = retention.and_then(Retention::bound);
+    let kept = bound.map_or(usize::MAX, |kept| {
+        usize::try_from(kept).unwrap_or(usize::MAX)
+    });
     (INLINE_ALL / kept.max(1)).clamp(16 << 10, 64 << 10)
 }
 
@@ -32,24 +35,40 @@ pub(super) struct Member<'a> {
 }
 
 /// Stores members, each by its difference from what it was in an earlier checkpoint.
-pub(super) fn store_members(
+pub(super) fn store_members<'m>(
     writer: &Writer<'_>,
-    members: &[Member<'_>],
+    members: impl IntoIterator<Item = &'m Member<'m>>,
     earlier: &[StateObject],
 ) -> Result<Vec<StateObject>> {
     members
-        .iter()
-        .map(|member| {
-            let earlier = earlier.iter().find(|one| one.member == member.name);
-            let stored = writer.put_state(&member.text, earlier.map(content_of).as_ref())?;
-            Ok(StateObject {
-                member: member.name.to_owned(),
-                object: stored.object,
-                chunked: stored.is_list,
-                bytes: stored.size,
-            })
-        })
+        .into_iter()
+        .map(|member| put_member(writer, member.name, &cut_member(writer, member, earlier)))
         .collect()
+}
+
+/// Cuts a member into chunks, which what it was in an earlier checkpoint helps with.
+pub(super) fn cut_member<'a>(
+    writer: &Writer<'_>,
+    member: &'a Member<'_>,
+    earlier: &[StateObject],
+) -> CutState<'a> {
+    let earlier = earlier.iter().find(|one| one.member == member.name);
+    writer.cut_state(&member.text, earlier.map(content_of).as_ref())
+}
+
+/// Stores a member that was cut.
+pub(super) fn put_member(
+    writer: &Writer<'_>,
+    name: &str,
+    cut: &CutState<'_>,
+) -> Result<StateObject> {
+    let stored = writer.put_cut_state(cut)?;
+    Ok(StateObject {
+        member: name.to_owned(),
+        object: stored.object,
+        chunked: stored.is_list,
+        bytes: stored.size,
+    })
 }
 
 pub(super) fn content_of(object: &StateObject) -> Content {
@@ -167,7 +186,8 @@ pub(super) fn without_missing_objects(context: &Context<'_>, scan: &mut Scan) ->
     Ok(())
 }
 
-fn missing_object(store: Option<&Store<'_>>, header: &Header) -> Result<Option<Damage>> {
+/// What of a checkpoint's state and of its captured folders the index does not know.
+pub(super) fn missing_object(store: Option<&Store<'_>>, header: &Header) -> Result<Option<Damage>> {
     let state = header.state_objects.iter().map(|one| one.object);
     let roots = header.snapshot.iter().flat_map(|snapshot| &snapshot.roots);
     for id in state.chain(roots.map(|root| root.tree)) {

@@ -367,6 +367,21 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
+    /// Reads the first part, a checkpoint's manifest, and holds it against its name.
+    pub fn first(&self) -> Result<Vec<u8>> {
+        let mut file = Window::new(self.disk, &self.path, self.len);
+        let (head, block) = self.block(&mut file, self.body)?;
+        let mut raw = self.unpacked(&head, block, self.body)?;
+        let named = head.objects.first().zip(self.contents.parts().next());
+        if let Some(((id, len), listed)) = named {
+            raw.truncate(*len);
+            if *id == listed.id && ObjectId::of(&raw) == *id {
+                return Ok(raw);
+            }
+        }
+        Err(self.damaged("altered", "its first part is not what is listed", self.body))
+    }
+
     /// Reads one part again.
     pub fn get(&self, id: &ObjectId, spot: &Spot) -> Result<Vec<u8>> {
         let mut last = self.last.borrow_mut();

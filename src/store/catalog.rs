@@ -448,6 +448,7 @@ struct Asked {
 impl Asked {
     /// Each value of the first list becomes a question of its own, which an index answers in order; `SQLite`
     /// merges them.
+    #[allow(clippy::too_many_lines, reason = "one condition after another")]
     fn new(root: i64, filter: &Filter, after: Option<Cursor>, limit: u32, now_ms: i64) -> Self {
         let words = |words: &mut dyn Iterator<Item = &'static str>| -> Vec<String> {
             words.map(str::to_owned).collect()

@@ -29,7 +29,7 @@ use crate::store::publish::Staged;
 /// The largest log, in bytes (256 MiB).
 const LOG_MAX: u64 = 256 << 20;
 /// From this length on a log may be written anew without what nobody needs, in bytes.
-const COMPACT_FROM: u64 = 64 << 10;
+pub const COMPACT_FROM: u64 = 64 << 10;
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext, Result};
+use crate::model::ids::{CheckpointId, RunId};
 use crate::store::disk::{Disk, EntryKind};
 use crate::store::publish::Staged;
 
@@ -15,6 +16,8 @@ use crate::store::publish::Staged;
 pub const FORMAT: u32 = 1;
 /// How much space is set aside, in bytes: for the index's side files and a small pack.
 const RESERVE: usize = 256 << 10;
+/// The end of an archive's file name.
+pub const ARCHIVE_SUFFIX: &str = ".wmk";
 const FORMAT_TEXT: &str = "waymark store 1\n";
 
 /// The folder of a store: `<project>/.waymark`.
@@ -140,6 +143,25 @@ impl StoreDir {
         self.dir.join("cache")
     }
 
+    /// The folder of archived checkpoints: a folder for each run.
+    #[must_use]
+    pub fn archives(&self) -> PathBuf {
+        self.dir.join("archive")
+    }
+
+    /// The archived checkpoints of a run.
+    #[must_use]
+    pub fn archives_of(&self, run_id: &RunId) -> PathBuf {
+        self.archives().join(run_id.as_str())
+    }
+
+    /// An archived checkpoint.
+    #[must_use]
+    pub fn archived(&self, run_id: &RunId, id: &CheckpointId) -> PathBuf {
+        self.archives_of(run_id)
+            .join(format!("{id}{ARCHIVE_SUFFIX}"))
+    }
+
     /// Space kept back for cleaning up on a full disk.
     #[must_use]
     pub fn reserve(&self) -> PathBuf {
@@ -223,8 +245,9 @@ impl StoreDir {
         disk.remove_file(&self.reserve()).is_ok()
     }
 
-    /// How many bytes everything in the store takes, without the audit log, which has a bound of its own. What is to be set aside counts even while it is
-    /// not: it is put back when there is room.
+    /// How many bytes everything in the store takes, without the audit log, which has a bound of its own, and
+    /// without archived checkpoints: those are what is to outlast its budget. What is to be set aside counts
+    /// even while it is not: it is put back when there is room.
     pub fn used_bytes(&self, disk: &dyn Disk) -> Result<u64> {
         let mut bytes = (RESERVE as u64).saturating_sub(self.reserved(disk));
         for folder in [self.path(), &self.objects(), &self.caches(), &self.roots()] {

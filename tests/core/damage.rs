@@ -394,7 +394,7 @@ fn a_damaged_journal_stops_everything_but_a_restore() {
         Vec::new(),
         journal[..half].to_vec(),
         flipped,
-        escape("WMJ2", "WMJ9"),
+        escape("WMJ3", "WMJ9"),
         escape("run.json", "../x.jsn"),
         escape(
             "checkpoints/.waymark/restored",

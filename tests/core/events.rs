@@ -78,7 +78,7 @@ fn six() -> (SimDisk, StoreDir, Vec<String>) {
 }
 
 fn put_lines(disk: &SimDisk, place: &StoreDir, lines: &[String]) {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.join("\n") + "\n";
     disk.plant_file(&segment(place, 1), text.as_bytes());
 }
 
@@ -261,7 +261,7 @@ fn altered_lines_at_the_end_stay() {
 #[test]
 fn a_torn_end_is_cut_off() {
     let (disk, place, lines) = six();
-    let whole: String = lines[..5].iter().map(|line| format!("{line}\n")).collect();
+    let whole = lines[..5].join("\n") + "\n";
     let last = format!("{}\n", lines[5]);
     for kept in 0..last.len() {
         let tails = [
@@ -438,12 +438,12 @@ fn work(disk: &SimDisk, place: &StoreDir, reader: &mut Reader, rng: &mut Rng) ->
     for _ in 0..4 {
         if rng.percent(70) {
             let many = 1 + rng.below(3);
-            let long = rng.percent(30);
-            let batch = (0..many).map(|at| {
-                let pad = if long { 30_000 } else { rng.below(40) };
+            let wide = rng.percent(30);
+            let some = (0..many).map(|at| {
+                let pad = if wide { 30_000 } else { rng.below(40) };
                 long_event(&format!("{}-{at}", rng.clone().next()), pad)
             });
-            log.append(batch.collect())?;
+            log.append(some.collect())?;
         } else {
             reader.follow(disk, place, 1 + rng.below(5))?;
         }

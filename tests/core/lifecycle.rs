@@ -332,3 +332,90 @@ fn a_torn_end_counts_as_not_there() {
         assert!(now.starts_with(&bytes[..=last]), "what was there stays");
     }
 }
+
+/// What is pinned, of a class, or the base of a fork stays; while the log is damaged nothing goes.
+#[test]
+fn what_is_said_decides_what_stays() {
+    let mut world = World::with_checkpoints(5);
+    let ids = world.ids();
+    let id = |at: usize| CheckpointId::parse(&ids[at]).unwrap();
+    act(&world, &id(4), &pin("evidence")).unwrap();
+    let class = Command::Update(serde_json::json!({"class": "milestone"}));
+    act(&world, &id(3), &class).unwrap();
+    world.now_ms += 1_000;
+    let left = |world: &World| {
+        world.prune(1).unwrap();
+        world.ids()
+    };
+    let damaged = world.fork();
+    let path = damaged.run.changes();
+    let mut bytes = damaged.disk.content(&path).unwrap();
+    bytes[20] ^= 1;
+    damaged.disk.plant_file(&path, &bytes);
+    assert_eq!(left(&damaged), ids, "nothing goes while a pin may be lost");
+    let created = damaged.create(6.0).unwrap();
+    assert!(created.dropped.is_empty());
+    assert_eq!(
+        left(&world),
+        [ids[0].clone(), ids[3].clone(), ids[4].clone()]
+    );
+    // A month later the class is over; the pin is not, until it is taken away.
+    world.now_ms += 31 * 24 * 3_600_000;
+    assert_eq!(left(&world), [ids[0].clone(), ids[4].clone()]);
+    act(&world, &id(4), &Command::Unpin).unwrap();
+    assert_eq!(left(&world), [ids[0].clone()]);
+}
+
+/// The log does not grow for ever: what is said of checkpoints that are gone is left out, and what is said of
+/// the others stays, wherever that is cut off.
+#[test]
+fn what_is_said_of_the_dropped_is_left_out() {
+    let mut world = World::with_checkpoints(5);
+    let ids = world.ids();
+    let old = CheckpointId::parse(&ids[4]).unwrap();
+    let new = CheckpointId::parse(&ids[0]).unwrap();
+    act(&world, &new, &pin("evidence")).unwrap();
+    let long = "x".repeat(4_000);
+    for n in 0..20 {
+        world.now_ms += 1_000;
+        let update = serde_json::json!({"description": long, "data": {"n": n}});
+        act(&world, &old, &Command::Update(update)).unwrap();
+    }
+    world.disk.settle();
+    let length = |world: &World| world.disk.content(&world.run.changes()).unwrap().len();
+    let full = length(&world);
+    assert!(full > 64 << 10);
+    let clean = world.fork();
+    clean.prune(1).unwrap();
+    assert!(length(&clean) < full / 10);
+    for n in 1..=clean.disk.calls() {
+        let dying = world.fork();
+        dying.disk.crash_at(n);
+        let _ = dying.prune(1);
+        for disk in [dying.disk.power_loss(n), {
+            dying.disk.kill();
+            dying.disk.fork()
+        }] {
+            let found = world.on(disk);
+            let when = format!("died at call {n}");
+            assert_eq!(problem(&found), None, "{when}");
+            let life = lives(&found).remove(new.as_str()).unwrap();
+            assert_eq!(life.pin.unwrap().reason, "evidence", "{when}");
+            act(
+                &found,
+                &new,
+                &Command::Update(serde_json::json!({"phase": "c"})),
+            )
+            .unwrap();
+            found.assert_tidy(&when);
+        }
+    }
+    // A create that drops does the same.
+    let created = world.create(6.0).unwrap();
+    assert_eq!(created.dropped, [old.to_string()]);
+    assert!(length(&world) < full / 10);
+    assert_eq!(
+        lives(&world)[new.as_str()].pin.as_ref().unwrap().reason,
+        "evidence"
+    );
+}

@@ -8,6 +8,7 @@
 )]
 
 mod archive;
+mod archived;
 mod bad_input;
 mod budget;
 mod crash;
@@ -16,6 +17,7 @@ mod decoders;
 mod doctor;
 mod events;
 mod faults;
+mod fork;
 mod full_disk;
 mod gallery;
 mod gc;
@@ -30,6 +32,7 @@ mod outlines;
 mod project;
 mod replace;
 mod restore_model;
+mod retention;
 mod sim_disk;
 mod sim_disk_contract;
 mod store_crash;

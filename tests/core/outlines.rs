@@ -29,7 +29,7 @@ fn create(world: &World) -> Created {
     let request = Request {
         step: Step::Number(1.0),
         state: br#"{"a": 1}"#,
-        retention: Some(Retention { keep_last: 3 }),
+        retention: Some(Retention::newest(3)),
         max_state_bytes: STATE_MAX,
         capture: None,
         max_store_bytes: None,
@@ -97,7 +97,7 @@ fn with_the_note_as_without() {
             if step > 0 && rng.percent(10) {
                 // A note of something else: whole, but of no use, or damaged.
                 with.disk
-                    .plant_file(&with.run.outline(), b"WMO1 and then nothing of sense");
+                    .plant_file(&with.run.outline(), b"WMO2 and then nothing of sense");
             }
             let (one, other) = (create(&with), create(&without));
             assert_eq!(one.dropped, other.dropped);
@@ -114,4 +114,42 @@ fn with_the_note_as_without() {
 fn a_small_registry_has_no_note() {
     let world = World::with_checkpoints(2);
     assert!(world.disk.content(&world.run.outline()).is_none());
+}
+
+/// Most of a large registry is written before it is known what becomes of it.
+#[test]
+fn what_is_written_ahead_is_what_stays() {
+    let own = |name: &str| {
+        artifact(0, "")
+            .replace("\"dev\"", "\"checkpoint-manager\"")
+            .replace("art-00000.md", name)
+    };
+    let entries = |name: &str, place: usize| {
+        let mut entries: Vec<String> = (0..900).map(|number| artifact(number, "")).collect();
+        entries.insert(place, own(name));
+        registry(&entries)
+    };
+    // An entry without a checkpoint goes, wherever it stands and whatever its name looks like.
+    for (name, place) in [
+        ("checkpoint-step-1-1.json", 900),
+        ("checkpoint-step-1-1.json", 450),
+        ("else.json", 450),
+        ("else.json", 0),
+    ] {
+        let text = entries(name, place);
+        // Of one that is not laid out all is printed anew.
+        let loose = text.replacen("\"x_unknown\": [", "\"x_unknown\":  [", 1);
+        let made = [text, loose].map(|text| {
+            let mut world = World::new();
+            world.put("artifact-registry.json", &text);
+            create(&world);
+            world.now_ms += 1_000;
+            create(&world);
+            world.assert_tidy("at the end");
+            world.text("artifact-registry.json").unwrap()
+        });
+        assert_eq!(made[0], made[1], "{name} at {place}");
+        assert!(!made[0].contains(name));
+        assert!(made[0].contains("\"art-00899.md\""));
+    }
 }

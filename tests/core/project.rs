@@ -220,12 +220,17 @@ impl Project {
 
     /// Another run of the same project.
     pub(crate) fn other_run(&self, id: &str) -> Self {
-        let other = Self {
-            run: RunDir::new(self.run.runs_dir(), RunId::parse(id).unwrap()),
-            ..self.clone()
-        };
+        let other = self.of_run(id);
         other.begin_run();
         other
+    }
+
+    /// The same project, of which another run is looked at; nothing is made.
+    pub(crate) fn of_run(&self, id: &str) -> Self {
+        Self {
+            run: RunDir::new(self.run.runs_dir(), RunId::parse(id).unwrap()),
+            ..self.clone()
+        }
     }
 
     /// The same project with other folders as its workspace.

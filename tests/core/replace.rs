@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::AddAssign as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use waymark::store::journal::{
     replace_all,
 };
 
-use crate::sim_disk::{Rng, SimDisk};
+use crate::sim_disk::{Call, Rng, SimDisk};
 use crate::world::{MINUTE_MS, START_MS, World, code};
 
 const SEEDS: u64 = 20;
@@ -137,6 +138,9 @@ fn changes(many: bool) -> Changes {
     add(1, "new", folder_comes(0o750));
     add(1, "new/tight", folder_comes(0o555));
     add(1, "new/tight/file", put(None, "new", Some(0o600)));
+    add(1, "new/deep", folder_comes(0o755));
+    add(1, "new/deep/file", put(None, "deep", None));
+    add(1, "new/link", put_link(None, "tight/file"));
     add(1, "becomes-folder", folder_comes(0o755));
     add(1, "becomes-folder/inner", put(None, "inner", None));
     add(1, "becomes-file", put(None, "a file", Some(0o640)));
@@ -162,6 +166,8 @@ fn changes(many: bool) -> Changes {
     let link = Some(Ident::Link(b"here".to_vec()));
     add(1, "was-link", put(link, "a file", Some(0o644)));
     if many {
+        add(1, "new/deep/empty", folder_comes(0o700));
+        add(1, "hollow", folder_comes(0o500));
         for at in 0..12 {
             add(1, &format!("many/{at}"), put(None, "one of many", None));
         }
@@ -292,6 +298,8 @@ impl Clean {
         assert_eq!(at("old"), None);
         assert_eq!(at("new/tight"), Some(Thing::Folder(0o555)));
         assert_eq!(at("new/tight/file"), text("new", 0o600));
+        assert_eq!(at("new/deep/file"), text("deep", 0o644));
+        assert_eq!(at("new/link"), Some(Thing::Link(b"tight/file".to_vec())));
         assert_eq!(at("becomes-folder"), Some(Thing::Folder(0o755)));
         assert_eq!(at("becomes-folder/inner"), text("inner", 0o644));
         assert_eq!(at("becomes-file"), text("a file", 0o640));
@@ -518,7 +526,7 @@ fn a_refused_call_puts_everything_back() {
 }
 
 /// The files that another program changes.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 10] = [
     "src/changed.txt",
     "src/gone.txt",
     "becomes-link",
@@ -526,6 +534,9 @@ const FOREIGN: [&str; 7] = [
     "becomes-file/inner",
     ".claude/context/runs/run-1/state.json",
     "src/mine.txt",
+    "new",
+    "new/foreign.txt",
+    "new/deep/file",
 ];
 
 #[test]
@@ -680,6 +691,106 @@ fn what_is_changed_right_before_a_crash_stays() {
                         clean.all_or_nothing(&found, &[name, "becomes-file"], &when);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// A folder that is about to come as a whole.
+fn is_moved(call: &Call) -> bool {
+    call.verb == "rename_new" && call.to.as_deref() == Some(Path::new("/project/new"))
+}
+
+/// A missing folder comes with all that is in it by one rename.
+#[test]
+fn a_missing_folder_comes_by_one_rename() {
+    for (ground, which) in grounds() {
+        ground.replace().unwrap();
+        let trace = ground.disk().trace();
+        assert_eq!(trace.iter().filter(|call| is_moved(call)).count(), 1);
+        let inside = |call: &&Call| {
+            let to = call.to.as_deref().unwrap_or(&call.path);
+            to != Path::new("/project/new") && to.starts_with("/project/new")
+        };
+        let verbs: Vec<_> = trace.iter().filter(inside).map(|call| call.verb).collect();
+        assert_eq!(verbs, ["set_mode"], "{which}");
+    }
+}
+
+/// Another program makes the folder that is about to come, right before any call: what it put there
+/// stays, and what comes is put beside it, or nothing is done at all.
+#[test]
+fn a_folder_that_appears_meanwhile_is_filled_one_by_one() {
+    let mine = Path::new("/project/new/mine.txt");
+    for (ground, which) in grounds() {
+        let clean = Clean::of(&ground);
+        let (mut filled, mut refused) = (0, 0);
+        for n in 1..=clean.calls {
+            for (name, clashes) in [("new/mine.txt", false), ("new/deep", true)] {
+                for dies in [None, Some(0), Some(3)] {
+                    for unfinished in [Unfinished::Finish, Unfinished::Undo] {
+                        let when = format!(
+                            "{which}, {name} was made before call {n}, died {dies:?} later, {unfinished:?}"
+                        );
+                        let path = Path::new(PROJECT).join(name);
+                        let found = ground.fork();
+                        let at = path.clone();
+                        found.disk().meddle_at(n, move |disk| {
+                            if disk.metadata(mine.parent().unwrap()).is_err() {
+                                disk.plant_dir(mine.parent().unwrap());
+                                disk.plant_file(&at, b"foreign");
+                            }
+                        });
+                        let Some(dies) = dies else {
+                            let result = found.replace();
+                            let new = clean.all_or_nothing(&found, &[name], &when);
+                            assert_eq!(new, result.is_ok(), "{when}: {result:?}");
+                            if is_foreign(found.disk(), &path) {
+                                assert!(!(new && clashes), "{when}: told as done");
+                                (if new { &mut filled } else { &mut refused }).add_assign(1);
+                            }
+                            continue;
+                        };
+                        found.disk().crash_at(n + dies);
+                        let _ = found.replace();
+                        found.disk().kill();
+                        let made = is_foreign(found.disk(), &path);
+                        let found = found.fork();
+                        recovered(&found, unfinished, &when);
+                        assert_eq!(is_foreign(found.disk(), &path), made, "{when}");
+                        clean.all_or_nothing(&found, &[name], &when);
+                    }
+                }
+            }
+        }
+        assert!(filled > 20 && refused > 20, "{which}: {filled}, {refused}");
+    }
+}
+
+/// After a crash another program moves the folder that came as a whole: nothing comes back in its place.
+#[test]
+fn a_folder_that_was_moved_away_after_a_crash_stays_there() {
+    for (ground, which) in grounds() {
+        let clean = Clean::of(&ground);
+        for n in 1..=clean.calls {
+            let dying = ground.fork();
+            dying.disk().crash_at(n);
+            let _ = dying.replace();
+            dying.disk().kill();
+            let new = Path::new("/project/new");
+            if dying.disk().metadata(new).is_err() {
+                continue;
+            }
+            for unfinished in [Unfinished::Finish, Unfinished::Undo] {
+                let when = format!("{which}, killed at call {n}, {unfinished:?}");
+                let found = dying.fork();
+                let away = Path::new("/project/away");
+                found.disk().rename(new, away).unwrap();
+                recovered(&found, unfinished, &when);
+                assert!(found.disk().metadata(new).is_err(), "{when}");
+                let kept = found.disk().content(&away.join("deep/file"));
+                assert_eq!(kept.as_deref(), Some(&b"deep"[..]), "{when}");
+                clean.all_or_nothing(&found, &["new", "away"], &when);
             }
         }
     }

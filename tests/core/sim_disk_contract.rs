@@ -71,6 +71,29 @@ fn a_rename_is_one_change_that_its_target_makes_durable() {
 }
 
 #[test]
+fn a_folder_moves_with_all_that_is_in_it() {
+    let disk = SimDisk::new();
+    for dir in ["/x", "/x/in", "/y"] {
+        disk.create_dir(path(dir)).unwrap();
+    }
+    write(&disk, "/x/in/a", "synced", true);
+    disk.settle();
+    write(&disk, "/x/in/b", "not synced", false);
+    disk.rename_new(path("/x/in"), path("/y/there")).unwrap();
+    disk.sync_dir(path("/y")).unwrap();
+    assert_eq!(outcomes(&disk, "/x/in/a"), [None].into());
+    assert_eq!(
+        outcomes(&disk, "/y/there/a"),
+        [Some("synced".to_owned())].into()
+    );
+    // Neither its name in the folder nor its content was synced.
+    assert!(outcomes(&disk, "/y/there/b").len() > 2);
+    disk.create_dir(path("/x/in")).unwrap();
+    let taken = disk.rename_new(path("/y/there"), path("/x/in"));
+    assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
 fn changes_of_one_name_apply_in_order_and_of_two_on_their_own() {
     let disk = SimDisk::new();
     write(&disk, "/a", "1", true);

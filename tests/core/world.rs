@@ -177,7 +177,9 @@ impl World {
     }
 
     pub(crate) fn prune(&self, keep_last: u32) -> Result<Vec<Decision>> {
-        self.act(|context| ops::prune::prune(context, Retention { keep_last }, false))
+        let policy = Retention::newest(keep_last);
+        let pruned = self.act(|context| ops::prune::prune(context, &policy, false))?;
+        Ok(pruned.decisions)
     }
 
     pub(crate) fn recover(&self) -> Result<Recovered> {

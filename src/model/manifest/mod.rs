@@ -28,7 +28,7 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 
 pub use objects::{PROBLEMS_MAX, Problem, STATE_MEMBERS, Snapshot, SnapshotRoot, StateObject};
-pub use reading::{Check, Header, Opened, inspect, opened, sort_newest_first};
+pub use reading::{Check, Header, Opened, inspect, newest_first, opened, sort_newest_first};
 pub use references::references;
 
 /// The manifest format that this version writes.

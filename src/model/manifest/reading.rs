@@ -394,28 +394,35 @@ fn rfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 /// The sequence orders what Waymark made. A manifest of the old manager has none: it comes right
 /// after the last sequenced one that is not younger by timestamp, whatever the steps' numbers are.
 pub fn sort_newest_first<T>(items: &mut [T], header: impl Fn(&T) -> &Header) {
+    newest_first(items, |item| {
+        let one = header(item);
+        (one.sequence, one.created_ms, one.checkpoint_id.as_str())
+    });
+}
+
+/// The same of anything that has a sequence, a creation time in milliseconds since 1970 and an id.
+pub fn newest_first<T>(items: &mut [T], key: impl Fn(&T) -> (Option<u64>, i64, &str)) {
     let sequenced: Vec<(u64, i64)> = items
         .iter()
         .filter_map(|item| {
-            header(item)
-                .sequence
-                .map(|at| (at, header(item).created_ms))
+            let (sequence, created_ms, _) = key(item);
+            sequence.map(|at| (at, created_ms))
         })
         .collect();
-    let place = |one: &Header| {
-        if let Some(at) = one.sequence {
+    let place = |sequence: Option<u64>, created_ms: i64| {
+        if let Some(at) = sequence {
             return (at, 0, 0);
         }
         let after = sequenced
             .iter()
-            .filter(|(_, ms)| *ms <= one.created_ms)
+            .filter(|(_, ms)| *ms <= created_ms)
             .map(|(at, _)| *at);
-        (after.max().unwrap_or(0), 1, one.created_ms)
+        (after.max().unwrap_or(0), 1, created_ms)
     };
     items.sort_by(|left, right| {
-        let (left, right) = (header(left), header(right));
-        place(right)
-            .cmp(&place(left))
-            .then_with(|| right.checkpoint_id.cmp(&left.checkpoint_id))
+        let ((one, one_ms, one_id), (other, other_ms, other_id)) = (key(left), key(right));
+        place(other, other_ms)
+            .cmp(&place(one, one_ms))
+            .then_with(|| other_id.cmp(one_id))
     });
 }

@@ -204,6 +204,36 @@ impl<'a> Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
+    /// The registry of another run that begins with what this one has: under its own id, with the paths that
+    /// `moved` gives, and without the entries of checkpoints. The other paths stay as they are.
+    #[must_use]
+    pub fn forked(
+        self,
+        run_id: &'a RunId,
+        moved: &dyn Fn(&str) -> Option<String>,
+        updated_at: &'a str,
+    ) -> Tree<'a> {
+        let mut tree = self.edited(&|_| true, &[], Some(updated_at));
+        let Tree::Object(members) = &mut tree else {
+            return tree;
+        };
+        for (key, tree) in members {
+            match tree {
+                tree if key.is("run_id") => *tree = Tree::from(run_id.as_str()),
+                Tree::Object(entries) if key.is("artifacts") => {
+                    entries
+                        .iter_mut()
+                        .for_each(|(_, entry)| set_path(entry, moved));
+                }
+                Tree::Array(entries) => {
+                    entries.iter_mut().for_each(|entry| set_path(entry, moved));
+                }
+                _ => {}
+            }
+        }
+        tree
+    }
+
     /// The text of [`Registry::edited`], as the runner lays it out, in pieces of the text before. A
     /// registry that is laid out so already, as runners write it, is copied but for the entries that
     /// change.
@@ -354,6 +384,20 @@ fn edit_map<'a>(
         }
     }
     members
+}
+
+/// Gives an entry the path that `moved` knows for its own, if any.
+fn set_path(entry: &mut Tree<'_>, moved: &dyn Fn(&str) -> Option<String>) {
+    let Tree::Value(value) = entry else { return };
+    let path = value.get("path").and_then(Value::as_str);
+    let Some(path) = path.and_then(|path| moved(&path)) else {
+        return;
+    };
+    let mut members = Tree::members(*value);
+    if let Some(member) = members.iter_mut().find(|(key, _)| key.is("path")) {
+        member.1 = Tree::from(path);
+    }
+    *entry = Tree::Object(members);
 }
 
 /// Edits a list of entries, or of names: `artifacts_list` is seen in both forms.

@@ -2,33 +2,33 @@
 //!
 //! From one checkpoint to the next a registry changes in a few places; most of it is, byte for byte, what it
 //! was. A stretch is a run of whole artifacts as the runner lays them out, each with what stands between
-//! it and the next one, none of them a checkpoint's. An outline says of each stretch how to find it, its
-//! hash, and what it holds. Stretches that are found are elided: what is left of the text is a registry
-//! itself, which is parsed.
+//! it and the next one, none of them a checkpoint's. The text is stored by its chunks, which have names; an
+//! outline says of each stretch in which chunks it lies, and what it holds. Where these chunks are met again
+//! the stretch is elided: what is left of the text is a registry itself, which is parsed.
 //!
-//! *Invariants*: what an outline says of a stretch follows from the stretch's bytes, and these are held
-//! against its hash; so an outline is never too old, it only helps less. No name is in two stretches. A
-//! text is elided only if parsing the whole of it would find the same: what is left is valid JSON in the
-//! runner's layout, each stretch stands before an artifact of it, and no name is in both.
+//! *Invariants*: what an outline says of a stretch follows from the stretch's bytes, and these from the names
+//! of its chunks; so an outline is never too old, it only helps less. No name is in two stretches. An elided
+//! text counts only if parsing the whole of it would find the same ([`Elided::holds`]): what is left is valid
+//! JSON in the runner's layout, each stretch stands before an artifact of it, and no name is in both.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BETWEEN, CheckpointEntry, Piece, Registry, Validation, checkpoint_of};
+use super::{CheckpointEntry, Piece, Registry, Validation, checkpoint_of};
 use crate::model::json::{Json, Value, is_array_index};
 use crate::model::object::ObjectId;
+use crate::model::snapshot::ChunkList;
 
 /// What an encoded outline begins with.
-const MAGIC: [u8; 4] = *b"WMO1";
+const MAGIC: [u8; 4] = *b"WMO2";
 /// The fewest bytes that are worth a stretch.
 const SHORTEST: usize = 4 << 10;
 /// A stretch ends with the artifact that makes it so long, in bytes.
 const LENGTH: usize = 32 << 10;
 /// An outline is made anew once there are so many bytes that it does not know.
-const RENEW: usize = 64 << 10;
-/// So many stretches are looked for in vain: each costs a look at all that follows.
-const IN_VAIN: usize = 8;
+const RENEW: usize = 128 << 10;
 
 /// What stretches of a registry's text hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +41,11 @@ pub struct Outline {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stretch {
-    /// What it begins with: the name of its first artifact, in quotes, and a colon.
-    #[serde(with = "serde_bytes")]
-    begins: Vec<u8>,
+    /// The chunks that it lies in, one behind the other.
+    chunks: Vec<ObjectId>,
+    /// Where in the first of them it begins.
+    start: u64,
     len: u64,
-    hash: ObjectId,
     validation: Validation,
     /// The paths that lead out of the run.
     paths: Vec<String>,
@@ -78,52 +78,54 @@ pub fn leads_into(run: &str, path: &str) -> bool {
 }
 
 impl Outline {
-    /// Leaves out what is known of a text. `None` if there is nothing to gain, or if anything in it is
-    /// not what it was thought to be: then the whole has to be parsed. `run` is the run's folder and a
-    /// slash.
+    /// Leaves out what is known of a text, which consists of these chunks. `None` if there is nothing to
+    /// gain. It counts only once what is left was parsed and [`Elided::holds`]. `run` is the run's folder
+    /// and a slash.
     #[must_use]
-    pub fn elide(&self, text: &[u8], run: &str, max_depth: usize) -> Option<Elided<'_>> {
-        if self.run != run {
+    pub fn elide(&self, text: &[u8], chunks: &ChunkList, run: &str) -> Option<Elided<'_>> {
+        if self.run != run || chunks.len() != Some(text.len() as u64) {
             return None;
         }
+        let places = Places::of(chunks);
+        let by_name = places.by_name();
         let mut elided = Elided {
             text: Vec::new(),
             outline: self,
             cuts: Vec::new(),
         };
-        let (mut from, mut at, mut in_vain) = (0, 0, 0);
+        let (mut from, mut next) = (0, 0);
         for (number, stretch) in self.stretches.iter().enumerate() {
-            let Some(start) = stretch.find(text, at) else {
-                in_vain += 1;
-                if in_vain == IN_VAIN {
-                    break;
-                }
+            let Some((place, range)) = places.find(&by_name, stretch, next) else {
                 continue;
             };
-            at = start;
-            let Some(bytes) = stretch.of(&text[start..]) else {
+            if range.start < from || range.end > text.len() {
                 continue;
-            };
-            elided.text.extend_from_slice(&text[from..start]);
+            }
+            elided.text.extend_from_slice(&text[from..range.start]);
             elided.cuts.push(Cut {
                 at: elided.text.len(),
                 stretch: number,
             });
-            at += bytes.len();
-            from = at;
+            from = range.end;
+            // The next one may begin in the chunk that this one ends in.
+            next = place + stretch.chunks.len() - 1;
         }
         if elided.text.len() + text.len() - from > text.len() / 2 {
             return None;
         }
         elided.text.extend_from_slice(&text[from..]);
-        elided.holds(max_depth).then_some(elided)
+        Some(elided)
     }
 
-    /// An outline of a registry that was parsed whole, or of one that was parsed elided. `None` if the
-    /// one there is will do, or if there is nothing to outline.
+    /// An outline of a registry that was parsed whole, or of one that was parsed elided; the whole text
+    /// consists of these chunks. `None` if the one there is will do, or if there is nothing to outline.
     #[must_use]
-    pub fn renewed(registry: Registry<'_>, elided: Option<&Elided<'_>>, run: &str) -> Option<Self> {
-        let text = registry.root.json().verbatim()?;
+    pub fn renewed(
+        registry: Registry<'_>,
+        elided: Option<&Elided<'_>>,
+        chunks: &ChunkList,
+        run: &str,
+    ) -> Option<Self> {
         let entries = artifacts_of(registry)?;
         let cuts = elided.map_or(&[][..], |elided| &elided.cuts);
         let mut cuts = cuts.iter().peekable();
@@ -131,16 +133,25 @@ impl Outline {
             run: run.to_owned(),
             stretches: Vec::new(),
         };
-        let mut new = 0;
+        let places = Places::of(chunks);
+        // How much stands before it that was left out.
+        let (mut left_out, mut new) = (0, 0);
         let mut open: Vec<Artifact<'_>> = Vec::new();
-        let mut close = |open: &mut Vec<Artifact<'_>>, stretches: &mut Vec<Stretch>, end: usize| {
-            let start = open.first().map_or(end, |first| first.start);
-            if end - start >= SHORTEST {
-                new += end - start;
-                stretches.push(Stretch::of_artifacts(open, &text[start..end], run));
-            }
-            open.clear();
-        };
+        let mut close =
+            |open: &mut Vec<Artifact<'_>>, stretches: &mut Vec<Stretch>, whole: Range<usize>| {
+                if whole.len() >= SHORTEST
+                    && let Some((chunks, start)) = places.around(&whole)
+                {
+                    new += whole.len();
+                    stretches.push(Stretch {
+                        chunks,
+                        start: start as u64,
+                        len: whole.len() as u64,
+                        ..Stretch::holding(open, run)
+                    });
+                }
+                open.clear();
+            };
         let last = entries.len().checked_sub(1)?;
         for (at, artifact) in entries.into_iter().enumerate() {
             let start = artifact.start;
@@ -151,11 +162,16 @@ impl Outline {
                 .is_some_and(|first| start - first.start >= LENGTH);
             // Nothing stands between the last one and a next one yet.
             if cut_here || own || long || at == last {
-                close(&mut open, &mut outline.stretches, start);
+                let from = open.first().map_or(start, |first| first.start);
+                let whole = from + left_out..start + left_out;
+                close(&mut open, &mut outline.stretches, whole);
             }
             while let Some(cut) = cuts.next_if(|cut| cut.at == start) {
-                let known = elided.map(|elided| &elided.outline.stretches[cut.stretch]);
-                outline.stretches.extend(known.cloned());
+                if let Some(elided) = elided {
+                    let known = &elided.outline.stretches[cut.stretch];
+                    outline.stretches.push(known.clone());
+                    left_out += elided.len_of(cut);
+                }
             }
             if !own {
                 open.push(artifact);
@@ -191,15 +207,12 @@ impl Outline {
 }
 
 impl Stretch {
-    fn of_artifacts(artifacts: &[Artifact<'_>], bytes: &[u8], run: &str) -> Self {
+    /// What artifacts hold, wherever they lie.
+    fn holding(artifacts: &[Artifact<'_>], run: &str) -> Self {
         let mut stretch = Self {
-            begins: artifacts.first().map_or(Vec::new(), |first| {
-                let mut begins = first.quoted.to_vec();
-                begins.extend_from_slice(b": ");
-                begins
-            }),
-            len: bytes.len() as u64,
-            hash: ObjectId::of(bytes),
+            chunks: Vec::new(),
+            start: 0,
+            len: 0,
             validation: Validation::default(),
             paths: Vec::new(),
             marks: Vec::with_capacity(4 * artifacts.len()),
@@ -215,24 +228,61 @@ impl Stretch {
         }
         stretch
     }
+}
 
-    /// Where it may begin, at or behind a place.
-    fn find(&self, text: &[u8], from: usize) -> Option<usize> {
-        if self.begins.is_empty() {
-            return None;
+/// Where the chunks of a text lie in it.
+struct Places {
+    chunks: Vec<(Range<usize>, ObjectId)>,
+}
+
+impl Places {
+    fn of(chunks: &ChunkList) -> Self {
+        let mut at = 0;
+        let pieces = chunks.pieces.iter().filter_map(|piece| {
+            let start = at;
+            at += usize::try_from(piece.len).ok()?;
+            Some((start..at, piece.chunk?))
+        });
+        Self {
+            chunks: pieces.collect(),
         }
-        if text[from..].starts_with(&self.begins) {
-            return Some(from);
-        }
-        let line = [&BETWEEN[1..], &self.begins].concat();
-        let found = memchr::memmem::find(&text[from..], &line)?;
-        Some(from + found + BETWEEN.len() - 1)
     }
 
-    /// The bytes of it, if a text begins with them.
-    fn of<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
-        let bytes = text.get(..usize::try_from(self.len).ok()?)?;
-        (ObjectId::of(bytes) == self.hash).then_some(bytes)
+    fn by_name(&self) -> HashMap<ObjectId, Vec<usize>> {
+        let mut by_name: HashMap<ObjectId, Vec<usize>> = HashMap::new();
+        for (place, (_, id)) in self.chunks.iter().enumerate() {
+            by_name.entry(*id).or_default().push(place);
+        }
+        by_name
+    }
+
+    /// Where the chunks of a stretch follow each other, at a chunk's place or behind it, and where the
+    /// stretch lies then.
+    fn find(
+        &self,
+        by_name: &HashMap<ObjectId, Vec<usize>>,
+        stretch: &Stretch,
+        next: usize,
+    ) -> Option<(usize, Range<usize>)> {
+        let places = by_name.get(stretch.chunks.first()?)?;
+        let place = places.iter().copied().find(|&place| {
+            let here = self.chunks[place..].iter().map(|(_, id)| id);
+            place >= next && here.take(stretch.chunks.len()).eq(&stretch.chunks)
+        })?;
+        let end = self.chunks[place + stretch.chunks.len() - 1].0.end;
+        let start = usize::try_from(stretch.start).ok()?;
+        let start = self.chunks[place].0.start.checked_add(start)?;
+        let to = start.checked_add(usize::try_from(stretch.len).ok()?)?;
+        (to <= end).then_some((place, start..to))
+    }
+
+    /// The chunks that a range lies in, and where in the first of them it begins.
+    fn around(&self, range: &Range<usize>) -> Option<(Vec<ObjectId>, usize)> {
+        let first = self.chunks.partition_point(|(at, _)| at.end <= range.start);
+        let behind = self.chunks.partition_point(|(at, _)| at.start < range.end);
+        let around = self.chunks.get(first..behind)?;
+        let start = range.start.checked_sub(around.first()?.0.start)?;
+        Some((around.iter().map(|(_, id)| *id).collect(), start))
     }
 }
 
@@ -307,11 +357,10 @@ impl Elided<'_> {
         })
     }
 
-    /// True if the whole text is a registry in the runner's layout of which this is left.
-    fn holds(&self, max_depth: usize) -> bool {
-        let Ok(json) = Json::parse(&self.text, max_depth) else {
-            return false;
-        };
+    /// True if the whole text is a registry in the runner's layout of which this is left; `json` is what
+    /// is left, parsed. Otherwise the whole has to be parsed.
+    #[must_use]
+    pub fn holds(&self, json: &Json<'_>) -> bool {
         let Some(entries) = Registry::new(json.root()).ok().and_then(artifacts_of) else {
             return false;
         };
@@ -370,6 +419,7 @@ mod tests {
 
     use super::*;
     use crate::model::ids::CheckpointId;
+    use crate::model::snapshot;
     use crate::model::step::Step;
 
     const RUN: &str = "/project/runs/r/";
@@ -428,6 +478,31 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
+    /// Cuts a text behind lines that their content chooses.
+    fn chunks(text: &[u8]) -> ChunkList {
+        let mut list = ChunkList::default();
+        let mut from = 0;
+        let mut at = 0;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            at += line.len();
+            if at == text.len() || ObjectId::of(line).as_bytes()[0] < 30 {
+                list.pieces.push(snapshot::Piece {
+                    len: (at - from) as u64,
+                    chunk: Some(ObjectId::of(&text[from..at])),
+                });
+                from = at;
+            }
+        }
+        list
+    }
+
+    /// What is left of a text, if that helps; parsed and found good, as it is to be.
+    fn elided<'a>(known: &'a Outline, text: &[u8], run: &str) -> Option<Elided<'a>> {
+        let elided = known.elide(text, &chunks(text), run)?;
+        let holds = Json::parse(&elided.text, 99).is_ok_and(|json| elided.holds(&json));
+        holds.then_some(elided)
+    }
+
     fn foreign_paths<'a>(
         registry: Registry<'_>,
         more: impl Iterator<Item = &'a str>,
@@ -448,7 +523,7 @@ mod tests {
     ) -> Option<(String, Option<Outline>, bool)> {
         let bytes = source.as_bytes();
         let whole = Json::parse(bytes, 99).ok();
-        let elided = known.as_ref().and_then(|known| known.elide(bytes, RUN, 99));
+        let elided = known.as_ref().and_then(|known| elided(known, bytes, RUN));
         let Some(registry) = whole
             .as_ref()
             .and_then(|json| Registry::new(json.root()).ok())
@@ -459,7 +534,7 @@ mod tests {
         let added = [entry(id)];
         let expected = printed(bytes, &registry.edited_text(gone, &added, "U"));
         let Some(elided) = elided else {
-            let outline = Outline::renewed(registry, None, RUN);
+            let outline = Outline::renewed(registry, None, &chunks(bytes), RUN);
             return Some((expected, outline.or(known), false));
         };
         let json = Json::parse(&elided.text, 99).expect("it was looked at");
@@ -477,7 +552,7 @@ mod tests {
         if let Some(made) = &made {
             assert_eq!(*made, expected);
         }
-        let outline = Outline::renewed(left, Some(&elided), RUN);
+        let outline = Outline::renewed(left, Some(&elided), &chunks(bytes), RUN);
         Some((expected, outline.or_else(|| known.clone()), made.is_some()))
     }
 
@@ -489,7 +564,7 @@ mod tests {
         let (made, outline, _) = step(&source, None, &|_| false, "n").expect("good");
         let outline = outline.expect("it is large");
         let left = |text: &str| {
-            let elided = outline.elide(text.as_bytes(), RUN, 99);
+            let elided = elided(&outline, text.as_bytes(), RUN);
             elided.map(|elided| elided.text.len())
         };
         assert!(left(&made).expect("known") < 8 << 10);
@@ -502,7 +577,7 @@ mod tests {
         let (.., used) = step(&edited, Some(outline.clone()), &|_| true, "n").expect("good");
         assert!(used);
         assert_eq!(
-            outline.elide(made.as_bytes(), "/other/", 99).map(|_| ()),
+            elided(&outline, made.as_bytes(), "/other/").map(|_| ()),
             None
         );
     }

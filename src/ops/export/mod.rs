@@ -67,13 +67,32 @@ pub fn export(context: &Context<'_>, target: &Path, request: &Request) -> Result
     check_target(context, target, request.overwrite)?;
     context.progress.enter(Phase::Scanning);
     let (chosen, left_out) = choose(context, request)?;
+    let chosen: Vec<Header> = chosen.into_iter().map(|good| good.header).collect();
+    let done = write(
+        context,
+        target,
+        chosen,
+        request.checkpoint_id.is_none(),
+        request.overwrite,
+    )?;
+    Ok(Exported { left_out, ..done })
+}
+
+/// Writes an archive of checkpoints, oldest first. Their headers are whole.
+pub(super) fn write(
+    context: &Context<'_>,
+    target: &Path,
+    chosen: Vec<Header>,
+    whole_run: bool,
+    overwrite: bool,
+) -> Result<Exported> {
     let store = open_store(context)?;
 
     let mut checkpoints = Vec::with_capacity(chosen.len());
     let mut needs = Needs::default();
-    for (at, good) in chosen.iter().enumerate() {
-        let id = &good.header.checkpoint_id;
-        let bytes = manifest_of(context, &good.header)?;
+    for (at, header) in chosen.iter().enumerate() {
+        let id = &header.checkpoint_id;
+        let bytes = manifest_of(context, header)?;
         checkpoints.push(Listed {
             checkpoint_id: id.to_string(),
             manifest: Object {
@@ -82,7 +101,7 @@ pub fn export(context: &Context<'_>, target: &Path, request: &Request) -> Result
             },
         });
         needs
-            .add(context, store.as_ref(), &good.header, at)
+            .add(context, store.as_ref(), header, at)
             .or_else(|error| damaged(context, id, error))?;
     }
     let leaves: Vec<(Object, usize)> = needs.leaves();
@@ -90,7 +109,7 @@ pub fn export(context: &Context<'_>, target: &Path, request: &Request) -> Result
     let contents = Contents {
         made_by: env!("CARGO_PKG_VERSION").to_owned(),
         run_id: context.run.run_id().to_string(),
-        whole_run: request.checkpoint_id.is_none(),
+        whole_run,
         checkpoints,
         objects: objects.clone().map(|(object, _)| *object).collect(),
     };
@@ -99,17 +118,17 @@ pub fn export(context: &Context<'_>, target: &Path, request: &Request) -> Result
     context.progress.expect(written, contents.bytes());
     context.progress.enter(Phase::Reading);
     let mut writer = ArchiveWriter::begin(context.disk, target, &contents)?;
-    for (good, listed) in chosen.iter().zip(&contents.checkpoints) {
-        let bytes = manifest_of(context, &good.header)?;
+    for (header, listed) in chosen.iter().zip(&contents.checkpoints) {
+        let bytes = manifest_of(context, header)?;
         if ObjectId::of(&bytes) != listed.manifest.id {
-            return Err(changed(context, &good.header.checkpoint_id));
+            return Err(changed(context, &header.checkpoint_id));
         }
         context.progress.add(1, bytes.len() as u64);
         writer.put(&bytes)?;
     }
     for (object, by) in objects {
         context.cancel.check()?;
-        let id = &chosen[*by].header.checkpoint_id;
+        let id = &chosen[*by].checkpoint_id;
         let bytes = object_of(context, store.as_ref(), object)
             .or_else(|error| damaged(context, id, error))?;
         context.progress.add(1, object.len);
@@ -118,7 +137,7 @@ pub fn export(context: &Context<'_>, target: &Path, request: &Request) -> Result
     context.progress.enter(Phase::Storing);
     let (mut staged, file_bytes, hash) = writer.finish()?;
     context.cancel.check()?;
-    if request.overwrite {
+    if overwrite {
         staged.publish_over(target)?;
     } else if !staged.publish_new(target)? {
         return Err(exists(target));
@@ -127,8 +146,8 @@ pub fn export(context: &Context<'_>, target: &Path, request: &Request) -> Result
         path: target.to_path_buf(),
         file_bytes,
         hash,
-        checkpoints: chosen.into_iter().map(|good| good.header).collect(),
-        left_out,
+        checkpoints: chosen,
+        left_out: Vec::new(),
         objects: contents.objects.len() as u64,
         bytes: contents.bytes(),
     })

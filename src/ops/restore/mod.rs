@@ -293,7 +293,7 @@ fn undo_last(context: &Context<'_>, request: &Request) -> Result<Outcome> {
 }
 
 /// What is known of a run's checkpoints.
-struct History {
+pub(in crate::ops) struct History {
     scan: Scan,
     restored: Option<Restored>,
     /// The rescue checkpoint that the last restore put back.
@@ -301,7 +301,7 @@ struct History {
 }
 
 impl History {
-    fn read(context: &Context<'_>) -> Result<Self> {
+    pub(in crate::ops) fn read(context: &Context<'_>) -> Result<Self> {
         let restored = Restored::read(context);
         let rescue = restored.as_ref().and_then(|one| one.put_back.as_deref());
         let header = |id: &str| {
@@ -377,7 +377,7 @@ impl History {
 
     /// Does something with the checkpoint asked for, or with the newest that fits and is whole, with all
     /// that it keeps in the store; gives those that were passed over.
-    fn first_whole<T>(
+    pub(in crate::ops) fn first_whole<T>(
         &self,
         context: &Context<'_>,
         choice: &Choice,
@@ -460,19 +460,24 @@ impl History {
 }
 
 /// A checkpoint that was read and checked.
-struct Chosen {
-    header: Header,
+pub(in crate::ops) struct Chosen {
+    pub(in crate::ops) header: Header,
     manifest: Vec<u8>,
 }
 
 /// Its manifest, parsed.
-struct ChosenJson<'a> {
+pub(in crate::ops) struct ChosenJson<'a> {
     json: Json<'a>,
     header: &'a Header,
 }
 
 impl ChosenJson<'_> {
-    fn opened(&self) -> Opened<'_> {
+    /// The caller's own state; `None` if the manifest has none.
+    pub(in crate::ops) fn step_state(&self) -> Option<Value<'_>> {
+        self.json.root().get("step_state")
+    }
+
+    pub(in crate::ops) fn opened(&self) -> Opened<'_> {
         manifest::opened(&self.json, self.header.clone())
     }
 }
@@ -492,7 +497,7 @@ impl Chosen {
         })
     }
 
-    fn opened(&self) -> Result<ChosenJson<'_>> {
+    pub(in crate::ops) fn opened(&self) -> Result<ChosenJson<'_>> {
         let json = Json::parse(&self.manifest, MAX_DEPTH).map_err(|error| Error::Internal {
             message: error.to_string(),
         })?;
@@ -502,7 +507,7 @@ impl Chosen {
         })
     }
 
-    fn damaged(&self, context: &Context<'_>, damage: Damage) -> Error {
+    pub(in crate::ops) fn damaged(&self, context: &Context<'_>, damage: Damage) -> Error {
         Error::CheckpointDamaged {
             run_id: context.run.run_id().to_string(),
             checkpoint_id: self.header.checkpoint_id.to_string(),

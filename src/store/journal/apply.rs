@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use super::folders;
 use super::note::{Deed, Entry, Ident, Journal, Place};
 use super::stage::{PARALLEL_FROM, SYNC_ALL_FROM, THREADS, in_threads};
 use super::{Scene, gone, staging};
@@ -15,6 +16,8 @@ use crate::store::folder::Folder;
 
 /// How often a place to stage files in is made anew.
 const TRIES: usize = 8;
+/// How many neighbours a thread reads back one after another.
+const SHARE: usize = 8;
 
 /// An open folder in which things are replaced.
 pub(super) struct Area {
@@ -26,8 +29,9 @@ pub(super) struct Area {
 }
 
 impl Area {
-    /// Where the new file of an entry is staged; after an exchange the old one is there.
-    pub(super) fn staged(&self, at: usize) -> Vec<u8> {
+    /// Where the new file or folder of an entry is staged that does not come in another; after an
+    /// exchange the old one is there. What is taken back lies there as well.
+    fn staged(&self, at: usize) -> Vec<u8> {
         [&self.staging[..], format!("/{at}").as_bytes()].concat()
     }
 
@@ -86,7 +90,7 @@ impl Area {
         })
     }
 
-    fn stale(&self, path: &[u8], reason: &'static str) -> Error {
+    pub(super) fn stale(&self, path: &[u8], reason: &'static str) -> Error {
         Error::PlanStale {
             path: self.shown(path),
             reason,
@@ -100,11 +104,14 @@ impl Area {
 
 /// What a path is now; `None` if nothing is there.
 pub(super) fn ident(folder: &dyn Folder, path: &[u8]) -> io::Result<Option<Ident>> {
-    let found = match folder.found(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found?,
-    };
-    Ok(Some(match found.kind {
+    match folder.found(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => ident_of(folder, path, found?.kind).map(Some),
+    }
+}
+
+fn ident_of(folder: &dyn Folder, path: &[u8], kind: EntryKind) -> io::Result<Ident> {
+    Ok(match kind {
         EntryKind::File => {
             let mut hasher = blake3::Hasher::new();
             folder.read(path, &mut |piece| {
@@ -115,13 +122,41 @@ pub(super) fn ident(folder: &dyn Folder, path: &[u8]) -> io::Result<Option<Ident
         }
         EntryKind::Symlink => Ident::Link(folder.read_link(path)?),
         EntryKind::Directory | EntryKind::Other => Ident::Other,
-    }))
+    })
+}
+
+/// The folder that was used last: it is opened once for all neighbours.
+#[derive(Default)]
+pub(super) struct Nearby(Option<(PathBuf, Vec<u8>, Box<dyn Folder>)>);
+
+impl Nearby {
+    /// The folder that a path lies in, and the path's last name.
+    pub(super) fn of<'p>(
+        &mut self,
+        area: &Area,
+        path: &'p [u8],
+    ) -> io::Result<(&dyn Folder, &'p [u8])> {
+        let way = parent(path);
+        let same = self
+            .0
+            .take()
+            .filter(|(of, open, _)| *of == area.path && open == way);
+        let open = match same {
+            Some(open) => open,
+            None => (area.path.clone(), way.to_vec(), area.folder.folder(way)?),
+        };
+        let name = path.strip_prefix(way).unwrap_or(path);
+        let name = name.strip_prefix(b"/").unwrap_or(name);
+        Ok((self.0.insert(open).2.as_ref(), name))
+    }
 }
 
 /// A journal with its folders open.
 pub(super) struct Work<'a> {
     scene: &'a Scene<'a>,
     journal: &'a Journal,
+    /// For each entry the one it comes in as a part of the whole.
+    inside: Vec<Option<usize>>,
     /// `None` for a folder that is gone since a crash.
     pub(super) areas: Vec<Option<Area>>,
     /// After a crash, what is not as expected was changed by somebody since, and stays.
@@ -177,6 +212,7 @@ impl<'a> Work<'a> {
         Ok(Self {
             scene,
             journal,
+            inside: folders::inside(&journal.entries),
             areas,
             after_crash,
         })
@@ -187,6 +223,32 @@ impl<'a> Work<'a> {
         area.ok_or_else(|| Error::Internal {
             message: "a folder of a restore is not open".to_owned(),
         })
+    }
+
+    /// Where what comes with an entry is staged.
+    pub(super) fn staged(&self, area: &Area, at: usize) -> Vec<u8> {
+        let Some(top) = self.inside[at] else {
+            return area.staged(at);
+        };
+        let path = &self.journal.entries[at].path;
+        let rest = &path[self.journal.entries[top].path.len()..];
+        [&area.staged(top)[..], rest].concat()
+    }
+
+    /// The folders that are staged, by their entries, each after the one it lies in; with their
+    /// permission bits.
+    pub(super) fn staged_folders(&self) -> impl Iterator<Item = (usize, &Area, u32)> {
+        self.entries()
+            .filter_map(|(at, entry, area)| match entry.deed {
+                Deed::PutFolder { mode } => Some((at, area, mode)),
+                Deed::CreateFolder { mode } if self.inside[at].is_some() => Some((at, area, mode)),
+                _ => None,
+            })
+    }
+
+    /// Whether an entry comes in a folder that comes as a whole.
+    pub(super) fn is_inside(&self, at: usize) -> bool {
+        self.inside[at].is_some()
     }
 
     /// The entries whose folder is there.
@@ -208,7 +270,7 @@ impl<'a> Work<'a> {
                 continue;
             };
             // Nothing: it has its place already. The old one: they were exchanged.
-            let lies = area.ident(&area.staged(at))?;
+            let lies = area.ident(&self.staged(area, at))?;
             if lies.is_some() && lies.as_ref() != Some(new) && lies != *old {
                 return Ok(false);
             }
@@ -219,8 +281,9 @@ impl<'a> Work<'a> {
     /// Does whatever is not done yet, and makes it durable.
     pub(super) fn finish(&self) -> Result<()> {
         self.scene.progress.enter(Phase::Writing);
-        let is_put =
-            |(_, entry, _): &(usize, &Entry, &Area)| matches!(entry.deed, Deed::Put { .. });
+        let is_put = |(_, entry, _): &(usize, &Entry, &Area)| {
+            matches!(entry.deed, Deed::Put { .. } | Deed::PutFolder { .. })
+        };
         let first_put = self.entries().position(|one| is_put(&one));
         let first_put = first_put.unwrap_or(usize::MAX);
         let mut moved = BTreeSet::new();
@@ -238,7 +301,7 @@ impl<'a> Work<'a> {
                     self.remove_folder(area, path, *must)?;
                 }
                 // What is put into it needs a folder that can be written.
-                Deed::CreateFolder { mode } => {
+                Deed::CreateFolder { mode } if !self.is_inside(at) => {
                     self.create_folder(area, path, *mode | 0o700)?;
                     made.insert((entry.area, parent(path)));
                 }
@@ -247,10 +310,19 @@ impl<'a> Work<'a> {
         }
         // A folder whose name is lost takes along what was moved into it.
         self.sync_names(&mut made)?;
+        // The folders that could not come as a whole.
+        let mut apart = BTreeSet::new();
         for (at, entry, area) in self.entries().skip(first_put) {
             match &entry.deed {
                 Deed::Delete { old } => self.delete(area, at, &entry.path, old)?,
-                Deed::Put { old: None, .. } => self.put_new(area, at, &entry.path)?,
+                Deed::PutFolder { mode } => {
+                    self.put_folder(area, at, &entry.path, *mode, &mut apart)?;
+                }
+                Deed::Put { old: None, .. }
+                    if self.inside[at].is_none_or(|top| apart.contains(&top)) =>
+                {
+                    self.put_new(area, at, &entry.path)?;
+                }
                 Deed::Put {
                     old: Some(old),
                     new,
@@ -259,16 +331,30 @@ impl<'a> Work<'a> {
                 _ => {}
             }
         }
+        let mut touched = BTreeSet::new();
         // The deepest first: a folder may become one that can't be entered.
         for (_, entry, area) in self.entries().rev() {
             let (old, new) = match &entry.deed {
                 Deed::SetMode { old, new } => (*old, *new),
-                Deed::CreateFolder { mode } if *mode | 0o700 != *mode => (*mode | 0o700, *mode),
+                Deed::CreateFolder { mode } | Deed::PutFolder { mode }
+                    if *mode | 0o700 != *mode =>
+                {
+                    (*mode | 0o700, *mode)
+                }
                 _ => continue,
             };
             self.set_mode(area, &entry.path, old, new)?;
+            if !matches!(entry.deed, Deed::SetMode { .. }) {
+                touched.insert((entry.area, &entry.path[..]));
+            }
         }
-        self.sync()
+        for (at, entry, _) in self.entries() {
+            // What came as a whole was durable before.
+            if self.inside[at].is_none_or(|top| apart.contains(&top)) {
+                touched.insert((entry.area, parent(&entry.path)));
+            }
+        }
+        self.sync(&touched)
     }
 
     /// Makes the names in some folders durable, before something else is built on them.
@@ -353,8 +439,71 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Gives a folder its place with all that is in it. If that can't be, its folders are made, and it
+    /// is added to those in which the rest comes one by one.
+    fn put_folder(
+        &self,
+        area: &Area,
+        at: usize,
+        path: &[u8],
+        mode: u32,
+        apart: &mut BTreeSet<usize>,
+    ) -> Result<()> {
+        if !self.put_whole(area, at, path)? {
+            self.create_apart(area, at, path, mode)?;
+            apart.insert(at);
+        }
+        Ok(())
+    }
+
+    /// Gives a folder its place with all that is in it; false if that has to come one by one.
+    fn put_whole(&self, area: &Area, at: usize, path: &[u8]) -> Result<bool> {
+        let staged = area.staged(at);
+        let error = match area.folder.rename_new(&staged, path) {
+            Ok(()) => return Ok(true),
+            Err(error) => error,
+        };
+        let there = |path: &[u8]| match area.folder.found(path) {
+            Err(error) if gone(&error) => Ok(None),
+            found => found
+                .map(|found| Some(found.kind))
+                .map_err(|error| area.error("read", path, error)),
+        };
+        match error.kind() {
+            // It has its place already, or somebody removed what it lay in.
+            _ if self.after_crash && gone(&error) => Ok(true),
+            io::ErrorKind::AlreadyExists if self.after_crash && there(&staged)?.is_none() => {
+                Ok(true)
+            }
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => match there(path)? {
+                Some(EntryKind::Directory) => Ok(false),
+                _ if self.after_crash => Ok(true),
+                _ => Err(area.stale(path, "something took its place")),
+            },
+            // Some systems don't move a folder while a file in it is open.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => Ok(false),
+            _ => Err(area.error("create", path, error)),
+        }
+    }
+
+    /// Makes the folders of one that can't come as a whole, durably: what is in them is put there next.
+    fn create_apart(&self, area: &Area, top: usize, path: &[u8], mode: u32) -> Result<()> {
+        let place = self.journal.entries[top].area;
+        self.create_folder(area, path, mode | 0o700)?;
+        let mut parents = BTreeSet::from([(place, parent(path))]);
+        for (at, entry, area) in self.entries() {
+            if self.inside[at] == Some(top)
+                && let Deed::CreateFolder { mode } = entry.deed
+            {
+                self.create_folder(area, &entry.path, mode | 0o700)?;
+                parents.insert((place, parent(&entry.path)));
+            }
+        }
+        self.sync_names(&mut parents)
+    }
+
     fn put_new(&self, area: &Area, at: usize, path: &[u8]) -> Result<()> {
-        match area.folder.rename_new(&area.staged(at), path) {
+        match area.folder.rename_new(&self.staged(area, at), path) {
             Ok(()) => Ok(()),
             Err(error) if self.after_crash && gone(&error) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -457,17 +606,18 @@ impl<'a> Work<'a> {
             .entries()
             .filter(|(_, entry, _)| matches!(entry.deed, Deed::Put { .. }))
             .collect();
-        let check = |entry: &Entry, area: &Area| -> Result<()> {
+        let check = |entry: &Entry, area: &Area, nearby: &mut Nearby| -> Result<()> {
             let Deed::Put { new, mode, .. } = &entry.deed else {
                 return Ok(());
             };
-            let found = area.folder.found(&entry.path);
-            let bits = found
-                .map_err(|error| area.error("read", &entry.path, error))?
-                .mode;
+            let found = nearby.of(area, &entry.path).and_then(|(folder, name)| {
+                let found = folder.found(name)?;
+                Ok((found.mode, ident_of(folder, name, found.kind)?))
+            });
+            let (bits, ident) = found.map_err(|error| area.error("read", &entry.path, error))?;
             let same_bits = cfg!(not(unix)) || mode.is_none_or(|mode| mode == bits);
             let is_link = matches!(new, Ident::Link(_));
-            if area.ident(&entry.path)?.as_ref() == Some(new) && (same_bits || is_link) {
+            if ident == *new && (same_bits || is_link) {
                 return Ok(());
             }
             Err(Error::RestoreUnverified {
@@ -481,12 +631,16 @@ impl<'a> Work<'a> {
         };
         let next = std::sync::atomic::AtomicUsize::new(0);
         in_threads(threads, &|| {
+            let mut nearby = Nearby::default();
             loop {
-                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let Some((_, entry, area)) = put.get(at) else {
+                let from = next.fetch_add(SHARE, std::sync::atomic::Ordering::Relaxed);
+                let share = put.iter().skip(from).take(SHARE);
+                if share.len() == 0 {
                     return Ok(());
-                };
-                check(entry, area)?;
+                }
+                for (_, entry, area) in share {
+                    check(entry, area, &mut nearby)?;
+                }
             }
         })
     }
@@ -497,7 +651,7 @@ impl<'a> Work<'a> {
         for (_, entry, area) in self.entries() {
             let (from, to) = match &entry.deed {
                 Deed::SetMode { old, new } => (*new, *old),
-                Deed::CreateFolder { mode } => (*mode, *mode | 0o700),
+                Deed::CreateFolder { mode } | Deed::PutFolder { mode } => (*mode, *mode | 0o700),
                 _ => continue,
             };
             let found = area.folder.found(&entry.path);
@@ -529,18 +683,22 @@ impl<'a> Work<'a> {
                     Err(error) if gone(&error) => Ok(()),
                     made => made,
                 },
-                Deed::CreateFolder { .. } => match area.folder.remove_dir(path) {
-                    // Somebody else put something into it.
-                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-                    Err(error) if gone(&error) => Ok(()),
-                    removed => removed,
-                },
-                Deed::Put { old, new, .. } => Self::undo_put(area, at, path, old.as_ref(), new),
+                Deed::CreateFolder { .. } | Deed::PutFolder { .. } => {
+                    match area.folder.remove_dir(path) {
+                        // Somebody else put something into it.
+                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+                        Err(error) if gone(&error) => Ok(()),
+                        removed => removed,
+                    }
+                }
+                Deed::Put { old, new, .. } => self.undo_put(area, at, path, old.as_ref(), new),
                 Deed::SetMode { .. } => Ok(()),
             };
             undone.map_err(|error| area.error("put back", path, error))?;
         }
-        self.sync()
+        let entries = self.entries();
+        let touched = entries.map(|(_, entry, _)| (entry.area, parent(&entry.path)));
+        self.sync(&touched.collect())
     }
 
     fn undo_delete(area: &Area, at: usize, path: &[u8]) -> io::Result<()> {
@@ -552,6 +710,7 @@ impl<'a> Work<'a> {
     }
 
     fn undo_put(
+        &self,
         area: &Area,
         at: usize,
         path: &[u8],
@@ -570,6 +729,12 @@ impl<'a> Work<'a> {
         let (staged, kept) = (area.staged(at), area.kept(at));
         if old.is_none() {
             // Still staged: what is there is somebody else's.
+            if self.is_inside(at) {
+                match folder.found(&self.staged(area, at)) {
+                    Err(error) if gone(&error) => {}
+                    found => return found.map(|_| ()),
+                }
+            }
             return match folder.rename_new(path, &staged) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 renamed => renamed,
@@ -585,17 +750,15 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Makes names durable, in every folder where one changed.
-    fn sync(&self) -> Result<()> {
-        let mut touched: Vec<BTreeSet<&[u8]>> = vec![BTreeSet::new(); self.areas.len()];
-        for (_, entry, _) in self.entries() {
-            touched[entry.area as usize].insert(parent(&entry.path));
-        }
+    /// Makes the names in some folders durable at the end, and those in the staging places.
+    fn sync(&self, touched: &BTreeSet<(u32, &[u8])>) -> Result<()> {
         let not_durable = |area: &Area, path: &[u8], source| Error::NotDurable {
             path: area.shown(path),
             source,
         };
-        for (area, folders) in self.areas.iter().zip(touched) {
+        for (at, area) in self.areas.iter().enumerate() {
+            let folders = touched.iter().filter(|(place, _)| *place as usize == at);
+            let folders: Vec<&[u8]> = folders.map(|(_, path)| *path).collect();
             let Some(area) = area.as_ref().filter(|_| !folders.is_empty()) else {
                 continue;
             };

@@ -7,6 +7,8 @@
 //!
 //! A file is replaced by exchanging its name with that of the staged one, and what comes out of it is
 //! held against what was expected: so nothing is lost that another program wrote in the last instant.
+//! A folder that is missing is staged with all that is in it and given its place by one rename; if there
+//! is one by then, what is in it is put there one by one.
 //!
 //! *Invariants*: before the journal appears nothing has changed; every file is at any moment its old or
 //! its new content, whole; only a path that becomes a folder, or was one, is for a moment neither. Whatever
@@ -29,6 +31,7 @@
 //! `SQLite`.
 
 mod apply;
+mod folders;
 mod note;
 mod stage;
 
@@ -227,7 +230,7 @@ pub fn ident(folder: &dyn Folder, path: &[u8]) -> io::Result<Option<Ident>> {
 /// error, after everything was put back.
 pub fn replace_all(scene: &Scene<'_>, contents: &dyn Contents, changes: &Changes) -> Result<()> {
     let (disk, run) = (scene.disk, scene.run);
-    let journal = Journal {
+    let mut journal = Journal {
         places: changes
             .areas
             .iter()
@@ -235,6 +238,7 @@ pub fn replace_all(scene: &Scene<'_>, contents: &dyn Contents, changes: &Changes
             .collect(),
         entries: changes.changes.iter().map(Change::entry).collect(),
     };
+    folders::join(&mut journal.entries);
     journal.check().map_err(|reason| Error::Internal {
         message: format!("a change is not one that a restore may do: {reason}"),
     })?;

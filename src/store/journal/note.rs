@@ -1,6 +1,7 @@
 //! The journal as it lies on the disk, and what it may name.
 //!
-//! Encoding: the magic bytes `WMJ2`, then postcard, then the BLAKE3 hash of all that comes before it.
+//! Encoding: the magic bytes `WMJ3`, then postcard, then the BLAKE3 hash of all that comes before it. `WMJ2`
+//! had no folders that come as a whole and is the same otherwise: new deeds are added at the end.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::model::object::ObjectId;
 use crate::store::disk::Disk;
 
-const MAGIC: [u8; 4] = *b"WMJ2";
+const MAGIC: [u8; 4] = *b"WMJ3";
+/// What versions before wrote; a restore that one of them left unfinished is gone on with.
+const MAGIC_BEFORE: [u8; 4] = *b"WMJ2";
 const HASH: usize = 32;
 const JOURNAL_MAX: u64 = 1 << 30;
 
@@ -43,6 +46,8 @@ pub(super) enum Deed {
     },
     /// Permission bits change.
     SetMode { old: u32, new: u32 },
+    /// A folder comes with all that is in it: what comes below it is staged in it.
+    PutFolder { mode: u32 },
 }
 
 /// One line of a journal.
@@ -105,7 +110,8 @@ impl Journal {
         if ObjectId::of(rest).as_bytes() != hash {
             return Err("its checksum does not hold".to_owned());
         }
-        let Some(body) = rest.strip_prefix(&MAGIC) else {
+        let body = rest.strip_prefix(&MAGIC);
+        let Some(body) = body.or_else(|| rest.strip_prefix(&MAGIC_BEFORE)) else {
             return Err("its format is not known".to_owned());
         };
         let journal: Self = match postcard::take_from_bytes(body) {
@@ -181,5 +187,59 @@ mod path_bytes {
             let text = String::from_utf8(bytes).map_err(serde::de::Error::custom)?;
             Ok(text.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Versions before read and wrote the same, by the numbers of the deeds.
+    #[test]
+    fn a_journal_of_the_version_before_is_read() {
+        let mut bytes = b"WMJ2".to_vec();
+        // One folder, the run's own; three entries in it.
+        bytes.extend([1, 0, 3]);
+        let path = |bytes: &mut Vec<u8>, name: &str| {
+            bytes.extend([0, u8::try_from(name.len()).expect("short")]);
+            bytes.extend(name.as_bytes());
+        };
+        path(&mut bytes, "f");
+        bytes.extend([2, 0x80, 0x03]);
+        path(&mut bytes, "f/l");
+        bytes.extend([3, 0, 1, 2, b't', b'o', 0]);
+        path(&mut bytes, "s");
+        bytes.extend([4, 1, 2]);
+        let hash = ObjectId::of(&bytes);
+        bytes.extend(hash.as_bytes());
+        let deeds: Vec<Deed> = Journal::decode(&bytes)
+            .expect("the version before wrote it")
+            .entries
+            .into_iter()
+            .map(|entry| entry.deed)
+            .collect();
+        let link = Deed::Put {
+            old: None,
+            new: Ident::Link(b"to".to_vec()),
+            mode: None,
+        };
+        let mode = Deed::SetMode { old: 1, new: 2 };
+        assert_eq!(deeds, [Deed::CreateFolder { mode: 0o600 }, link, mode]);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let journal = Journal {
+            places: vec![Place::Run, Place::Folder("/project".into())],
+            entries: vec![Entry {
+                area: 1,
+                path: b"a/b".to_vec(),
+                deed: Deed::PutFolder { mode: 0o755 },
+            }],
+        };
+        let mut bytes = journal.encode().expect("small");
+        assert_eq!(Journal::decode(&bytes), Ok(journal));
+        bytes[4] ^= 1;
+        assert!(Journal::decode(&bytes).is_err());
     }
 }

@@ -1,9 +1,10 @@
 //! Writes new contents aside and makes them durable.
 
 use std::io;
+use std::ops::Range;
 use std::thread;
 
-use super::apply::{Area, Work};
+use super::apply::{Area, Nearby, Work};
 use super::note::Ident;
 use super::{Change, Contents, New, Scene, Source, What};
 use crate::error::{Error, Result};
@@ -15,6 +16,10 @@ pub(super) const SYNC_ALL_FROM: usize = 16;
 pub(super) const PARALLEL_FROM: usize = 64;
 /// How many threads write, or read back.
 pub(super) const THREADS: usize = 4;
+/// How many changes a thread takes at once, at most, ...
+const SHARE: usize = 64;
+/// ... and from how many bytes on no more.
+const SHARE_BYTES: u64 = 4 << 20;
 
 /// Stages everything that the changes put somewhere.
 pub(super) fn stage(
@@ -27,7 +32,13 @@ pub(super) fn stage(
         .iter()
         .filter(|change| matches!(change.what, What::Put { .. }))
         .count();
-    let at_once = files >= SYNC_ALL_FROM;
+    let at_once = files + work.staged_folders().count() >= SYNC_ALL_FROM;
+    for (at, area, mode) in work.staged_folders() {
+        let staged = work.staged(area, at);
+        // What is staged in it needs a folder that can be written.
+        let made = area.folder.create_dir(&staged, mode | 0o700);
+        made.map_err(|error| taken(area, &staged, &changes[at], error))?;
+    }
     let stager = Stager {
         scene,
         work,
@@ -37,13 +48,23 @@ pub(super) fn stage(
     if files >= PARALLEL_FROM && scene.disk.is_real() {
         stager.by_threads(changes)?;
     } else {
+        let mut nearby = Nearby::default();
         for (at, change) in changes.iter().enumerate() {
-            stager.put(at, change)?;
+            stager.put(at, change, &mut nearby)?;
         }
     }
-    for area in work.areas.iter().flatten() {
-        if at_once && Stager::sync_all(area)? {
+    for (place, area) in work.areas.iter().enumerate() {
+        let Some(area) = area else {
             continue;
+        };
+        if at_once && stager.sync_all(place, area, changes)? {
+            continue;
+        }
+        let folders = work.staged_folders();
+        for (at, ..) in folders.filter(|(at, ..)| changes[*at].area == place) {
+            let path = work.staged(area, at);
+            let synced = area.folder.sync_dir(&path);
+            synced.map_err(|error| area.error("sync", &path, error))?;
         }
         let staging = area.folder.sync_dir(&area.staging);
         staging.map_err(|error| area.error("sync", &area.staging, error))?;
@@ -62,17 +83,16 @@ struct Stager<'a> {
 impl Stager<'_> {
     fn by_threads(&self, changes: &[Change]) -> Result<()> {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        // Neighbours lie in the same blocks of the store.
-        let share = (changes.len() / (THREADS * 8)).clamp(1, 64);
+        let shares = shares(changes);
         let run = || -> Result<()> {
+            let mut nearby = Nearby::default();
             loop {
-                let from = next.fetch_add(share, std::sync::atomic::Ordering::Relaxed);
-                if from >= changes.len() {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(share) = shares.get(at) else {
                     return Ok(());
-                }
-                let until = (from + share).min(changes.len());
-                for (at, change) in changes[from..until].iter().enumerate() {
-                    self.put(from + at, change)?;
+                };
+                for at in share.clone() {
+                    self.put(at, &changes[at], &mut nearby)?;
                 }
             }
         };
@@ -80,27 +100,41 @@ impl Stager<'_> {
         in_threads(threads, &run)
     }
 
-    fn put(&self, at: usize, change: &Change) -> Result<()> {
+    fn put(&self, at: usize, change: &Change, nearby: &mut Nearby) -> Result<()> {
         let What::Put { old, new } = &change.what else {
             return Ok(());
         };
         self.scene.cancel.check()?;
         let area = self.work.area(change.area)?;
-        let staged = area.staged(at);
+        let staged = self.work.staged(area, at);
+        let error = |error| {
+            if self.work.is_inside(at) {
+                taken(area, &staged, change, error)
+            } else {
+                area.error("create", &staged, error)
+            }
+        };
+        let (folder, name) = nearby.of(area, &staged).map_err(error)?;
         if let Ident::Link(target) = &new.ident {
-            let made = area.folder.create_link(&staged, target);
-            return made.map_err(|error| area.error("create", &staged, error));
+            return folder.create_link(name, target).map_err(error);
         }
         let mode = match (new.mode, old) {
             (None, Some(_)) => area.folder.found(&change.path).ok().map(|found| found.mode),
             (mode, _) => mode,
         };
-        self.write(area, &staged, new, mode)
+        let file = folder.create(name).map_err(error)?;
+        self.write(area, &staged, file, new, mode)
     }
 
-    fn write(&self, area: &Area, staged: &[u8], new: &New, mode: Option<u32>) -> Result<()> {
+    fn write(
+        &self,
+        area: &Area,
+        staged: &[u8],
+        mut file: Box<dyn NewFile>,
+        new: &New,
+        mode: Option<u32>,
+    ) -> Result<()> {
         let error = |action| move |error: io::Error| area.error(action, staged, error);
-        let mut file: Box<dyn NewFile> = area.folder.create(staged).map_err(error("create"))?;
         match &new.source {
             Source::Bytes(bytes) => {
                 file.write_all(bytes).map_err(error("write"))?;
@@ -132,19 +166,18 @@ impl Stager<'_> {
 
     /// Makes all that was staged in an area durable at once; false where that can't be asked for, after
     /// doing it one by one.
-    fn sync_all(area: &Area) -> Result<bool> {
+    fn sync_all(&self, place: usize, area: &Area, changes: &[Change]) -> Result<bool> {
         match area.folder.sync_all() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                let names = area.folder.list(&area.staging);
-                for (name, kind) in
-                    names.map_err(|error| area.error("read", &area.staging, error))?
-                {
-                    if kind == crate::store::disk::EntryKind::File {
-                        let path = [&area.staging[..], b"/", &name].concat();
-                        area.folder
-                            .sync_file(&path)
-                            .map_err(|error| area.error("sync", &path, error))?;
+                for (at, change) in changes.iter().enumerate() {
+                    if change.area == place
+                        && let What::Put { new, .. } = &change.what
+                        && matches!(new.ident, Ident::File(_))
+                    {
+                        let path = self.work.staged(area, at);
+                        let synced = area.folder.sync_file(&path);
+                        synced.map_err(|error| area.error("sync", &path, error))?;
                     }
                 }
                 Ok(false)
@@ -152,6 +185,37 @@ impl Stager<'_> {
             Err(error) => Err(area.error("sync", &area.staging, error)),
         }
     }
+}
+
+/// What a thread takes at once: neighbours, because they lie in the same blocks of the store and in the
+/// same folder; few of them if they are large.
+fn shares(changes: &[Change]) -> Vec<Range<usize>> {
+    let mut shares = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, change) in changes.iter().enumerate() {
+        if let What::Put { new, .. } = &change.what {
+            bytes += match &new.source {
+                Source::Bytes(bytes) => bytes.len() as u64,
+                Source::Stored(content) => content.size,
+                Source::Link => 0,
+            };
+        }
+        if at + 1 - from == SHARE || bytes >= SHARE_BYTES {
+            shares.push(from..at + 1);
+            (from, bytes) = (at + 1, 0);
+        }
+    }
+    shares.push(from..changes.len());
+    shares
+}
+
+/// Why something could not be staged in a folder that comes as a whole: where names that differ in case
+/// only are the same, it can be taken.
+fn taken(area: &Area, staged: &[u8], change: &Change, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return area.stale(&change.path, "something took its place");
+    }
+    area.error("create", staged, error)
 }
 
 /// Runs something in several threads, this one among them; gives the first error.

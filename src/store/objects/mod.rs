@@ -27,6 +27,7 @@ use crate::store::place::{PackId, StoreDir};
 
 pub use marks::{Marks, Problem};
 pub use reader::Content;
+pub use state::CutState;
 pub use writer::{Limit, Stored, Writer};
 
 /// Takes objects, from several threads at once.
@@ -86,13 +87,18 @@ impl<'a> Store<'a> {
         Ok(Some(store))
     }
 
-    /// Opens a store, making it first if there is none.
-    pub fn open_or_create(disk: &'a dyn Disk, place: &'a StoreDir, now_ms: i64) -> Result<Self> {
+    /// Makes a store unless there is one.
+    pub fn make(disk: &dyn Disk, place: &StoreDir, now_ms: i64) -> Result<()> {
         // Two threads may come here in the same millisecond, or one again after it failed.
         static MAKERS: AtomicU64 = AtomicU64::new(0);
         let maker = MAKERS.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}-{now_ms}-{maker}", std::process::id());
-        place.create(disk, &token)?;
+        place.create(disk, &token)
+    }
+
+    /// Opens a store, making it first if there is none.
+    pub fn open_or_create(disk: &'a dyn Disk, place: &'a StoreDir, now_ms: i64) -> Result<Self> {
+        Self::make(disk, place, now_ms)?;
         let store = Self::open(disk, place, now_ms)?.ok_or_else(|| Error::Internal {
             message: "a store that was just made is gone".to_owned(),
         })?;

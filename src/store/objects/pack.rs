@@ -26,6 +26,7 @@
 //! *Limits*: a pack is read as far as its heads are whole; behind a damaged one the next is looked
 //! for by its magic bytes.
 
+use std::cell::RefCell;
 use std::io;
 
 use zstd::bulk::{Compressor, Decompressor};
@@ -185,10 +186,10 @@ impl Head {
         }
         let raw = match self.codec {
             STORED => payload.to_vec(),
-            ZSTD => Decompressor::new()?.decompress(payload, self.raw_len)?,
+            ZSTD => decompressed(payload, self.raw_len, &[])?,
             _ => {
                 let base = base.ok_or(io::ErrorKind::NotFound)?;
-                Decompressor::with_dictionary(base)?.decompress(payload, self.raw_len)?
+                decompressed(payload, self.raw_len, base)?
             }
         };
         if raw.len() == self.raw_len {
@@ -203,6 +204,26 @@ impl Head {
 /// 128 KiB at most. Asked before memory is set aside for it. Source: RFC 8878, 3.1.1.2.
 fn packed_max(payload_len: usize) -> usize {
     (payload_len / 4).saturating_mul(128 << 10)
+}
+
+/// Unpacks a frame. Making a decompressor costs more than a small delta, of which one reads dozens.
+fn decompressed(payload: &[u8], raw_len: usize, dictionary: &[u8]) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let mut decompressor = match kept.take() {
+            Some(decompressor) => decompressor,
+            None => Decompressor::new()?,
+        };
+        decompressor.set_dictionary(dictionary)?;
+        let raw = decompressor.decompress(payload, raw_len);
+        // Neither the dictionary's memory is kept, nor what a damaged frame leaves.
+        if raw.is_ok() && decompressor.set_dictionary(&[]).is_ok() {
+            *kept = Some(decompressor);
+        }
+        raw
+    })
 }
 
 /// How much is worth compressing: less saved than a thirty-second is stored as it is.

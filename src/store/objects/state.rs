@@ -18,17 +18,25 @@ use crate::store::objects::pack::{self, DEPTH_MAX};
 use crate::store::objects::writer::{Filler, LEVEL_STATE};
 use crate::store::objects::{Content, Writer};
 
+/// A state, cut into the chunks that it is stored by.
+pub struct CutState<'a> {
+    state: &'a [u8],
+    /// Its chunks; none is a hole.
+    pub chunks: ChunkList,
+    earlier: Option<Content>,
+    /// What the earlier one consists of.
+    known: ChunkList,
+}
+
 impl<'s> Writer<'s> {
     /// Stores a state, by its difference from an earlier one where that helps.
     pub fn put_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
-        let result = self.split_state(state, earlier);
-        if result.is_err() {
-            self.fail();
-        }
-        result
+        self.put_cut_state(&self.cut_state(state, earlier))
     }
 
-    fn split_state(&self, state: &[u8], earlier: Option<&Content>) -> Result<Content> {
+    /// Cuts a state into chunks; those of an earlier one help to find the borders.
+    #[must_use]
+    pub fn cut_state<'a>(&self, state: &'a [u8], earlier: Option<&Content>) -> CutState<'a> {
         let known = match earlier {
             // Only ever a help: without it everything is stored.
             Some(earlier) if earlier.is_list => self.store().list(&earlier.object).ok(),
@@ -41,16 +49,38 @@ impl<'s> Writer<'s> {
             None => None,
         };
         let known = known.unwrap_or_default();
-        let chunks = cut(state, &known.pieces);
-        let ids: Vec<ObjectId> = chunks.iter().map(|(_, id)| *id).collect();
+        CutState {
+            state,
+            chunks: ChunkList {
+                pieces: cut(state, &known.pieces),
+            },
+            earlier: earlier.copied(),
+            known,
+        }
+    }
+
+    /// Stores a state that was cut.
+    pub fn put_cut_state(&self, cut: &CutState<'_>) -> Result<Content> {
+        let result = self.put_chunks(cut);
+        if result.is_err() {
+            self.fail();
+        }
+        result
+    }
+
+    fn put_chunks(&self, cut: &CutState<'_>) -> Result<Content> {
+        let ids: Vec<ObjectId> = cut.ids().collect();
         let wanted = self.claim_all(&ids)?;
         let mut lane = Filler::new(self, LEVEL_STATE);
-        let mut pieces = Vec::with_capacity(chunks.len());
+        let mut rest = cut.state;
         let mut at = 0_u64;
-        let mut bases = known.pieces.iter();
+        let mut bases = cut.known.pieces.iter();
         let mut base_end = 0;
         let mut base = None;
-        for ((chunk, id), wanted) in chunks.into_iter().zip(wanted) {
+        for ((piece, id), wanted) in cut.chunks.pieces.iter().zip(&ids).zip(wanted) {
+            let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
+            let (chunk, after) = rest.split_at(len.min(rest.len()));
+            rest = after;
             while base_end <= at
                 && let Some(piece) = bases.next()
             {
@@ -59,17 +89,13 @@ impl<'s> Writer<'s> {
             }
             if wanted {
                 match base {
-                    Some(base) if base_end > at => self.put_delta(&mut lane, id, chunk, base)?,
-                    _ => lane.add(id, chunk)?,
+                    Some(base) if base_end > at => self.put_delta(&mut lane, *id, chunk, base)?,
+                    _ => lane.add(*id, chunk)?,
                 }
             }
-            pieces.push(Piece {
-                len: chunk.len() as u64,
-                chunk: Some(id),
-            });
-            at += chunk.len() as u64;
+            at += piece.len;
         }
-        let size = state.len() as u64;
+        let size = cut.state.len() as u64;
         if let [only] = ids[..] {
             lane.flush()?;
             return Ok(Content {
@@ -79,10 +105,10 @@ impl<'s> Writer<'s> {
                 hash: Some(only),
             });
         }
-        let list = ChunkList { pieces }.encode();
+        let list = cut.chunks.encode();
         let id = ObjectId::of(&list);
         if self.claim(&id)? {
-            match earlier {
+            match &cut.earlier {
                 Some(earlier) if earlier.is_list => {
                     self.put_delta(&mut lane, id, &list, earlier.object)?;
                 }
@@ -120,10 +146,20 @@ impl<'s> Writer<'s> {
     }
 }
 
+impl CutState<'_> {
+    fn ids(&self) -> impl Iterator<Item = ObjectId> {
+        self.chunks.pieces.iter().filter_map(|piece| piece.chunk)
+    }
+}
+
 /// Cuts a content into the chunks that [`STATE`] would cut it into, and names them. Where the chunks of
 /// an earlier content fit, which their names tell, no border has to be looked for.
-fn cut<'a>(content: &'a [u8], known: &[Piece]) -> Vec<(&'a [u8], ObjectId)> {
+fn cut(content: &[u8], known: &[Piece]) -> Vec<Piece> {
     let mut chunks = Vec::with_capacity(known.len() + 8);
+    let piece = |chunk: &[u8], id| Piece {
+        len: chunk.len() as u64,
+        chunk: Some(id),
+    };
     let mut places = None;
     let mut rest = content;
     let mut next = Some(0);
@@ -131,7 +167,7 @@ fn cut<'a>(content: &'a [u8], known: &[Piece]) -> Vec<(&'a [u8], ObjectId)> {
         if let Some(place) = next
             && let Some((chunk, id)) = fitting(rest, known, place)
         {
-            chunks.push((chunk, id));
+            chunks.push(piece(chunk, id));
             rest = &rest[chunk.len()..];
             next = Some(place + 1);
             continue;
@@ -140,7 +176,7 @@ fn cut<'a>(content: &'a [u8], known: &[Piece]) -> Vec<(&'a [u8], ObjectId)> {
         let id = ObjectId::of(chunk);
         let places = places.get_or_insert_with(|| places_of(known));
         next = places.get(&id).map(|place| place + 1);
-        chunks.push((chunk, id));
+        chunks.push(piece(chunk, id));
         rest = after;
     }
     chunks
@@ -209,11 +245,7 @@ mod tests {
                 let at = at.index(known.len());
                 known[at].len = len;
             }
-            let cut: Vec<Piece> = cut(&after, &known)
-                .into_iter()
-                .map(|(chunk, id)| Piece { len: chunk.len() as u64, chunk: Some(id) })
-                .collect();
-            prop_assert_eq!(cut, pieces(&after));
+            prop_assert_eq!(cut(&after, &known), pieces(&after));
         }
     }
 }

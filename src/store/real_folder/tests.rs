@@ -187,6 +187,28 @@ fn names_change_as_they_should() {
 }
 
 #[test]
+fn a_folder_moves_with_all_that_is_in_it() {
+    let (dir, folder) = folder();
+    let root = dir.path().join("root");
+    fs::create_dir_all(root.join("from/in/deep")).unwrap();
+    fs::write(root.join("from/in/deep/file"), "text").unwrap();
+    for taken in ["a/empty", "a/file"] {
+        if taken == "a/empty" {
+            folder.create_dir(taken.as_bytes(), 0o755).unwrap();
+        }
+        let error = folder.rename_new(b"from/in", taken.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{taken}");
+    }
+    folder.rename_new(b"from/in", b"a/there").unwrap();
+    assert_eq!(text(folder.as_ref(), "a/there/deep/file"), "text");
+    assert!(folder.list(b"from").unwrap().is_empty());
+    let out = folder
+        .rename_new(b"a/there", b"a/there/deep/it")
+        .unwrap_err();
+    assert_eq!(out.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn what_is_no_file_is_not_read() {
     let (dir, folder) = folder();
     let pipe = dir.path().join("root/pipe");

@@ -155,9 +155,29 @@ impl RealFolder {
         if flags != RenameFlags::NOREPLACE {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        let stat = rustix::fs::statat(&from_parent, from, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return move_folder(&from_parent, from, &to_parent, to);
+        }
         rustix::fs::linkat(&from_parent, from, &to_parent, to, AtFlags::empty())?;
         Ok(rustix::fs::unlinkat(&from_parent, from, AtFlags::empty())?)
     }
+}
+
+/// Where the system can't be asked to spare what is there: all that a folder can replace in the instant
+/// between check and rename is an empty one.
+fn move_folder(
+    from_parent: &Parent<'_>,
+    from: &[u8],
+    to_parent: &Parent<'_>,
+    to: &[u8],
+) -> io::Result<()> {
+    match rustix::fs::statat(to_parent, to, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err(Errno::EXIST.into()),
+    }
+    Ok(rustix::fs::renameat(from_parent, from, to_parent, to)?)
 }
 
 struct RealFile(File);

@@ -87,6 +87,21 @@ impl NewFolder {
         })
     }
 
+    /// Fills a folder that is there already, and is somebody else's to publish and to remove: see
+    /// [`NewFolder::finish`].
+    #[must_use]
+    pub fn within(folder: &Path) -> Self {
+        Self {
+            aside: folder.to_path_buf(),
+            target: folder.to_path_buf(),
+            modes: Vec::new(),
+            links: Vec::new(),
+            folders: Vec::new(),
+            files: 0,
+            published: true,
+        }
+    }
+
     /// The folder while it is being filled.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -167,13 +182,19 @@ impl NewFolder {
         RealDisk.sync_dir(&self.aside)
     }
 
-    /// Makes everything durable, sets the permission bits of folders and gives the folder its name.
-    pub fn publish(mut self) -> Result<()> {
+    /// Makes everything durable and sets the permission bits of folders.
+    pub fn finish(&self) -> Result<()> {
         // First: perhaps nobody may open a folder afterwards.
         self.settle().context("sync", &self.aside)?;
         for (path, mode) in self.modes.iter().rev() {
             set_mode(path, *mode).context("set the mode of", path)?;
         }
+        Ok(())
+    }
+
+    /// Makes everything durable, sets the permission bits of folders and gives the folder its name.
+    pub fn publish(mut self) -> Result<()> {
+        self.finish()?;
         // Elsewhere a rename does not replace an empty folder.
         #[cfg(not(unix))]
         let _ = fs::remove_dir(&self.target);
