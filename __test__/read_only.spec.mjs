@@ -108,3 +108,16 @@ onMount(`nor does it need its index${why}`, () => {
   mountReadOnly(at.place('.waymark'));
   expect(manager.readFileSync('demo', ids[0], 'artifacts/plan.md').toString()).toBe('plan 1');
 });
+
+onMount(
+  `the audit log there can be read, and is missing what a small checkpoint does${why}`,
+  async () => {
+    mountReadOnly(at.place('.waymark'));
+    const before = manager.eventsSync();
+    expect(before.map(({ checkpoint }) => checkpoint)).toEqual(ids);
+    const made = await manager.create('demo', 3, {}, { capture: false });
+    expect(made.warnings).toEqual([expect.stringContaining('the audit log was not written')]);
+    expect(manager.eventsSync()).toEqual(before);
+    expect((await run('events', '--limit', '1')).stdout).toContain(ids[1]);
+  },
+);

@@ -352,7 +352,7 @@ impl<'a> Fork<'a> {
         let facts = Facts::parse(&facts_text)?;
         let facts_json = facts_json(&facts_text)?;
         let survey = registry.survey();
-        let content = Content {
+        let first = Content {
             checkpoint_id: &id,
             run_id: self.new.run_id(),
             workflow_id: run_record::workflow_id(record.root(), registry.value()),
@@ -369,7 +369,7 @@ impl<'a> Fork<'a> {
             sequence: 1,
             parent: None,
         };
-        let members = content.members();
+        let members = first.members();
         let mut manifest = Vec::new();
         let printed = members.print(|block| manifest.extend_from_slice(block));
         manifest.extend_from_slice(&printed.tail(&members.checksum()));
@@ -486,13 +486,13 @@ impl<'a> Fork<'a> {
         forked: &mut Forked,
     ) -> Result<()> {
         let context = self.context;
-        let mut content = out.file(path).context("create", path)?;
+        let mut out = out.file(path).context("create", path)?;
         store.read_content(&file.into(), &mut |piece| {
             context.cancel.check()?;
             context.progress.add(0, piece.len() as u64);
-            content.write(piece).context("write", path)
+            out.write(piece).context("write", path)
         })?;
-        let finished = content.finish(Some(file.mode), Some(file.modified_ns));
+        let finished = out.finish(Some(file.mode), Some(file.modified_ns));
         finished.context("write", path)?;
         context.progress.add(1, 0);
         forked.files += 1;

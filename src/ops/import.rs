@@ -22,7 +22,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::event::{Event, Kind};
 use crate::model::ids::{CheckpointId, RunId};

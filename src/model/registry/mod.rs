@@ -221,12 +221,14 @@ impl<'a> Registry<'a> {
             match tree {
                 tree if key.is("run_id") => *tree = Tree::from(run_id.as_str()),
                 Tree::Object(entries) if key.is("artifacts") => {
-                    entries
-                        .iter_mut()
-                        .for_each(|(_, entry)| set_path(entry, moved));
+                    for (_, entry) in entries {
+                        set_path(entry, moved);
+                    }
                 }
                 Tree::Array(entries) => {
-                    entries.iter_mut().for_each(|entry| set_path(entry, moved));
+                    for entry in entries {
+                        set_path(entry, moved);
+                    }
                 }
                 _ => {}
             }
