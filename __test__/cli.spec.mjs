@@ -1038,7 +1038,7 @@ describe("the old tools' forms", () => {
 });
 
 describe('the command line', () => {
-  const verbs = ['create', 'restore', 'list', 'show', 'verify', 'prune', 'cleanup', 'resume'];
+  const verbs = 'create restore list show verify stats health prune cleanup resume'.split(' ');
 
   test('help of the whole: verbs, exit codes, environment', async () => {
     for (const words of [['--help'], ['-h'], ['help']]) {

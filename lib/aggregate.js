@@ -26,6 +26,8 @@ const SINGLE = new Set([
   'pin',
   'unpin',
 ]);
+/** Operations whose events are about several runs. */
+const ACROSS = new Set(['cleanup', 'fork']);
 /** What happens beside an operation, and says nothing of whether it succeeded. */
 const BESIDE = new Set(['damaged', 'budget']);
 
@@ -209,7 +211,7 @@ class Aggregate {
    * @param {number | undefined} ms
    */
   #key({ pid, host, run }, operation, at, ms) {
-    const of = operation === 'cleanup' ? '' : (run ?? '');
+    const of = ACROSS.has(operation) ? '' : (run ?? '');
     return `${pid}\0${host}\0${operation}\0${of}\0${at - Math.floor(ms ?? 0)}`;
   }
 
@@ -255,15 +257,18 @@ class Aggregate {
   /** @param {Sums} sums @param {AuditEvent} event */
   #created(sums, { data, runs, run, checkpoint }) {
     const bytes = amount(data.bytes);
-    // Of one that was added later nothing is known.
-    if (bytes === undefined) return;
-    const state = amount(data.state_bytes) ?? 0;
     const added = amount(data.added_bytes) ?? 0;
+    sums.addedBytes += added;
+    if (bytes === undefined) {
+      // A fork, or one that was noted later: no more is known of it.
+      sums.logicalBytes += added;
+      return;
+    }
+    const state = amount(data.state_bytes) ?? 0;
     const files = amount(data.file_bytes);
     sums.sizes.add(bytes);
     sums.stateBytes += state;
     sums.fileBytes += files ?? 0;
-    sums.addedBytes += added;
     // Where it is not said how large the files are, they are at least what was added.
     const logical = Math.max(bytes, state) + (files ?? added);
     sums.logicalBytes += logical;

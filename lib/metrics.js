@@ -234,7 +234,7 @@ function told(reader, since, now) {
     operations: Object.fromEntries(operations),
     events: Object.fromEntries([...sums.kinds].sort(([a], [b]) => (a < b ? -1 : 1))),
     checkpoints: {
-      created: sums.operation('create').succeeded,
+      created: sums.kinds.get('created') ?? 0,
       bytes: sizes.sum,
       stateBytes,
       fileBytes,
