@@ -306,16 +306,17 @@ describe('list', () => {
   test('a table, newest first', async () => {
     const ids = create(1, 1.5, 'draft').reverse();
     const [head, ...rows] = cells(await out('list', 'demo'));
-    expect(head).toEqual(['CHECKPOINT', 'STEP', 'TAKEN', 'AGE', 'SIZE']);
+    expect(head).toEqual(['CHECKPOINT', 'STEP', 'STATE', 'TAKEN', 'AGE', 'SIZE']);
     expect(rows.map(([id, step]) => [id, step])).toEqual([
       [ids[0], 'draft'],
       [ids[1], '1.5'],
       [ids[2], '1'],
     ]);
     for (const row of rows) {
-      expect(row[2]).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-      expect(row[3]).toMatch(/^\d+ s$/);
-      expect(row[4]).toMatch(/^\d\.\d KB$/);
+      expect(row[2]).toBe('created');
+      expect(row[3]).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+      expect(row[4]).toMatch(/^\d+ s$/);
+      expect(row[5]).toMatch(/^\d\.\d KB$/);
     }
   });
 
