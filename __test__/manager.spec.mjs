@@ -250,6 +250,7 @@ describe('verbs, asynchronous and blocking alike', () => {
       checkpointId: ids[3],
       keep: true,
       reason: 'damaged',
+      reasons: ['damaged'],
       size: 0,
     });
   });
