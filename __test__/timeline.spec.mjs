@@ -84,7 +84,7 @@ test('steps, checkpoints, failures, pauses, restores and durations', async () =>
   expect(restored.totals).toMatchObject({ steps: 1, completed: 1, restores: 1 });
   await work(false);
   const after = await manager.timeline('demo');
-  expect(of(after, 'restore')).toMatchObject([{ checkpointId: to, inferred: true }]);
+  expect(of(after, 'restore')).toMatchObject([{ checkpointId: to }]);
   expect(after.totals).toMatchObject({ steps: 2, completed: 2 });
 });
 

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/g
 import { watched } from '../cli/progress.mjs';
 import api from '../index.js';
 import { ended, start, waymark } from './support/cli.mjs';
-import { project, removeAll } from './support/project.mjs';
+import { oldCheckpoint, project, removeAll } from './support/project.mjs';
 
 /** @type {ReturnType<typeof project>} */
 let at;
@@ -240,4 +240,14 @@ describe('on a terminal', () => {
   expect(stderr).toContain('the operation was aborted; nothing was changed [ERR_ABORTED]');
   expect(code).toBe(130);
   expect(manager.listSync('demo')).toHaveLength(2);
+});
+
+test('a run that only the old tool has written is noted as verified, too', async () => {
+  const home = project({ runId: 'old' });
+  const id = oldCheckpoint(home.dir, 'old', 1, Date.parse('2026-01-02T03:04:05Z'));
+  const old = new api.CheckpointManager({ runsDir: home.runsDir });
+  expect(await old.verify('old', { data: true })).toMatchObject({ ok: true, warnings: [] });
+  expect(old.listSync('old')).toMatchObject([
+    { checkpointId: id, lastVerifiedAt: expect.any(String) },
+  ]);
 });

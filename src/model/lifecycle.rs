@@ -141,7 +141,8 @@ pub enum Change {
     },
     /// That run is gone, or does not need it any more.
     Unfork {
-        /// That run.
+        /// That run. Not called `run`: so every line of the log names its own.
+        #[serde(rename = "fork")]
         run: String,
     },
 }

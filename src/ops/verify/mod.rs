@@ -568,6 +568,9 @@ impl All<'_> {
                 verified.record(self.part, self.now_ms, &whole, &|id| {
                     exists(at, id) && !damaged.contains(id)
                 });
+                // A run that only other tools have written has no place for the note yet; what keeps it from
+                // being made keeps the note from being written.
+                let _ = run.create_private(self.disk);
                 if let Err(error) = verified.write(self.disk, run) {
                     self.outcome.warnings.push(format!(
                         "what was verified can't be noted in {}: {error}{}",
