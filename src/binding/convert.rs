@@ -463,7 +463,7 @@ impl From<prune::Pruned> for PruneOutcome {
         Self {
             dropped: dropped().map(|one| one.checkpoint_id.clone()).collect(),
             freed_bytes: number(dropped().map(|one| one.size).sum()),
-            archived: pruned.archived.into_iter().map(archived_file).collect(),
+            archived: pruned.archived.iter().map(archived_file).collect(),
             warnings: pruned.warnings,
             decisions: pruned.decisions.into_iter().map(decision).collect(),
         }
@@ -486,7 +486,7 @@ fn decision(one: prune::Decision) -> RetentionDecision {
     }
 }
 
-fn archived_file(one: archive::Archived) -> ArchivedFile {
+fn archived_file(one: &archive::Archived) -> ArchivedFile {
     ArchivedFile {
         checkpoint_id: one.checkpoint_id.to_string(),
         path: path(&one.path),

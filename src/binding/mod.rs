@@ -178,6 +178,7 @@ fn who() -> Who {
 }
 
 /// The user's number, where nobody gave him a name.
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
 fn user_id() -> Option<String> {
     #[cfg(unix)]
     {

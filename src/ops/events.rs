@@ -4,7 +4,7 @@
 //! warning, and the events still reach whoever asked for the operation.
 //!
 //! A create has a marker in the log from before its manifest appears until its event is in the log
-//! ([`begin_create`], [`end_create`]). A run whose marker is there though its lock is free may have a checkpoint
+//! (`begin_create`, `end_create`). A run whose marker is there though its lock is free may have a checkpoint
 //! that no event tells of; [`note_recovered`] is for whoever finds it.
 
 use serde_json::Value;
