@@ -137,7 +137,6 @@ fn fork_unnoted(context: &Context<'_>, request: &Request) -> Result<Forked> {
             context,
             request,
             new: &new,
-            log: &log,
             facts: match lives.get(id) {
                 Some(life) => life.facts(chosen.header.facts.as_ref())?,
                 None => chosen.header.facts.clone(),
@@ -197,8 +196,6 @@ struct Fork<'a> {
     context: &'a Context<'a>,
     request: &'a Request,
     new: &'a RunDir,
-    /// The base run's.
-    log: &'a Changes,
     /// What is said of the base now.
     facts: Option<Facts>,
 }
@@ -510,7 +507,7 @@ impl<'a> Fork<'a> {
         };
         let change = (base.clone(), Change::Fork { to }, context.now_ms);
         let (disk, run) = (context.disk, context.run);
-        self.log.clone().append(disk, run, [change])?;
+        Changes::read(disk, run)?.append(disk, run, [change])?;
         let new = Context {
             run: self.new,
             ..*context

@@ -20,6 +20,7 @@ use crate::ops::create::{
     parse_registry, parse_run_record, read_registry, read_run_record, registry_of,
 };
 use crate::ops::events;
+use crate::ops::fork::holding_forks;
 use crate::ops::lifecycle;
 use crate::ops::registration::Plan;
 use crate::store::manifests::{self, Scan};
@@ -255,7 +256,8 @@ pub(super) fn candidates<'s>(context: &Context<'_>, scan: &'s Scan) -> Result<Ve
             labels: facts.labels,
             class: facts.class,
             pin: untrusted.clone().or_else(|| life.pin.clone()),
-            fork_base: !life.forks.is_empty(),
+            // A fork that is gone holds nothing.
+            fork_base: !holding_forks(context.disk, context.run.runs_dir(), life).is_empty(),
             damaged: false,
         }
     });
