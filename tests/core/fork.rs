@@ -337,14 +337,14 @@ fn state_in_the_store_is_shared_and_outlives_its_base() {
         world.disk.remove_file(&good.path).unwrap();
     }
     collect(&world);
+    // What only the base needed is gone with it.
+    let left = pack_bytes(&world.disk, &world.store);
+    assert!(left < before + added, "{left} of {before} and {added}");
     other.now_ms += MINUTE_MS;
     assert_whole(&other.disk, &other.store, other.now_ms, "without the base");
     let put_back = other.restore_newest().unwrap();
     let manifest = String::from_utf8(put_back.manifest).unwrap();
     assert!(manifest.contains(&large(1)[10..60]));
-    // What only the base needed is gone with it.
-    let left = pack_bytes(&world.disk, &world.store);
-    assert!(left < before + added, "{left}");
     // A restored registry names the checkpoint itself from the next one on.
     other.now_ms += 1_000;
     other.create(9.0).unwrap();
