@@ -1715,6 +1715,71 @@ export interface GuardOptions extends TaskGuardOptions, TakeOptions {
   signal?: AbortSignal;
 }
 
+/** A thing that a drill rehearses. */
+export type DrillScenario =
+  | 'agent-crash'
+  | 'crashes'
+  | 'damaged-state'
+  | 'damaged-checkpoint'
+  | 'missing-store'
+  | 'full-disk'
+  | 'lost-worktree'
+  | 'human-edit';
+
+/** Options of `drill`. */
+export interface DrillOptions extends SignalOptions {
+  /** What is rehearsed. Default: all. */
+  scenarios?: DrillScenario[];
+  /** How many times a process is killed in each of the two scenarios that kill. Default 3. */
+  rounds?: number;
+  /** The folder in which the copies are made; room for six times the run is asked for. Default: the system's for temporary files. */
+  folder?: string;
+  /** Whether the copies stay, to be looked at. Default false. */
+  keep?: boolean;
+  /** Called before each scenario. */
+  onProgress?: (progress: { scenario: DrillScenario; number: number; of: number }) => void;
+}
+
+/** How a scenario of a drill went. */
+export interface DrillOutcome {
+  name: DrillScenario;
+  /** What happens, in words. */
+  title: string;
+  /** Whether the run could go on, on what its checkpoint holds. False if it was skipped. */
+  survived: boolean;
+  /** Why it was not rehearsed with this run. */
+  skipped?: string;
+  /** What was wrong in the end. */
+  problem?: string;
+  /** How long putting the run back took, in milliseconds. */
+  took?: number;
+  /** The checkpoint that it went on from. */
+  checkpointId?: string;
+  step?: Step;
+  /** What would have been lost, in words: steps to be done again, files. */
+  lost: string[];
+  /** What was seen on the way, in words. */
+  told: string[];
+}
+
+/** What `drill` gives. */
+export interface DrillResult {
+  runId: string;
+  /** The newest checkpoint, with which was rehearsed. */
+  checkpointId: string;
+  step: Step;
+  /** How many checkpoints the run has. */
+  checkpoints: number;
+  /** Captured folders that lie out of the project and were left alone. */
+  notRehearsed: string[];
+  /** Where the copies are, with `keep`. */
+  folder?: string;
+  scenarios: DrillOutcome[];
+  /** How many were rehearsed, and how many of them survived. */
+  rehearsed: number;
+  survived: number;
+}
+
 /** What tasks and guards say on an error that went through them, as its member `waymark`. */
 export interface ErrorNote {
   /** Of a task: the step that failed, and the checkpoint that tells of it, or why there is none. */
@@ -2261,6 +2326,15 @@ export declare class CheckpointManager {
   /** Automatic checkpoints: taken when enough has happened, at a moment that the runner chooses. */
   auto(runId: string, options: AutoOptions): Auto;
 
+  /**
+   * Rehearses on copies of a run, in a folder of their own, what may happen to it: crashes, damage, a lost store or
+   * workspace, a full disk, edits by hand. Tells what was survived, how long it took, and what would have been lost.
+   * The run itself is only read.
+   *
+   * Errors: `ERR_DRILL_FOLDER` (no room, or no right, for the copies), `ERR_NO_CHECKPOINT`, `ERR_RUN_NOT_FOUND`,
+   * `ERR_OPTION_INVALID`, `ERR_ABORTED`, and those of `exportRun`.
+   */
+  drill(runId: string, options?: DrillOptions): Promise<DrillResult>;
   /** What happened in a run: steps of tasks, checkpoints, pauses, failures, restores, durations. */
   timeline(runId: string): Promise<Timeline>;
 }

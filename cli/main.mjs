@@ -33,6 +33,7 @@ const VERBS = {
   list: () => import('./commands/list.mjs'),
   show: () => import('./commands/show.mjs'),
   timeline: () => import('./commands/timeline.mjs'),
+  drill: () => import('./commands/drill.mjs'),
   diff: () => import('./commands/diff.mjs'),
   files: () => import('./commands/files.mjs'),
   cat: () => import('./commands/cat.mjs'),
@@ -66,7 +67,7 @@ Exit codes:
   0  done
   1  refused or failed; also a command line that can't be understood
   3  verify: a checkpoint is damaged; export: something is left out; doctor: a promise does not hold, or can't be told;
-     diff --exit-code: something differs; health: a threshold is crossed
+     diff --exit-code: something differs; health: a threshold is crossed; drill: something is not survived
   130  stopped by Ctrl-C: create, restore, undo, diff, fork, export, import, verify, gc, prune, unarchive, cleanup and
      events --follow
   resume ends with the exit code of the command that it starts.

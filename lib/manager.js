@@ -1071,6 +1071,14 @@ class CheckpointManager {
     return new Auto(this, FACTS, runId, options);
   }
 
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').DrillOptions} [options]
+   */
+  async drill(runId, options) {
+    return require('./drill.js').drill(this, runId, options);
+  }
+
   /** @param {string} runId */
   async timeline(runId) {
     return require('./timeline.js').timeline(this, runId);
