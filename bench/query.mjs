@@ -1,5 +1,5 @@
 // What a question about the checkpoints of all runs costs: the first page, all rows as a stream, the index made
-// anew; beside it reading the manifests.
+// anew, a checkpoint where there is an index; beside it reading the manifests, and the same asked of LangGraph's saver.
 
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
@@ -8,8 +8,12 @@ import { CheckpointManager } from '../index.mjs';
 import { makeRun, smallState } from './lib/fixtures.mjs';
 import { interleave } from './lib/sampling.mjs';
 import { row } from './lib/statistics.mjs';
+import { openLangGraph } from './peers/langgraph.mjs';
 
-/** @typedef {import('./lib/statistics.mjs').Row} Row */
+/**
+ * @typedef {import('./lib/statistics.mjs').Row} Row
+ * @typedef {import('./lib/statistics.mjs').Gap} Gap
+ */
 
 const RUNS = 10_000;
 const CHECKPOINTS = 5;
@@ -97,7 +101,7 @@ async function say(manager, runs) {
 /**
  * @param {string} folder
  * @param {{ scale: number }} options
- * @returns {Promise<Row[]>}
+ * @returns {Promise<(Row | Gap)[]>}
  */
 export async function benchQuery(folder, { scale }) {
   const one = project(path.join(folder, 'one'), Math.round(RUNS * scale));
@@ -110,7 +114,7 @@ export async function benchQuery(folder, { scale }) {
     if (manager === one.manager) rebuilt.push(performance.now() - from);
     await say(manager, runs);
   }
-  /** @type {Row[]} */
+  /** @type {(Row | Gap)[]} */
   const results = [
     limit('query', `${all} checkpoints: the index made anew`, rebuilt, REBUILD_MS * scale),
   ];
@@ -158,8 +162,98 @@ export async function benchQuery(folder, { scale }) {
       base: stream.stream,
       baseName: 'the stream',
     }),
+    ...(await besideLangGraph(path.join(folder, 'langgraph.db'), one, all)),
+    ...(await costOfIndex(one.manager, folder, all)),
   );
   return results;
+}
+
+/**
+ * The first page of what both can be asked, of as many checkpoints. LangGraph's rows hold the step's state alone.
+ * @param {string} file
+ * @param {{ manager: CheckpointManager, runs: number }} one
+ * @param {string} all
+ * @returns {Promise<(Row | Gap)[]>}
+ */
+async function besideLangGraph(file, { manager, runs }, all) {
+  const graph = await openLangGraph(file);
+  /** @param {string} what */
+  const name = (what) => `${all} checkpoints, those ${what}, the first 50: LangGraph SQLite list`;
+  if ('missing' in graph) {
+    return [{ group: 'query', name: name('of a worker'), missing: graph.missing }];
+  }
+  function* rows() {
+    for (let run = 0; run < runs; run += 1) {
+      for (let step = 1; step <= CHECKPOINTS; step += 1) {
+        const n = run * CHECKPOINTS + step;
+        const metadata = { worker: `worker-${n % 11}`, phase: `phase-${n % 5}` };
+        yield { thread: `run-${run}`, state: smallState, step: n, metadata };
+      }
+    }
+  }
+  await graph.fill(rows());
+  /** @type {[string, import('../index.js').QueryFilter, object][]} */
+  const questions = [
+    ['the newest', {}, {}],
+    ['of a worker', { worker: 'worker-3' }, { worker: 'worker-3' }],
+  ];
+  const results = [];
+  for (const [what, filter, theirs] of questions) {
+    const samples = await interleave(
+      {
+        waymark: { run: () => manager.find(filter) },
+        langgraph: {
+          run: async () => {
+            if ((await graph.find(theirs, 50)) !== 50) throw new Error('no 50 rows were found');
+          },
+        },
+      },
+      { rounds: 5, warmUp: 1 },
+    );
+    results.push(
+      row('query', name(what), samples.langgraph, { base: samples.waymark, baseName: 'waymark' }),
+    );
+  }
+  graph.close();
+  return results;
+}
+
+/**
+ * What a checkpoint costs where queries have made an index, and where nobody ever asked.
+ * @param {CheckpointManager} manager
+ * @param {string} folder
+ * @param {string} all
+ */
+async function costOfIndex(manager, folder, all) {
+  const store = path.join(folder, 'one', '.waymark');
+  const [here, away] = [store, folder].map((place) => path.join(place, 'checkpoints.db'));
+  const files = ['', '-wal', '-shm'];
+  /** @param {string} from @param {string} to */
+  const move = (from, to) => {
+    for (const end of files) {
+      if (fs.existsSync(from + end)) fs.renameSync(from + end, to + end);
+    }
+  };
+  let step = CHECKPOINTS;
+  const create = () => {
+    step += 1;
+    manager.createSync('run-1', step, smallState);
+  };
+  manager.findSync({ run: 'run-1' });
+  const samples = await interleave(
+    {
+      index: { run: create },
+      none: { before: () => move(here, away), run: create, after: () => move(away, here) },
+    },
+    { rounds: 100, warmUp: 10 },
+  );
+  return [
+    row('query', `${all} checkpoints: a small create where there is an index`, samples.index, {
+      base: samples.none,
+      baseName: 'none',
+      bound: 1.1,
+    }),
+  ];
 }
 
 /**
