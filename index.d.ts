@@ -1827,6 +1827,7 @@ export interface TimelineEvent {
   time: string | number;
   event: string;
   run?: string;
+  runs?: string;
   checkpoint?: string;
   data?: unknown;
 }

@@ -162,11 +162,15 @@ function oneOf(names) {
 /** @param {any} value */
 function isTime(value) {
   if (typeof value === 'string') {
-    // Node takes "5" for a month.
-    return /^\d{4}-\d\d(-\d\d)?/.test(value) && !Number.isNaN(Date.parse(value));
+    // Node takes "5" for a month, and the 31st of February for the 3rd of March.
+    const [day] = /^\d{4}-\d\d(?:-\d\d)?/.exec(value) ?? [];
+    const begins = day === undefined ? Number.NaN : Date.parse(day);
+    if (Number.isNaN(begins) || Number.isNaN(Date.parse(value))) return false;
+    return new Date(begins).toISOString().startsWith(/** @type {string} */ (day));
   }
   const ms = typeof value === 'number' ? value : value?.getTime?.();
-  return typeof ms === 'number' && Number.isFinite(ms);
+  // Beyond these no Date can be.
+  return typeof ms === 'number' && Math.abs(ms) <= 8.64e15;
 }
 
 /** @param {any} value a part of a checkpoint */

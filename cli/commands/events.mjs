@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { parseCount, parseNames, UsageError } from '../input.mjs';
 import { plain, table } from '../output.mjs';
 
@@ -83,7 +84,9 @@ async function followed(manager, wanted, limit, json) {
   let count = 0;
   try {
     for await (const event of manager.followEvents({ ...wanted, signal: stop.signal })) {
-      process.stdout.write(json ? `${JSON.stringify(event)}\n` : `${cells(event).join('  ')}\n`);
+      const line = json ? JSON.stringify(event) : cells(event).join('  ');
+      // As fast as it is read: the whole log may come.
+      if (!process.stdout.write(`${line}\n`)) await drained(stop.signal);
       count += 1;
       if (count >= limit) break;
     }
@@ -92,6 +95,11 @@ async function followed(manager, wanted, limit, json) {
   }
   const exitCode = stop.signal.aborted && !process.stdout.errored ? 130 : 0;
   return { data: undefined, text: undefined, printed: true, exitCode };
+}
+
+/** Waits until standard output takes more, or nobody wants any. @param {AbortSignal} signal */
+async function drained(signal) {
+  await once(process.stdout, 'drain', { signal }).catch(() => {});
 }
 
 /** @param {import('../../index.js').AuditEvent} event @returns {string[]} */
