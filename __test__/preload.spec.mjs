@@ -166,8 +166,7 @@ describe('a runner without resume flags', () => {
     expect(resumed.code).toBe(0);
     expect(fs.readFileSync(done, 'utf8')).toBe('abcdeffg');
     expect(checkpointSteps().at(-1)).toBe(2);
-    await steps(3);
-    expect((await step(['--resume'])).stderr).toContain('nothing is left to do');
+    expect((await step(['--resume', '--dry-run'])).stderr).toContain('going on with step 3');
   });
 
   test('a guard of the same name as the step is no checkpoint after it', async () => {
