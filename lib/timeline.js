@@ -281,6 +281,9 @@ function fromEvents(events) {
  */
 function saying(event, checkpoint, data) {
   if (event === 'created' && data?.step !== undefined) return `step ${data.step}`;
+  if (event === 'updated' && data?.operation === 'pin') return `pinned: ${data.reason}`;
+  if (event === 'updated' && data?.operation === 'unpin') return 'unpinned';
+  if (event === 'updated' && data?.operation === 'fork') return `forked into run ${data.to?.run}`;
   if (event === 'operation_failed' && data?.operation !== undefined) {
     return `${data.operation} failed: ${data.code}`;
   }
