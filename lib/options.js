@@ -114,7 +114,8 @@ const KINDS = {
   any: { expected: 'anything', test: () => true },
   kinds: {
     expected: `an array of ${oneOf(EVENT_KINDS)}`,
-    test: (value) => Array.isArray(value) && value.every((item) => EVENT_KINDS.includes(item)),
+    test: (value) => kindsProblem(value) === undefined,
+    problem: kindsProblem,
   },
   retention: {
     expected: 'a retention policy',
@@ -147,6 +148,14 @@ function retentionProblem(value) {
 /** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
 function alertsProblem(value) {
   return require('./alerts.js').alertsProblem(value);
+}
+
+/** @param {any} value @returns {string | undefined} */
+function kindsProblem(value) {
+  const list = Array.isArray(value) ? value : [value];
+  const wrong = list.find((item) => !EVENT_KINDS.includes(item));
+  if (wrong === undefined && Array.isArray(value) && !value.includes(undefined)) return undefined;
+  return `option "kinds" must be an array of ${oneOf(EVENT_KINDS)}; ${show(wrong ?? value)} is none`;
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */

@@ -77,10 +77,14 @@ export async function run({ manager, options }) {
  */
 async function followed(manager, wanted, limit, json) {
   const stop = new AbortController();
+  let isLeft = false;
   const onInterrupt = () => stop.abort();
   process.once('SIGINT', onInterrupt);
   // A reader that went away (`| head`) wants no more.
-  process.stdout.once('error', onInterrupt);
+  process.stdout.once('error', () => {
+    isLeft = true;
+    stop.abort();
+  });
   let count = 0;
   try {
     for await (const event of manager.followEvents({ ...wanted, signal: stop.signal })) {
@@ -93,7 +97,7 @@ async function followed(manager, wanted, limit, json) {
   } finally {
     process.off('SIGINT', onInterrupt);
   }
-  const exitCode = stop.signal.aborted && !process.stdout.errored ? 130 : 0;
+  const exitCode = stop.signal.aborted && !isLeft ? 130 : 0;
   return { data: undefined, text: undefined, printed: true, exitCode };
 }
 
