@@ -575,6 +575,23 @@ describe('the history that a task stands on', () => {
     expect(done).toEqual(['a', 'b', 'c']);
   });
 
+  test('a fork goes on with the results that were there where it began', async () => {
+    const names = ['a', 'b', 'c'];
+    const work = async (/** @type {waymark.Task} */ task) => {
+      for (const name of names) await task.step(name, doing(name));
+    };
+    await work(await manager.task(at.runId, 'build'));
+    await manager.fork(at.runId, 'forked', { step: 'b' });
+    done.splice(0);
+    await other().task('forked', 'build', work);
+    expect(done.splice(0)).toEqual(['c']);
+    // Each by itself.
+    names.push('d');
+    await other().task('forked', 'build', { input: 2 }, work);
+    await other().task(at.runId, 'build', work);
+    expect(done).toEqual(['d', 'd']);
+  });
+
   test('a pin of the caller stays what it is', async () => {
     const task = await manager.task(at.runId, 'build');
     await task.step('a', doing('a'));

@@ -82,7 +82,8 @@ function doneBy(manager, runId, steps, { checkpointId, step }) {
       }
     }
     if (!isGuards(row)) return place(row.step) >= 0 ? row.step : step;
-    if (row.parentCheckpointId === undefined) return null;
+    // What a fork began from lies in another run: what was done there is not known.
+    if (row.parentCheckpointId === undefined) return facts?.parent === undefined ? null : step;
   }
   return step;
 }

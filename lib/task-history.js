@@ -199,7 +199,8 @@ class History {
       rows.push(at);
       ids.push(at.checkpointId);
       const { parentCheckpointId: parent } = at;
-      if (parent === undefined) return { rows, ids, open: false };
+      // What a fork began from lies in another run.
+      if (parent === undefined) return { rows, ids, open: at.facts?.parent !== undefined };
       const below = this.row(parent);
       if (below && !this.lost.has(parent)) {
         at = below;
