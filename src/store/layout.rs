@@ -201,8 +201,16 @@ impl RunDir {
         is_dir(disk, &self.private())
     }
 
-    /// Creates `checkpoints/` and Waymark's own folder in it, durably.
+    /// Creates `checkpoints/` and Waymark's own folder in it, durably, unless they are there: ask
+    /// [`RunDir::check`] first whether they are folders.
     pub fn create_private(&self, disk: &dyn Disk) -> Result<()> {
+        // The lock is only made once the folders are durable: whoever made them may have been
+        // killed before that.
+        match disk.metadata(&self.lock()) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("read", &self.lock(), error)),
+        }
         for path in [self.checkpoints(), self.private()] {
             match disk.create_dir(&path) {
                 Ok(()) => {}
@@ -212,15 +220,8 @@ impl RunDir {
                 Err(error) => return Err(Error::io("create", &path, error)),
             }
         }
-        // The lock is only made once the folders are durable: whoever made them may have been
-        // killed before that.
-        if let Err(error) = disk.metadata(&self.lock()) {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(Error::io("read", &self.lock(), error));
-            }
-            for path in [&self.checkpoints(), &self.dir, &self.runs_dir] {
-                disk.sync_dir(path).context("sync", path)?;
-            }
+        for path in [&self.checkpoints(), &self.dir, &self.runs_dir] {
+            disk.sync_dir(path).context("sync", path)?;
         }
         Ok(())
     }

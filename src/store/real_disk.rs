@@ -140,6 +140,22 @@ fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<(File, fs:
     }
 }
 
+/// Reads a file of a known length by one call, into room for more; false if there may be more of it.
+#[cfg(unix)]
+fn read_at_once(file: &File, len: usize, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let room = bytes.capacity();
+    match rustix::io::read(file, rustix::buffer::spare_capacity(bytes)) {
+        Ok(read) => Ok(read == len && read < room),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn read_at_once(_: &File, _: usize, _: &mut Vec<u8>) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// The length of a file without its holes; where the file system does not tell of any, all of it.
 #[cfg(target_os = "linux")]
 fn without_holes(file: &File, len: u64) -> u64 {
@@ -179,9 +195,12 @@ impl Disk for RealDisk {
         if found.len() > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 1);
-        // Not through `take`, which hides the file's size and reads in small pieces.
-        file.read_to_end(&mut bytes)?;
+        let len = usize::try_from(found.len()).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(len + 1);
+        if !read_at_once(&file, len, &mut bytes)? {
+            // Not through `take`, which hides the file's size and reads in small pieces.
+            file.read_to_end(&mut bytes)?;
+        }
         if bytes.len() as u64 > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }

@@ -191,7 +191,7 @@ fn a_change_is_there_or_not_wherever_it_dies() {
         let clean = world.fork();
         act(&clean, &id, &command).unwrap();
         let (after, calls) = (lives(&clean), clean.disk.calls());
-        assert!(calls > 3);
+        assert!(calls > 1, "written and synced");
         for n in 1..=calls + 1 {
             let dying = world.fork();
             dying.disk.crash_at(n);

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use waymark::error::Result;
 use waymark::model::cancel::Cancel;
 use waymark::model::object::ObjectId;
+use waymark::model::snapshot::{Node, Tree, TreeEntry};
 use waymark::store::disk::Disk;
+use waymark::store::objects::pack::Head;
 use waymark::store::objects::{Content, Limit, Sink, Store, Writer};
 use waymark::store::place::StoreDir;
 use waymark::store::real_disk::RealDisk;
@@ -71,6 +73,63 @@ fn what_was_put_comes_back() {
     }
     let missing = store.get(&ObjectId::of(b"never put")).unwrap_err();
     assert_eq!(missing.code(), "ERR_OBJECT_MISSING");
+}
+
+/// The objects of each block of the only pack.
+fn blocks(disk: &SimDisk, place: &StoreDir) -> Vec<Vec<ObjectId>> {
+    let packs = place.packs(disk).unwrap();
+    let [(pack, _)] = packs[..] else {
+        panic!("one pack is expected, not {packs:?}");
+    };
+    let bytes = disk.content(&place.pack(pack)).unwrap();
+    let (mut blocks, mut at) = (Vec::new(), 16);
+    while at < bytes.len() {
+        let head = Head::read(&bytes[at..]).unwrap();
+        blocks.push(head.objects.iter().map(|(id, _)| *id).collect());
+        at += head.block_len();
+    }
+    blocks
+}
+
+#[test]
+fn folders_lie_in_blocks_of_their_own() {
+    let tree = |n: usize| {
+        let entry = TreeEntry {
+            name: format!("file-{n}").into_bytes(),
+            node: Node::Symlink {
+                target: b"elsewhere".to_vec(),
+            },
+        };
+        Tree {
+            entries: vec![entry],
+        }
+        .encode()
+    };
+    let mixed = |count: usize| -> Vec<Vec<u8>> {
+        (0..count)
+            .flat_map(|n| [text(n as u64, 8 << 10), tree(n)])
+            .collect()
+    };
+    let (disk, place) = project();
+    let ids = put(&disk, &place, &mixed(100)).unwrap();
+    let is_tree = |id: &ObjectId| ids.iter().position(|one| one == id).unwrap() % 2 == 1;
+    let found = blocks(&disk, &place);
+    let folders: Vec<_> = found
+        .iter()
+        .filter(|block| block.iter().any(is_tree))
+        .collect();
+    // 800 KB of files are four blocks; the folders are with the last, small rest of them.
+    assert!(found.len() >= 4, "{}", found.len());
+    assert_eq!(folders.len(), 1);
+    assert_eq!(folders[0].iter().filter(|id| is_tree(id)).count(), 100);
+
+    let (disk, place) = project();
+    put(&disk, &place, &mixed(3)).unwrap();
+    assert_eq!(
+        blocks(&disk, &place).len(),
+        1,
+        "a small change is one block"
+    );
 }
 
 #[test]

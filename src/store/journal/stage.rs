@@ -12,6 +12,8 @@ use crate::store::disk::NewFile;
 
 /// From so many files on, everything is synced at once instead of one by one.
 pub(super) const SYNC_ALL_FROM: usize = 16;
+/// From so many bytes on, a file that is synced with all others sets out for the disk at once.
+const WRITE_BACK_FROM: u64 = 1 << 20;
 /// From so many files on, a second thread is worth its start.
 pub(super) const PARALLEL_FROM: usize = 64;
 /// How many threads write, or read back.
@@ -135,19 +137,18 @@ impl Stager<'_> {
         mode: Option<u32>,
     ) -> Result<()> {
         let error = |action| move |error: io::Error| area.error(action, staged, error);
+        let mut bytes = 0;
         match &new.source {
-            Source::Bytes(bytes) => {
-                file.write_all(bytes).map_err(error("write"))?;
-                self.scene.progress.add(1, bytes.len() as u64);
+            Source::Bytes(all) => {
+                file.write_all(all).map_err(error("write"))?;
+                bytes = all.len() as u64;
             }
             Source::Stored(content) => {
-                let mut bytes = 0;
                 self.contents.read(content, &mut |piece| {
                     self.scene.cancel.check()?;
                     bytes += piece.len() as u64;
                     file.write_all(piece).map_err(error("write"))
                 })?;
-                self.scene.progress.add(1, bytes);
             }
             Source::Link => {
                 return Err(Error::Internal {
@@ -155,11 +156,14 @@ impl Stager<'_> {
                 });
             }
         }
+        self.scene.progress.add(1, bytes);
         if mode.is_some() || new.modified_ns.is_some() {
             file.set(mode, new.modified_ns).map_err(error("write"))?;
         }
         if self.sync {
             file.finish().map_err(error("sync"))?;
+        } else if bytes >= WRITE_BACK_FROM {
+            file.write_back();
         }
         Ok(())
     }

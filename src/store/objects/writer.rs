@@ -18,6 +18,7 @@ use zstd::bulk::Compressor;
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
+use crate::model::snapshot::TREE_MAGIC;
 use crate::store::disk::{LockGuard, NewFile};
 use crate::store::index::{Indexed, Location};
 use crate::store::objects::pack::{self, Head, OBJECTS_MAX, PACK_HEADER, RAW_MAX};
@@ -450,13 +451,32 @@ impl Sink for Writer<'_> {
     }
 }
 
-/// Collects objects into a block.
+/// Collects objects into blocks. Folders get blocks of their own: who walks a tree unpacks them alone, and not
+/// all the files between them.
 pub(super) struct Filler<'w, 's> {
     writer: &'w Writer<'s>,
     level: i32,
     compressor: Option<Compressor<'static>>,
+    /// Files and state, and folders.
+    pending: [Pending; 2],
+}
+
+/// Objects that are not in a block yet.
+#[derive(Default)]
+struct Pending {
     raw: Vec<u8>,
     objects: Vec<(ObjectId, usize)>,
+}
+
+impl Pending {
+    fn push(&mut self, id: ObjectId, bytes: &[u8]) {
+        self.raw.extend_from_slice(bytes);
+        self.objects.push((id, bytes.len()));
+    }
+
+    fn is_full(&self) -> bool {
+        self.raw.len() >= BLOCK_LEN || self.objects.len() >= OBJECTS_MAX
+    }
 }
 
 impl<'w, 's> Filler<'w, 's> {
@@ -470,8 +490,7 @@ impl<'w, 's> Filler<'w, 's> {
             writer,
             level,
             compressor: None,
-            raw: Vec::new(),
-            objects: Vec::new(),
+            pending: Default::default(),
         }
     }
 
@@ -485,41 +504,65 @@ impl<'w, 's> Filler<'w, 's> {
                 limit: RAW_MAX as u64,
             });
         }
-        if self.raw.len() + bytes.len() > RAW_MAX {
-            self.flush()?;
+        // A file that begins like a folder lies among folders: that costs it nothing.
+        let kind = usize::from(bytes.starts_with(&TREE_MAGIC));
+        if self.pending[kind].raw.len() + bytes.len() > RAW_MAX {
+            self.send(kind)?;
         }
-        self.raw.extend_from_slice(bytes);
-        self.objects.push((id, bytes.len()));
-        if self.raw.len() >= BLOCK_LEN || self.objects.len() >= OBJECTS_MAX {
-            self.flush()?;
+        self.pending[kind].push(id, bytes);
+        if self.pending[kind].is_full() {
+            self.send(kind)?;
         }
         Ok(())
     }
 
     /// Hands what was added to the writer.
     pub(super) fn flush(&mut self) -> Result<()> {
-        if self.objects.is_empty() {
+        let [files, folders] = &mut self.pending;
+        // The little that a small change adds is one block: two would cost more than they save.
+        if files.raw.len() + folders.raw.len() < BLOCK_LEN
+            && files.objects.len() + folders.objects.len() <= OBJECTS_MAX
+        {
+            files.raw.append(&mut folders.raw);
+            files.objects.append(&mut folders.objects);
+        }
+        self.send(0)?;
+        self.send(1)
+    }
+
+    /// Makes a block of what is pending and hands it to the writer.
+    fn send(&mut self, kind: usize) -> Result<()> {
+        if self.pending[kind].objects.is_empty() {
             return Ok(());
         }
-        let packing = |error| self.writer.packing(error);
-        if self.compressor.is_none() {
-            self.compressor = Some(Compressor::new(self.level).map_err(packing)?);
-        }
-        if let Some(compressor) = &mut self.compressor {
-            let block = pack::block(&self.objects, &self.raw, compressor).map_err(packing)?;
-            self.writer.append(&block)?;
-        }
-        self.raw.clear();
-        self.objects.clear();
+        let block = self.compress(kind)?;
+        self.writer.append(&block)?;
+        let Pending { raw, objects } = &mut self.pending[kind];
+        raw.clear();
+        objects.clear();
         Ok(())
+    }
+
+    fn compress(&mut self, kind: usize) -> Result<Vec<u8>> {
+        let packing = |error| self.writer.packing(error);
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(self.level).map_err(packing)?),
+        };
+        let Pending { raw, objects } = &self.pending[kind];
+        pack::block(objects, raw, compressor).map_err(packing)
     }
 }
 
 impl Drop for Filler<'_, '_> {
     fn drop(&mut self) {
         // Claimed, so nobody else stores them: the writer must not say that they are safe.
-        if !self.objects.is_empty() {
-            held(&self.writer.filling).failed = true;
+        if self
+            .pending
+            .iter()
+            .any(|pending| !pending.objects.is_empty())
+        {
+            self.writer.fail();
         }
     }
 }
