@@ -1892,6 +1892,7 @@ export interface TimelineEvent {
   time: string | number;
   event: string;
   run?: string;
+  runs?: string;
   checkpoint?: string;
   data?: unknown;
 }

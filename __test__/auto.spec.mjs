@@ -279,6 +279,7 @@ describe('what is taken', () => {
       [{ artifacts: { files: 3 } }, 'ERR_OPTION_UNKNOWN'],
       [{ artifacts: { count: 0 } }, 'ERR_OPTION_INVALID'],
       [{ task: {} }, 'ERR_OPTION_INVALID'],
+      [{ task: { take: () => {}, runId: 'another' } }, 'ERR_OPTION_INVALID'],
     ]) {
       expect([options, await refusal(() => any.auto(at.runId, options))]).toEqual([options, code]);
     }

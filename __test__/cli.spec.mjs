@@ -724,6 +724,37 @@ describe('resume', () => {
     }
   });
 
+  test('tasks and guards in the middle of a step: that step is begun again, with their results', async () => {
+    const one = new api.CheckpointManager({ runsDir: at.runsDir });
+    const next = async () => {
+      expect((await run(['resume', 'demo', ...command()])).code).toBe(0);
+      return readJson(seen).words[3];
+    };
+    // In the first step: none is done yet.
+    const first = await one.task('demo', 'prepare');
+    await first.step('fetch', () => 1);
+    const { code, stdout } = await run(['resume', 'demo', '--dry-run', '--workflow', 'flow.yaml']);
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(
+        /^would restore checkpoint-step-fetch-\d+ \(no step was done\) and go on with step 1$/m,
+      ),
+    });
+    expect(await next()).toBe('1');
+    expect(await (await one.task('demo', 'prepare')).step('fetch', () => 2)).toBe(1);
+    // In the third, with more results than checkpoints are kept.
+    create(1, 1.5);
+    const task = await one.task('demo', 'last');
+    for (let n = 10; n < 18; n += 1) await task.step(n, () => n);
+    expect((await one.list('demo')).some(({ step }) => step === 1.5)).toBe(false);
+    expect(await next()).toBe('2');
+    await one.guard('demo', 'last', () => 1);
+    expect(await next()).toBe('2');
+    // A runner may make a task of each of its steps.
+    await one.task('demo', 2, () => 1);
+    expect(await next()).toBe('last');
+  });
+
   test('takes the old flags out and keeps all other words', async () => {
     create(2);
     const words = [
@@ -1084,6 +1115,8 @@ describe('the command line', () => {
       ['prune'],
       ['resume'],
       ['list', 'demo', 'more'],
+      ['index'],
+      ['update', 'demo', 'x'],
       ['prune', 'demo', '--keep-last', '0'],
       ['prune', 'demo', '--keep-last', '1.5'],
       ['create', 'demo', '--step', '1', '--keep-last', 'some'],

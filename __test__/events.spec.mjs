@@ -390,4 +390,19 @@ describe('the command', () => {
     const [code] = await once(child, 'close');
     expect(code).toBe(130);
   });
+
+  test('ends when nobody reads any more', async () => {
+    manager.createSync('demo', 1);
+    const child = start(['events', '--follow', '--after', '0'], { cwd: at.root });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const ended = once(child, 'exit');
+    let step = 1;
+    const timer = setInterval(() => {
+      step += 1;
+      manager.createSync('demo', step);
+    }, 50);
+    const [code] = await ended;
+    clearInterval(timer);
+    expect(code).toBe(0);
+  });
 });

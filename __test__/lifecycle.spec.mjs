@@ -2,6 +2,7 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
+import vm from 'node:vm';
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
 import { waymark as command } from './support/cli.mjs';
@@ -241,6 +242,27 @@ describe('pins and misuse', () => {
       expect((await refused(() => work(id))).code).toBe(code);
     });
   }
+
+  test('a failure is any error, also of another realm', async () => {
+    const { checkpointId: id } = manager.createSync(at.runId, 1);
+    const error = vm.runInNewContext("Object.assign(new TypeError('no'), { errno: 5, code: 'E' })");
+    expect((await manager.fail(at.runId, id, error)).failure).toMatchObject({
+      name: 'TypeError',
+      message: 'no',
+      code: 'E',
+    });
+  });
+
+  test('a time that no Date can be is refused', async () => {
+    const { checkpointId: id } = manager.createSync(at.runId, 1);
+    const until = { reason: 'x', until: 1e300 };
+    expect((await refused(() => manager.pin(at.runId, id, until))).code).toBe('ERR_OPTION_INVALID');
+    for (const from of [8.65e15, '2026-02-31', '2026-13-01T00:00:00Z', '5']) {
+      expect((await refused(() => manager.find({ from }))).code).toBe('ERR_OPTION_INVALID');
+    }
+    expect((await manager.find({ from: '2024-02-29T10:00:00+02:00' })).rows).toHaveLength(1);
+    expect((await manager.find({ from: '2024-02' })).rows).toHaveLength(1);
+  });
 
   test('an altered log is found, and healed when asked', async () => {
     const { checkpointId: id } = manager.createSync(at.runId, 1);

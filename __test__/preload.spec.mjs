@@ -137,6 +137,57 @@ describe('a runner without resume flags', () => {
     expect(readJson(path.join(dir, 'run.json')).status).toBe('completed');
   });
 
+  test('a step that works in a task is killed: what was recorded in it is not done again', async () => {
+    await steps(0, 1, 1.5);
+    const runner = path.join(root, '.claude', 'tools', 'tasks.mjs');
+    const done = path.join(root, 'done');
+    fs.writeFileSync(
+      runner,
+      `import fs from 'node:fs';
+       import waymark from ${JSON.stringify(pathToFileURL(path.join(repo, 'index.js')).href)};
+       const [done, dir] = ${JSON.stringify([done, dir])};
+       await new waymark.CheckpointManager().task('demo', 'write', async (task) => {
+         for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) {
+           await task.step(name, () => {
+             fs.appendFileSync(done, name);
+             if (process.env.KILL_IN === name) process.kill(process.pid, 'SIGKILL');
+           });
+         }
+       });
+       fs.writeFileSync(dir + '/draft.txt', 'written');`,
+    );
+    await step(['--step', '2'], { KILL_IN: 'f' }, runner);
+    // More of them than are kept: none of a step of the workflow is left.
+    expect(checkpointSteps()).toEqual(['a', 'b', 'c', 'd', 'e']);
+    const resumed = await step(['--resume'], {}, runner);
+    expect(resumed.stderr).toMatch(
+      /restored checkpoint-step-e-\d+ \(step 1.5\); going on with step 2/,
+    );
+    expect(resumed.code).toBe(0);
+    expect(fs.readFileSync(done, 'utf8')).toBe('abcdeffg');
+    expect(checkpointSteps().at(-1)).toBe(2);
+    expect((await step(['--resume', '--dry-run'])).stderr).toContain('going on with step 3');
+  });
+
+  test('a guard of the same name as the step is no checkpoint after it', async () => {
+    await steps(0, 1, 1.5);
+    const runner = path.join(root, '.claude', 'tools', 'guards.mjs');
+    fs.writeFileSync(
+      runner,
+      `import fs from 'node:fs';
+       import waymark from ${JSON.stringify(pathToFileURL(path.join(repo, 'index.js')).href)};
+       const manager = new waymark.CheckpointManager();
+       const fails = process.env.FAILS !== undefined;
+       await manager.guard('demo', 2, () => { if (fails) process.exit(1); });
+       fs.writeFileSync(${JSON.stringify(path.join(dir, 'draft.txt'))}, 'written');`,
+    );
+    expect((await step(['--step', '2'], { FAILS: '1' }, runner)).code).toBe(1);
+    // It is not done yet.
+    expect((await step(['--resume', '--dry-run'], {}, runner)).stderr).toContain('with step 2');
+    expect((await step(['--resume'], {}, runner)).code).toBe(0);
+    expect((await step(['--resume', '--dry-run'], {}, runner)).stderr).toContain('with step 3');
+  });
+
   test('a failed step leaves no checkpoint, and --resume repeats it', async () => {
     await steps(0, 1);
     const failed = await step(['--step', '1.5'], { FAIL_AT_STEP: '1.5' });

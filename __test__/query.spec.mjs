@@ -2,13 +2,17 @@
 // when the index is gone, of another version, half written, or behind.
 
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { run as treeCommand } from '../cli/commands/tree.mjs';
+import { styleFor } from '../cli/output.mjs';
 import waymark from '../index.js';
 import { waymark as command } from './support/cli.mjs';
 import { addRun, project, readJson, removeAll, writeJson } from './support/project.mjs';
 
 const { CheckpointManager, WaymarkError } = waymark;
+const { tree: treeOf } = createRequire(import.meta.url)('../lib/query.js');
 
 /** @typedef {waymark.QueryRow} Row */
 
@@ -270,6 +274,26 @@ describe('an index that is not as it was', () => {
 });
 
 describe('the tree and misuse', () => {
+  test('a line of descent that is longer than a stack is deep', async () => {
+    const rows = Array.from({ length: 20_000 }, (_, n) => ({
+      runId: 'r',
+      checkpointId: `c${n}`,
+      ...(n > 0 ? { parentCheckpointId: `c${n - 1}` } : {}),
+      state: 'created',
+    }));
+    const calls = { run: async () => ({ rows: JSON.stringify(rows) }) };
+    const made = await treeOf(/** @type {any} */ (calls), () => /** @type {any} */ ({}), 'r', {});
+    const { data, text } = await treeCommand(
+      /** @type {any} */ ({ manager: { tree: async () => made }, args: ['r'] }),
+    );
+    const { checkpoints } = JSON.parse(JSON.stringify(data));
+    expect(checkpoints.map((/** @type {any} */ one) => one.children)).toEqual([
+      ...rows.slice(1).map(({ checkpointId }) => [checkpointId]),
+      [],
+    ]);
+    expect(text?.(styleFor(/** @type {any} */ ({}), {}, 0)).split('\n')).toHaveLength(20_001);
+  });
+
   test('a restore makes a branch', async () => {
     const first = await manager.create(at.runId, 1);
     const second = await manager.create(at.runId, 2);

@@ -486,7 +486,8 @@ describe('the history that a task stands on', () => {
     await other().task(at.runId, 'build', async (task) => {
       for (let n = 0; n < 12; n += 1) await task.step(n, () => n);
     });
-    expect(await manager.list(at.runId)).toHaveLength(5);
+    // The newest five, and what the first task had ended with until the other one did.
+    expect(await manager.list(at.runId)).toHaveLength(6);
     expect(await other().task(at.runId, 'plan', () => 'never')).toBe('planned');
   });
 
@@ -517,6 +518,110 @@ describe('the history that a task stands on', () => {
       await task.step('b', doing('b'));
     });
     expect(done).toEqual(['a', 'b']);
+  });
+
+  test('checkpoints taken beside a task do not push out its results', async () => {
+    const six = async () => {
+      for (let n = 0; n < 6; n += 1) await other().create(at.runId, n);
+    };
+    const work = (/** @type {waymark.Task} */ task, names = ['a', 'b', 'c']) =>
+      task.parallel(
+        names.map((name) => ({ name, run: doing(name) })),
+        { limit: 1 },
+      );
+    // Ended, well or not.
+    await manager.task(at.runId, 'whole', (task) => work(task));
+    await six();
+    await failure(
+      other().task(at.runId, 'half', async (task) => {
+        await work(task);
+        throw new Error('stop');
+      }),
+    );
+    await six();
+    await other().task(at.runId, 'whole', (task) => work(task));
+    await other().task(at.runId, 'half', (task) => work(task));
+    expect(done.splice(0)).toEqual(['a', 'b', 'c', 'a', 'b', 'c']);
+    // Killed after others had taken some: the next result is kept, and so is what a later start has read.
+    const killed = await other().task(at.runId, 'killed');
+    await killed.step('a', doing('a'));
+    await other().create(at.runId, 7);
+    await killed.step('b', doing('b'));
+    await six();
+    const again = await other().task(at.runId, 'killed');
+    await six();
+    await work(await other().task(at.runId, 'killed'));
+    expect(done).toEqual(['a', 'b', 'c']);
+    expect(again.tree().steps?.map(({ name }) => name)).toEqual(['a', 'b']);
+    // One is kept, not all.
+    const pins = (await manager.list(at.runId)).filter(({ pin }) => pin);
+    expect(pins.map(({ pin }) => pin?.reason)).toEqual(['results of tasks']);
+  });
+
+  test('results that were taken back are not given, though they are pinned and what was put back is gone', async () => {
+    const work = async (/** @type {waymark.Task} */ task) => {
+      for (const name of ['a', 'b', 'c']) await task.step(name, doing(name));
+    };
+    await manager.task(at.runId, 'build', work);
+    await manager.restore(at.runId, { step: 'a' });
+    for (let n = 0; n < 6; n += 1) await other().create(at.runId, n);
+    const rows = await manager.list(at.runId);
+    expect(rows.map(({ step, pin }) => [step, pin?.reason])).toEqual([
+      ...[5, 4, 3, 2, 1].map((n) => [n, undefined]),
+      ['build', 'results of tasks'],
+    ]);
+    done.splice(0);
+    await other().task(at.runId, 'build', work);
+    expect(done).toEqual(['a', 'b', 'c']);
+  });
+
+  test('a fork goes on with the results that were there where it began', async () => {
+    const names = ['a', 'b', 'c'];
+    const work = async (/** @type {waymark.Task} */ task) => {
+      for (const name of names) await task.step(name, doing(name));
+    };
+    await work(await manager.task(at.runId, 'build'));
+    await manager.fork(at.runId, 'forked', { step: 'b' });
+    done.splice(0);
+    await other().task('forked', 'build', work);
+    expect(done.splice(0)).toEqual(['c']);
+    // Each by itself.
+    names.push('d');
+    await other().task('forked', 'build', { input: 2 }, work);
+    await other().task(at.runId, 'build', work);
+    expect(done).toEqual(['d', 'd']);
+  });
+
+  test('a pin of the caller stays what it is', async () => {
+    const task = await manager.task(at.runId, 'build');
+    await task.step('a', doing('a'));
+    const [{ checkpointId }] = await manager.list(at.runId);
+    await manager.pin(at.runId, checkpointId, { reason: 'mine' });
+    await other().create(at.runId, 1);
+    await other().task(at.runId, 'build');
+    await task.complete();
+    const pins = (await manager.list(at.runId)).flatMap(
+      ({ step, pin }) => pin && [[step, pin.reason]],
+    );
+    expect(pins.filter(Boolean)).toEqual([
+      ['build', 'results of tasks'],
+      ['a', 'mine'],
+    ]);
+  });
+
+  test('the run was put back to a checkpoint that is gone: what was taken back is not given', async () => {
+    const work = async (/** @type {waymark.Task} */ task) => {
+      for (const name of ['a', 'b', 'c']) await task.step(name, doing(name));
+    };
+    await manager.task(at.runId, 'build', work);
+    const to = (await manager.list(at.runId)).find(({ step }) => step === 'a');
+    await manager.restore(at.runId, { checkpointId: to?.checkpointId });
+    await manager.prune(at.runId, { keepLast: 1 });
+    done.splice(0);
+    await other().task(at.runId, 'build', work);
+    expect(done.splice(0)).toEqual(['a', 'b', 'c']);
+    await other().task(at.runId, 'build', work);
+    expect(done).toEqual([]);
   });
 
   test('checkpoints of the older JavaScript manager do no harm', async () => {
@@ -744,6 +849,28 @@ describe('checkpoints that fail', () => {
   });
 });
 
+test('errors that can not be read are thrown on as they are, and recorded as far as they can', async () => {
+  const thrown = [
+    Object.assign(new Error('m'), { name: Object.create(null) }),
+    {
+      get message() {
+        throw new Error('inner');
+      },
+    },
+    Symbol('s'),
+    undefined,
+  ];
+  const task = await manager.task(at.runId, 'build');
+  for (const [n, one] of thrown.entries()) {
+    const work = task.step(n, () => {
+      throw one;
+    });
+    const [end] = await Promise.allSettled([work]);
+    expect(end.status === 'rejected' && end.reason === one).toBe(true);
+  }
+  expect((await other().task(at.runId, 'build')).totals()).toMatchObject({ failed: thrown.length });
+});
+
 describe('misuse', () => {
   test('names are those of steps', async () => {
     const task = await manager.task(at.runId, 'build');
@@ -801,6 +928,13 @@ describe('misuse', () => {
       const given = /** @type {any} */ (name);
       expect(await refusal(task.step(given, doing('x')))).toBe(`ERR_STEP_INVALID ${reason}`);
       expect(await refusal(manager.task(at.runId, given))).toBe(`ERR_STEP_INVALID ${reason}`);
+    }
+    for (const name of [Symbol('x'), Object.create(null)]) {
+      const given = /** @type {any} */ (name);
+      expect(await refusal(task.step(given, doing('x')))).toBe('ERR_STEP_INVALID type');
+      expect(await refusal(manager.guard(at.runId, given, doing('x')))).toBe(
+        'ERR_STEP_INVALID type',
+      );
     }
     expect(done).toEqual([]);
   });

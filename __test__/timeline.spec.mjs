@@ -159,14 +159,20 @@ describe('events of the audit log', () => {
   test('come from the manager, if it has them', async () => {
     await manager.create('demo', 1);
     const listed = Object.assign(manager, {
-      /** @param {{ runId: string }} options */
-      events: async function* ({ runId }) {
+      /** @param {{ runId: string, limit: number }} options */
+      events: async function* ({ runId, limit }) {
         expect(runId).toBe('demo');
+        // All of them, and not as many as are shown unless more are asked for.
+        expect(limit).toBeGreaterThan(1e9);
         yield* events;
+        // A run of this id in another folder of the project; and in this one, before it was moved.
+        yield { seq: 5, time, event: 'pruned', run: 'demo', runs: at.root, checkpoint: 'other' };
+        yield { seq: 6, time, event: 'undone', run: 'demo', runs: '/gone', checkpoint: 'moved' };
       },
     });
     const timeline = await listed.timeline('demo');
     expect(of(timeline, 'pruned')).toMatchObject([{ checkpointId: 'gone', seq: 2 }]);
+    expect(of(timeline, 'undone')).toMatchObject([{ checkpointId: 'moved', seq: 6 }]);
     expect(timeline.totals).toMatchObject({ checkpoints: 2, restores: 1 });
     const asList = Object.assign(manager, { events: async () => events });
     expect((await asList.timeline('demo')).totals.restores).toBe(1);

@@ -216,6 +216,12 @@ class Auto {
     if (task !== undefined && typeof task?.take !== 'function') {
       throw new WaymarkError('ERR_OPTION_INVALID', 'auto: option "task" must be a task');
     }
+    if (task !== undefined && task.runId !== this.#runId) {
+      throw new WaymarkError(
+        'ERR_OPTION_INVALID',
+        `auto: option "task" must be one of run ${JSON.stringify(this.#runId)}, not of ${JSON.stringify(task.runId)}`,
+      );
+    }
     const limited = artifacts && checkOptions(artifacts, ARTIFACTS, 'auto: artifacts');
     this.#limits = { everyActiveMs, idleGapMs, progress, phases, artifacts: limited };
     this.#options = { how, task, strict, now };

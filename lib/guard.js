@@ -71,8 +71,9 @@ async function guarded(name, fn, options, way) {
   if (typeof fn !== 'function') {
     throw new WaymarkError('ERR_OPTION_INVALID', `guard: give a function, not ${typeof fn}`);
   }
-  const facts = { type: 'automatic', trigger: 'risk', description: `before ${name}` };
-  const made = await way.take(checkName(name), facts);
+  const step = checkName(name);
+  const facts = { type: 'automatic', trigger: 'risk', description: `before ${step}` };
+  const made = await way.take(step, facts);
   const { checkpointId } = made;
   try {
     return await fn({ checkpointId });

@@ -1,5 +1,6 @@
 // What happens to a checkpoint after it was taken: its state, what is said of it, whether it must stay.
 
+const { isNativeError } = require('node:util/types');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
 const { checkCheckpointId, checkOptions, checkRunId } = require('./options.js');
@@ -60,7 +61,8 @@ function failureToJson(error) {
       name === 'details' ? one[name] : String(one[name]),
     ]),
   );
-  if (!(error instanceof Error)) {
+  // Those of another realm, such as a test runner's, are errors, too.
+  if (!(error instanceof Error) && !isNativeError(error)) {
     const unknown = Object.keys(one).filter((name) => !FAILURE.includes(name));
     if (unknown.length > 0) {
       throw new WaymarkError(

@@ -114,7 +114,8 @@ const KINDS = {
   any: { expected: 'anything', test: () => true },
   kinds: {
     expected: `an array of ${oneOf(EVENT_KINDS)}`,
-    test: (value) => Array.isArray(value) && value.every((item) => EVENT_KINDS.includes(item)),
+    test: (value) => kindsProblem(value) === undefined,
+    problem: kindsProblem,
   },
   retention: {
     expected: 'a retention policy',
@@ -149,6 +150,14 @@ function alertsProblem(value) {
   return require('./alerts.js').alertsProblem(value);
 }
 
+/** @param {any} value @returns {string | undefined} */
+function kindsProblem(value) {
+  const list = Array.isArray(value) ? value : [value];
+  const wrong = list.find((item) => !EVENT_KINDS.includes(item));
+  if (wrong === undefined && Array.isArray(value) && !value.includes(undefined)) return undefined;
+  return `option "kinds" must be an array of ${oneOf(EVENT_KINDS)}; ${show(wrong ?? value)} is none`;
+}
+
 /** @param {any} value a path as text, or in bytes where it is no text */
 function isPath(value) {
   return (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0;
@@ -162,11 +171,15 @@ function oneOf(names) {
 /** @param {any} value */
 function isTime(value) {
   if (typeof value === 'string') {
-    // Node takes "5" for a month.
-    return /^\d{4}-\d\d(-\d\d)?/.test(value) && !Number.isNaN(Date.parse(value));
+    // Node takes "5" for a month, and the 31st of February for the 3rd of March.
+    const [day] = /^\d{4}-\d\d(?:-\d\d)?/.exec(value) ?? [];
+    const begins = day === undefined ? Number.NaN : Date.parse(day);
+    if (Number.isNaN(begins) || Number.isNaN(Date.parse(value))) return false;
+    return new Date(begins).toISOString().startsWith(/** @type {string} */ (day));
   }
   const ms = typeof value === 'number' ? value : value?.getTime?.();
-  return typeof ms === 'number' && Number.isFinite(ms);
+  // Beyond these no Date can be.
+  return typeof ms === 'number' && Math.abs(ms) <= 8.64e15;
 }
 
 /** @param {any} value a part of a checkpoint */

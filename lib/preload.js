@@ -122,7 +122,8 @@ function resume(manager, runId, words, flags, dryRun, onConflict) {
     say(`${from}, the workflow's last: nothing is left to do`);
     process.exit(0);
   }
-  const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (step ${point.from})`;
+  const from = point.from === null ? 'no step was done' : `step ${point.from}`;
+  const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (${from})`;
   say(`${restored}; going on with step ${point.next}`);
   process.argv.splice(
     2,
@@ -236,9 +237,13 @@ function atTheVeryEnd(last) {
 function tookItsOwn(manager, runId, namesBefore, step) {
   const fresh = checkpointNames(manager, runId).filter((name) => !namesBefore.has(name));
   if (fresh.length === 0) return false;
-  return manager
-    .listSync(runId)
-    .some((one) => one.step === step && fresh.includes(path.basename(one.path)));
+  const { isGuards } = require('./task-history.js');
+  return manager.listSync(runId).some((one) => {
+    // Those of tasks and guards are taken in the middle of a step.
+    const { type, task } = one.facts ?? {};
+    if (isGuards(one) || (type === 'automatic' && task !== undefined)) return false;
+    return one.step === step && fresh.includes(path.basename(one.path));
+  });
 }
 
 /**

@@ -191,42 +191,34 @@ async function tree(calls, place, runId, options) {
   const id = checkRunId(runId);
   /** @param {string} run @param {Set<string>} above @returns {Promise<import('../index.js').RunTree>} */
   const of = async (run, above) => {
-    /** @type {QueryRow[]} */
-    const rows = [];
-    for await (const row of query(calls, place, { run, order: 'oldest', signal })) rows.push(row);
-    const known = new Set(rows.map((row) => row.checkpointId));
-    const inside = new Set([...above, run]);
-    /** @type {Map<string | undefined, QueryRow[]>} */
-    const children = new Map();
-    for (const row of rows) {
-      const parent = row.parentCheckpointId;
-      // What it descends from may have been dropped.
-      const key = parent !== undefined && known.has(parent) ? parent : undefined;
-      children.set(key, [...(children.get(key) ?? []), row]);
+    /** @type {Map<string, import('../index.js').TreeNode>} */
+    const nodes = new Map();
+    for await (const row of query(calls, place, { run, order: 'oldest', signal })) {
+      nodes.set(row.checkpointId, { checkpoint: row, children: [], runs: [] });
     }
-    /** @param {QueryRow} row @returns {Promise<import('../index.js').TreeNode>} */
-    const node = async (row) => {
+    const inside = new Set([...above, run]);
+    /** @type {import('../index.js').TreeNode[]} */
+    const roots = [];
+    // Without going down them: a line of descent may be longer than a stack is deep.
+    for (const node of nodes.values()) {
+      const { parentCheckpointId: parent, forks, facts } = node.checkpoint;
+      // What it descends from may have been dropped.
+      const above_ = parent === undefined ? undefined : nodes.get(parent);
+      const siblings = above_ === undefined || above_ === node ? roots : above_.children;
+      siblings.push(node);
       const links = [
-        ...(row.forks ?? []).map((link) => /** @type {const} */ (['fork', link])),
-        ...(row.facts?.subtasks ?? []).map((link) => /** @type {const} */ (['subtask', link])),
+        ...(forks ?? []).map((link) => /** @type {const} */ (['fork', link])),
+        ...(facts?.subtasks ?? []).map((link) => /** @type {const} */ (['subtask', link])),
       ];
-      const runs = [];
       for (const [kind, link] of links) {
         // A run that is its own descendant would never end.
         const shown = inside.has(link.run)
           ? { runId: link.run, roots: [] }
           : await of(link.run, inside);
-        runs.push({ kind, ...shown });
+        node.runs.push({ kind, ...shown });
       }
-      return { checkpoint: row, children: await nodes(row.checkpointId), runs };
-    };
-    /** @param {string | undefined} key */
-    const nodes = async (key) => {
-      const made = [];
-      for (const row of children.get(key) ?? []) made.push(await node(row));
-      return made;
-    };
-    return { runId: run, roots: await nodes(undefined) };
+    }
+    return { runId: run, roots };
   };
   return of(id, new Set());
 }

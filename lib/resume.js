@@ -17,7 +17,7 @@ const { readSteps, stepAfter } = require('./workflow.js');
  *
  * @typedef {object} ResumePoint
  * @property {string} checkpointId the checkpoint the run goes on from
- * @property {Step} from the step it was taken after
+ * @property {Step | null} from the last step that was done by then; null if none was
  * @property {Step | undefined} next the step to go on with; undefined if all are done
  * @property {SkippedCheckpoint[]} skipped damaged checkpoints that were passed over
  * @property {RestoreResult | undefined} restored absent in a dry run, and if no step is left
@@ -38,13 +38,9 @@ function resumeSync(manager, runId, request) {
   // A restore that was killed is part of the run's state: finished before checkpoints are judged.
   if (!dryRun) recover(manager, runId);
   const chosen = choose(manager, runId, step, checkpointId);
-  const next = stepAfter(workflow, steps, chosen.step)?.step;
-  const point = {
-    checkpointId: chosen.checkpointId,
-    from: chosen.step,
-    next,
-    skipped: chosen.skipped,
-  };
+  const from = doneBy(manager, runId, steps, chosen);
+  const next = from === null ? steps[0].step : stepAfter(workflow, steps, from)?.step;
+  const point = { checkpointId: chosen.checkpointId, from, next, skipped: chosen.skipped };
   if (dryRun || next === undefined) return { ...point, restored: undefined };
   const restored = manager.restoreSync(runId, {
     checkpointId: chosen.checkpointId,
@@ -52,6 +48,44 @@ function resumeSync(manager, runId, request) {
     files,
   });
   return { ...point, restored };
+}
+
+/**
+ * The last step of the workflow that was done when a checkpoint was taken. Tasks and guards take theirs in the middle of
+ * a step: what they were taken after is no step of the workflow, and the step that they lie in is not done.
+ * @param {CheckpointManager} manager
+ * @param {string} runId
+ * @param {import('./workflow.js').WorkflowStep[]} steps
+ * @param {{ checkpointId: string, step: Step }} chosen
+ * @returns {Step | null} null if none was; one that the workflow does not list if that is not known
+ */
+function doneBy(manager, runId, steps, { checkpointId, step }) {
+  // Loaded here: a runner that starts with the preload pays for every file.
+  const { forestIn, isGuards } = require('./task-history.js');
+  const place = (/** @type {Step | undefined} */ one) =>
+    steps.findIndex((each) => each.step === one);
+  const rows = new Map(manager.listSync(runId).map((row) => [row.checkpointId, row]));
+  let row = rows.get(checkpointId);
+  for (; row !== undefined; row = rows.get(row.parentCheckpointId ?? '')) {
+    const { facts } = row;
+    // Only of these it is looked at what they hold.
+    if (facts?.type === 'automatic' && facts.task !== undefined) {
+      const { checkpoint } = manager.showSync(runId, row.checkpointId);
+      const forest = forestIn(checkpoint.step_state);
+      if (forest) {
+        const whole = forest.roots.filter(({ status }) => status === 'completed');
+        // A runner may make a task of each of its steps.
+        const done = [forest.base, ...whole.map(({ name }) => name)].map(place);
+        const last = Math.max(...done);
+        if (last >= 0) return steps[last].step;
+        return forest.base ?? null;
+      }
+    }
+    if (!isGuards(row)) return place(row.step) >= 0 ? row.step : step;
+    // What a fork began from lies in another run: what was done there is not known.
+    if (row.parentCheckpointId === undefined) return facts?.parent === undefined ? null : step;
+  }
+  return step;
 }
 
 /**

@@ -19,9 +19,12 @@ const { WaymarkError } = require('./error.js');
  * @property {string} session which start of that task
  * @property {{ id: string, sequence: number } | null} after the checkpoint that it was meant to follow
  * @property {TaskRoot[]} roots
+ * @property {Step} [base] the last step of the run that was done besides: that of the newest checkpoint no task took
  */
 
 const FORMAT = 1;
+/** Why the newest results of tasks are pinned. */
+const HELD = 'results of tasks';
 
 /** The state of a checkpoint as a task writes it. @param {unknown} state @returns {Forest | undefined} */
 function forestIn(state) {
@@ -52,8 +55,12 @@ class History {
   #foreign = new Set();
   /** @type {DamagedRow[]} */
   damaged = [];
+  /** Of the last restore. @type {{ checkpoint_id: string, after_sequence: number } | undefined} */
+  #note;
   /** Where they lie; known once there is one. @type {string | undefined} */
   folder;
+  /** The checkpoint that the trees were read from. @type {Row | undefined} */
+  holder;
 
   /** @param {Manager} manager @param {string} runId */
   constructor(manager, runId) {
@@ -103,26 +110,51 @@ class History {
     this.#byId = new Map(this.rows.map((one) => [one.checkpointId, one]));
     if (all.length > 0) this.folder = path.dirname(all[0].path);
     for (const id of this.#read.keys()) if (this.row(id) === undefined) this.#read.delete(id);
+    this.#note = this.#readNote();
   }
 
   /**
    * The checkpoint that the state on the disk descends from: the newest, or what was restored since.
-   * docs/format.md tells of the note that is read here.
    * @returns {Row | undefined}
    */
   head() {
     const [newest] = this.rows;
-    if (newest === undefined) return undefined;
-    const file = path.join(path.dirname(newest.path), '.waymark', 'restored');
-    let note;
-    try {
-      note = JSON.parse(fs.readFileSync(file, 'utf8'));
-    } catch {
-      return newest;
-    }
-    const restored = this.row(note?.checkpoint_id);
+    const restored = this.#restored();
+    return (restored === undefined ? undefined : this.row(restored)) ?? newest;
+  }
+
+  /** What was restored since the newest checkpoint. @returns {string | undefined} */
+  #restored() {
+    const [newest] = this.rows;
+    if (newest === undefined || this.#note === undefined) return undefined;
     const sequence = this.#foreign.has(newest.checkpointId) ? 0 : sequenceOf(newest);
-    return restored && sequence <= note.after_sequence ? restored : newest;
+    return sequence <= this.#note.after_sequence ? this.#note.checkpoint_id : undefined;
+  }
+
+  /** The note of the last restore; docs/format.md tells of it. */
+  #readNote() {
+    if (this.folder === undefined) return undefined;
+    try {
+      const text = fs.readFileSync(path.join(this.folder, '.waymark', 'restored'), 'utf8');
+      const note = JSON.parse(text);
+      return typeof note?.after_sequence === 'number' ? note : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * The last step of the run that was done besides its tasks, as far as a checkpoint tells.
+   * @param {Row | undefined} head
+   * @returns {Promise<Step | undefined>}
+   */
+  async base(head) {
+    for (const row of this.descent(head).rows) {
+      const forest = await this.forest(row);
+      if (forest) return forest.base;
+      if (!isGuards(row)) return row.step;
+    }
+    return undefined;
   }
 
   /** @param {string | undefined} id @returns {Row | undefined} */
@@ -151,7 +183,8 @@ class History {
 
   /**
    * From a checkpoint on down what it descends from. Where one is damaged its own parent is not known: the next
-   * older one has to do. Where one was dropped it ends.
+   * older one has to do. Where one was dropped it goes on with the newest results that are pinned, if nothing was
+   * restored since they were recorded, so that all later ones descend from them; else it ends.
    * @param {Row | undefined} row
    * @returns {{ rows: Row[], ids: string[], open: boolean }} `ids` also of those that are no rows, in order;
    * `open`: what lies below is not known
@@ -166,16 +199,22 @@ class History {
       rows.push(at);
       ids.push(at.checkpointId);
       const { parentCheckpointId: parent } = at;
-      if (parent === undefined) return { rows, ids, open: false };
+      // What a fork began from lies in another run.
+      if (parent === undefined) return { rows, ids, open: at.facts?.parent !== undefined };
       const below = this.row(parent);
       if (below && !this.lost.has(parent)) {
         at = below;
         continue;
       }
       ids.push(parent);
-      if (!broken.has(parent)) return { rows, ids, open: true };
       const sequence = sequenceOf(at);
-      at = this.rows.find((one) => sequenceOf(one) < sequence && !this.lost.has(one.checkpointId));
+      const since = broken.has(parent) ? -1 : (this.#note?.after_sequence ?? 0);
+      at = this.rows.find(
+        (one) =>
+          sequenceOf(one) < sequence &&
+          !this.lost.has(one.checkpointId) &&
+          (since < 0 || (one.pin?.reason === HELD && sequenceOf(one) > since)),
+      );
     }
     return { rows, ids, open: true };
   }
@@ -195,6 +234,11 @@ class History {
 
   /** @returns {Promise<Map<Step, TaskRoot>>} */
   async #trees() {
+    this.holder = undefined;
+    const restored = this.#restored();
+    // What the run was put back to is gone: nobody knows what was done by then, and what the newest one tells of
+    // was taken back.
+    if (restored !== undefined && this.row(restored) === undefined) return new Map();
     const head = this.head();
     const { rows, ids, open } = this.descent(
       head && this.lost.has(head.checkpointId)
@@ -227,10 +271,20 @@ class History {
         const root = other.roots.find(({ name }) => name === other.by);
         if (root) trees.set(other.by, root);
       }
+      this.holder = row;
       return trees;
     }
     return new Map();
   }
+}
+
+/**
+ * Whether a guard took it: of what was about to be done, and not after it.
+ * @param {Pick<Row, 'facts' | 'step'>} row
+ */
+function isGuards({ facts, step }) {
+  const { type, trigger, description } = facts ?? {};
+  return type === 'automatic' && trigger === 'risk' && description === `before ${step}`;
 }
 
 /** @param {Row} row */
@@ -249,4 +303,4 @@ function tellCheckpoint(node, id) {
   for (const step of node.steps ?? []) tellCheckpoint(step, id);
 }
 
-module.exports = { FORMAT, History, sequenceOf, tellCheckpoint };
+module.exports = { FORMAT, forestIn, HELD, History, isGuards, sequenceOf, tellCheckpoint };

@@ -4,7 +4,7 @@
 const { randomBytes } = require('node:crypto');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { FORMAT, History, sequenceOf, tellCheckpoint } = require('./task-history.js');
+const { FORMAT, HELD, History, sequenceOf, tellCheckpoint } = require('./task-history.js');
 const { cut, withFacts } = require('./task-values.js');
 
 /**
@@ -39,6 +39,12 @@ class Ledger {
   #head = null;
   /** The newest that this session has written. */
   #own = 0;
+  /** Its id, or that of the one the results were read from. @type {string | undefined} */
+  #holder;
+  /** Others take checkpoints that carry no results, and may push out the one that does. */
+  #beside = false;
+  /** The last step of the run that was done besides its tasks. @type {Step | undefined} */
+  #base;
   /** @type {InstanceType<typeof WaymarkError> | undefined} once somebody else went on with the task */
   #broken;
   /** @type {Waiting[]} */
@@ -81,6 +87,9 @@ class Ledger {
     const found = trees.get(name);
     trees.delete(name);
     this.#others = trees;
+    this.#base = await history.base(head);
+    this.#holder = history.holder?.checkpointId;
+    if (this.#holder !== undefined && this.#holder !== head?.checkpointId) await this.#hold();
     if (found) this.root = structuredClone(found);
     this.#tellDamaged();
     const at = new Date(this.how.now()).toISOString();
@@ -148,6 +157,7 @@ class Ledger {
     );
     for (const row of newer.reverse()) {
       const forest = await history.forest(row);
+      if (forest === undefined) this.#beside = true;
       if (forest === undefined || forest.session === this.session) continue;
       if (forest.by === this.root.name) {
         // It was written without knowledge of ours, which came first: its writer has to give in.
@@ -168,6 +178,38 @@ class Ledger {
     }
     if (isAll) {
       this.#head = { id: head.checkpointId, sequence: sequenceOf(newest) };
+      this.#base = await history.base(head);
+    }
+  }
+
+  /**
+   * Pins the checkpoint that holds the newest results, in the place of the one before: those taken beside tasks carry
+   * none, and would push it out.
+   */
+  hold() {
+    return this.#inTurn(() => this.#hold());
+  }
+
+  async #hold() {
+    const { manager, runId } = this;
+    const id = this.#holder;
+    if (id === undefined || this.#broken) return;
+    this.#beside = false;
+    try {
+      const rows = await manager.list(runId);
+      const row = rows.find((one) => one.checkpointId === id);
+      if (row === undefined) return;
+      if (row.pin === undefined) await manager.pin(runId, id, { reason: HELD });
+      for (const { checkpointId: other, pin } of rows) {
+        if (other !== id && pin?.reason === HELD) await manager.unpin(runId, other);
+      }
+    } catch (error) {
+      // What was recorded is recorded; only how long it stays is not sure.
+      const { message } = /** @type {Error} */ (error);
+      process.emitWarning(`results of tasks of run ${runId} could not be pinned: ${message}`, {
+        type: 'WaymarkWarning',
+        code: 'WAYMARK_TASKS',
+      });
     }
   }
 
@@ -204,6 +246,7 @@ class Ledger {
     if (batch.length === 0) return;
     try {
       const made = await this.#take(batch);
+      if (this.#beside) await this.#hold();
       for (const one of batch) one.resolve(made);
     } catch (error) {
       for (const one of batch) one.revert();
@@ -239,6 +282,7 @@ class Ledger {
       by: this.root.name,
       session: this.session,
       after,
+      ...(this.#base === undefined ? {} : { base: this.#base }),
       roots: [...this.#others.values(), this.root],
     };
     const { step, facts } = batch[batch.length - 1];
@@ -248,6 +292,7 @@ class Ledger {
     if (parent !== after?.id) await this.#look(sequence);
     this.#head = { id: checkpointId, sequence };
     this.#own = sequence;
+    this.#holder = checkpointId;
     this.#history.folder = path.dirname(made.path);
     this.#stamp = this.#history.stamp();
     tellCheckpoint(this.root, checkpointId);
@@ -275,6 +320,8 @@ class Ledger {
       const forest = row && (await this.#history.forest(row));
       const others = (forest?.roots ?? []).filter(({ name }) => name !== this.root.name);
       if (forest) this.#others = new Map(others.map((root) => [root.name, root]));
+      this.#base = forest?.base;
+      this.#holder = to.checkpointId;
       for (const [node, was] of states) {
         delete node.state;
         delete node.progress;

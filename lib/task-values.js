@@ -53,7 +53,7 @@ function checkName(name) {
   else problem = typeof name === 'number' ? numberProblem(name) : 'type';
   // JSON has no -0.
   if (problem === undefined) return name === 0 ? 0 : /** @type {Step} */ (name);
-  const shown = typeof name === 'string' ? JSON.stringify(name.slice(0, 80)) : String(name);
+  const shown = typeof name === 'string' ? JSON.stringify(name.slice(0, 80)) : textOf(name);
   throw new WaymarkError(
     'ERR_STEP_INVALID',
     `the name ${shown} of a task's step is not usable: ${problem}; give a number from 0 on, or a name without separators, at most ${NAME_MAX} bytes`,
@@ -167,9 +167,18 @@ function keyOf(runId, round, path, input) {
   return sha256(canonical([runId, round, path, input ?? null]));
 }
 
+/** Any value as text; not each has one. @param {unknown} value @returns {string} */
+function textOf(value) {
+  try {
+    return String(value);
+  } catch {
+    return nounOf(value);
+  }
+}
+
 /** @param {unknown} text @param {number} max */
 function cut(text, max) {
-  const all = String(text).toWellFormed();
+  const all = textOf(text).toWellFormed();
   return all.length <= max ? all : `${all.slice(0, max).toWellFormed()}…`;
 }
 
@@ -207,7 +216,14 @@ function errorRecord(error) {
   if (typeof error !== 'object' || error === null) {
     return { name: typeof error, message: cut(error, MESSAGE_MAX) };
   }
-  const { name, message, code, stack } = /** @type {Record<string, unknown>} */ (error);
+  const [name, message, code, stack] = ['name', 'message', 'code', 'stack'].map((member) => {
+    try {
+      return /** @type {Record<string, unknown>} */ (error)[member];
+    } catch {
+      // One that can't be read: what was thrown is thrown on all the same.
+      return undefined;
+    }
+  });
   const known = typeof code === 'string' || typeof code === 'number';
   return {
     name: cut(name ?? 'Error', 200),
@@ -224,8 +240,8 @@ function errorRecord(error) {
  */
 function tellOn(error, facts) {
   if (typeof error !== 'object' || error === null) return;
-  const before = /** @type {{ waymark?: object }} */ (error).waymark;
   try {
+    const before = /** @type {{ waymark?: object }} */ (error).waymark;
     Object.defineProperty(error, 'waymark', {
       value: { ...before, ...facts },
       configurable: true,

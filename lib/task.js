@@ -280,6 +280,7 @@ class Task {
       this.#ended = undefined;
       throw error;
     }
+    await this.#hold();
   }
 
   /** @param {unknown} error */
@@ -289,6 +290,12 @@ class Task {
     this.#refuseEnded('fail');
     this.#ended = 'failed';
     await this.#failed(this.#node, this.#path, error, this.#begun, true);
+    await this.#hold();
+  }
+
+  /** What was recorded stays until the next start, whatever else is taken of the run. */
+  async #hold() {
+    if (this.#path.length === 1) await this.#ground.ledger.hold();
   }
 
   #steps() {

@@ -226,10 +226,29 @@ function whatOf({ status, attempts, progress, rerun }) {
 async function eventsOf(manager, runId) {
   const { events } = /** @type {{ events?: Function }} */ (/** @type {unknown} */ (manager));
   if (typeof events !== 'function') return [];
+  const here = realPath(manager.runsDir(runId));
+  /** @type {Map<string, boolean>} */
+  const known = new Map();
   /** @type {AuditEvent[]} */
   const found = [];
-  for await (const event of await events.call(manager, { runId })) found.push(event);
+  const all = { runId, limit: Number.MAX_SAFE_INTEGER };
+  for await (const event of await events.call(manager, all)) {
+    const { runs } = event;
+    // The log is the project's; another folder of runs in it may have a run of this id.
+    // One that is gone is this one, as it was called before it was moved.
+    if (runs !== undefined && !known.has(runs)) known.set(runs, (realPath(runs) ?? here) === here);
+    if (runs === undefined || known.get(runs)) found.push(event);
+  }
   return found;
+}
+
+/** @param {string} folder @returns {string | undefined} undefined if it is not there */
+function realPath(folder) {
+  try {
+    return fs.realpathSync(folder);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -245,13 +264,30 @@ function fromEvents(events) {
       {
         time: at,
         kind: KINDS[event] ?? event,
-        what: checkpoint ? `${event} ${checkpoint}` : event,
+        what: saying(event, checkpoint, data),
         ...(checkpoint ? { checkpointId: checkpoint } : {}),
         seq,
         ...(data === undefined ? {} : { data }),
       },
     ];
   });
+}
+
+/**
+ * @param {string} event
+ * @param {string | undefined} checkpoint
+ * @param {any} data
+ * @returns {string} in words
+ */
+function saying(event, checkpoint, data) {
+  if (event === 'created' && data?.step !== undefined) return `step ${data.step}`;
+  if (event === 'updated' && data?.operation === 'pin') return `pinned: ${data.reason}`;
+  if (event === 'updated' && data?.operation === 'unpin') return 'unpinned';
+  if (event === 'updated' && data?.operation === 'fork') return `forked into run ${data.to?.run}`;
+  if (event === 'operation_failed' && data?.operation !== undefined) {
+    return `${data.operation} failed: ${data.code}`;
+  }
+  return checkpoint ? `${event} ${checkpoint}` : event;
 }
 
 /**

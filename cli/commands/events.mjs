@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { parseCount, parseNames, UsageError } from '../input.mjs';
 import { plain, table } from '../output.mjs';
 
@@ -76,22 +77,33 @@ export async function run({ manager, options }) {
  */
 async function followed(manager, wanted, limit, json) {
   const stop = new AbortController();
+  let isLeft = false;
   const onInterrupt = () => stop.abort();
   process.once('SIGINT', onInterrupt);
   // A reader that went away (`| head`) wants no more.
-  process.stdout.once('error', onInterrupt);
+  process.stdout.once('error', () => {
+    isLeft = true;
+    stop.abort();
+  });
   let count = 0;
   try {
     for await (const event of manager.followEvents({ ...wanted, signal: stop.signal })) {
-      process.stdout.write(json ? `${JSON.stringify(event)}\n` : `${cells(event).join('  ')}\n`);
+      const line = json ? JSON.stringify(event) : cells(event).join('  ');
+      // As fast as it is read: the whole log may come.
+      if (!process.stdout.write(`${line}\n`)) await drained(stop.signal);
       count += 1;
       if (count >= limit) break;
     }
   } finally {
     process.off('SIGINT', onInterrupt);
   }
-  const exitCode = stop.signal.aborted && !process.stdout.errored ? 130 : 0;
+  const exitCode = stop.signal.aborted && !isLeft ? 130 : 0;
   return { data: undefined, text: undefined, printed: true, exitCode };
+}
+
+/** Waits until standard output takes more, or nobody wants any. @param {AbortSignal} signal */
+async function drained(signal) {
+  await once(process.stdout, 'drain', { signal }).catch(() => {});
 }
 
 /** @param {import('../../index.js').AuditEvent} event @returns {string[]} */

@@ -25,7 +25,10 @@ export const definition = {
   ],
   examples: [
     ['waymark health', ''],
-    ['waymark health --fail-on alert --json || mail -s waymark ada', 'in a crontab'],
+    [
+      'waymark health --fail-on alert > health.txt || mail -s waymark ada < health.txt',
+      'in a crontab',
+    ],
   ],
   exits: [
     ['0', 'no threshold is crossed'],

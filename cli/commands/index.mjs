@@ -17,7 +17,8 @@ export const definition = {
 /** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
 export async function run({ manager, args, options }) {
   if (args[0] !== 'rebuild') {
-    throw new UsageError(`waymark index knows rebuild only, not "${args[0]}"`);
+    const given = args[0] === undefined ? 'nothing was given' : `not "${args[0]}"`;
+    throw new UsageError(`waymark index knows rebuild only, ${given}`);
   }
   const made = await watched('index', options, (watch) => manager.rebuildIndex(watch));
   return {

@@ -89,6 +89,7 @@ export function run({ manager, args, options, command = [] }) {
   // Looked at first: a run that is done stays done.
   const plan = resumeSync(manager, runId, { workflow, step, checkpointId, dryRun: true });
   const { checkpointId: id, from, next } = plan;
+  const taken = from === null ? 'no step was done' : `step ${from}`;
   const notices = plan.skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`);
   const words = next === undefined ? [] : commandFor(command, next, runId);
   const found = {
@@ -112,7 +113,7 @@ export function run({ manager, args, options, command = [] }) {
     const then = words.length === 0 ? '' : `: ${quoted(words)}`;
     return {
       data: { ...found, restored: false },
-      text: () => `would restore ${id} (step ${from}) and go on with step ${next}${then}`,
+      text: () => `would restore ${id} (${taken}) and go on with step ${next}${then}`,
       notices,
     };
   }
@@ -122,7 +123,7 @@ export function run({ manager, args, options, command = [] }) {
   resumeSync(manager, runId, { workflow, checkpointId: id, onConflict, files });
   return {
     data: { ...found, restored: true },
-    text: () => `restored ${id} (step ${from}); going on with step ${next}: ${quoted(words)}`,
+    text: () => `restored ${id} (${taken}); going on with step ${next}: ${quoted(words)}`,
     notices,
     start: { words, env: environment() },
   };

@@ -16,13 +16,32 @@ export const definition = {
 export async function run({ manager, args }) {
   const tree = await manager.tree(/** @type {string} */ (args[0]));
   return {
-    data: tree,
+    data: flat(tree),
     text: () => {
       const lines = [plain(tree.runId)];
       roots(tree.roots, '', lines);
       return lines.length === 1 ? 'no checkpoints' : lines.join('\n');
     },
   };
+}
+
+/**
+ * As JSON a line of descent goes not down but along: it may be longer than readers of JSON go deep.
+ * @param {import('../../index.js').RunTree} tree
+ * @returns {object}
+ */
+function flat({ runId, roots }) {
+  const nodes = [];
+  for (const left = roots.toReversed(); left.length > 0; ) {
+    const node = /** @type {import('../../index.js').TreeNode} */ (left.pop());
+    nodes.push({
+      ...node.checkpoint,
+      children: node.children.map(({ checkpoint }) => checkpoint.checkpointId),
+      runs: node.runs.map((run) => ({ kind: run.kind, ...flat(run) })),
+    });
+    left.push(...node.children.toReversed());
+  }
+  return { runId, checkpoints: nodes };
 }
 
 /**

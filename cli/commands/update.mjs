@@ -1,5 +1,7 @@
 import { ARGUMENTS, become } from '../changes.mjs';
 import { FACTS, factsOf } from '../facts.mjs';
+import { UsageError } from '../input.mjs';
+
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
   name: 'update',
@@ -21,5 +23,8 @@ export const definition = {
 /** @param {import('../input.mjs').Input} input @returns {import('../input.mjs').Result} */
 export function run({ manager, args, options }) {
   const [runId, id] = /** @type {string[]} */ (args);
-  return become(runId, manager.updateSync(runId, id, factsOf(options) ?? {}));
+  const facts = factsOf(options);
+  if (facts === undefined)
+    throw new UsageError('nothing is said: give --label, --facts or another fact');
+  return become(runId, manager.updateSync(runId, id, facts));
 }
