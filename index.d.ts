@@ -549,6 +549,20 @@ export interface QueryPage {
   rows: QueryRow[];
   /** Where the next page begins; absent at the end. */
   next?: string;
+  /**
+   * Runs that could not be read whole, whether or not something of them was asked for: there may be more of them
+   * than is told, or, where their log of changes is damaged, other states and pins. Absent if there are none;
+   * `query` tells of them with a process warning (`WAYMARK_QUERY`).
+   */
+  problems?: QueryProblem[];
+}
+
+/** A run that could not be read whole. */
+export interface QueryProblem {
+  /** The run. */
+  runId: string;
+  /** What is wrong, in words. */
+  message: string;
 }
 
 /** A run's checkpoints by what they descend from. */

@@ -853,6 +853,16 @@ export interface QueryPage {
   rows: string
   /** Where reading goes on; absent at the end. */
   next?: string
+  /** Runs of the folder that could not be read whole. */
+  problems: Array<QueryProblem>
+}
+
+/** A run that could not be read whole. */
+export interface QueryProblem {
+  /** The run. */
+  runId: string
+  /** What is wrong, in words. */
+  message: string
 }
 
 /** Which checkpoints are wanted; of each list one value has to hold, an empty one asks nothing. */

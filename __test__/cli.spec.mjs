@@ -648,6 +648,27 @@ describe('cleanup', () => {
     expect(runs()).toContain('old');
   });
 
+  test('a run with a pinned checkpoint is left, until the pin is over', async () => {
+    const step = ['--step', '1'];
+    const { checkpointId: id } = await json('create', 'old', ...step);
+    await json('create', 'older', ...step);
+    const damaged = (await json('create', 'young', ...step)).checkpointId;
+    for (const runId of ['old', 'young']) {
+      const pinned = runId === 'old' ? id : damaged;
+      await json('pin', runId, pinned, '--reason', 'evidence');
+    }
+    const log = path.join(at.runsDir, 'young', 'checkpoints', '.waymark', 'changes');
+    fs.writeFileSync(log, fs.readFileSync(log, 'utf8').replace('evidence', 'nothing'));
+    const all = ['cleanup', '--no-report', '--max-age-days', '2'];
+    const { stderr } = await run(all);
+    expect(runs()).toEqual(['demo', 'gone', 'old', 'young']);
+    expect(stderr).toContain(`old: ${id} is pinned: evidence`);
+    expect(stderr).toContain('young: its log of changes is damaged');
+    await json('unpin', 'old', id);
+    await run(all);
+    expect(runs()).toEqual(['demo', 'gone', 'young']);
+  });
+
   test('statuses that must not go, ages that are none', async () => {
     expect((await refusedJson('cleanup', '--status', 'in_progress')).code).toBe(
       'ERR_OPTION_INVALID',

@@ -197,6 +197,75 @@ describe('what others do to the runs', () => {
     await check({ run: 'run-1' });
   });
 
+  test('many runs removed at once: none of them is told', async () => {
+    for (let n = 1; n <= 20; n += 1) {
+      addRun(at.runsDir, `run-${n}`);
+      await manager.create(`run-${n}`, 1);
+    }
+    await manager.create('run-0', 1);
+    expect((await manager.find({ limit: 100 })).rows).toHaveLength(21);
+    for (let n = 3; n <= 20; n += 1) {
+      fs.rmSync(path.join(at.runsDir, `run-${n}`), { recursive: true });
+    }
+    const told = (await manager.find({ limit: 2 })).rows.map((row) => row.runId);
+    expect(told).toHaveLength(2);
+    for (const runId of told) expect(fs.existsSync(path.join(at.runsDir, runId))).toBe(true);
+    await check({});
+  });
+
+  test('a change whose event was not written, because its process was killed', async () => {
+    const { checkpointId: id } = await manager.create(at.runId, 1);
+    await check({});
+    const events = path.join(at.root, '.waymark', 'events');
+    const [log] = fs.readdirSync(events).filter((name) => name.endsWith('.ndjson'));
+    const before = fs.readFileSync(path.join(events, log));
+    await manager.pin(at.runId, id, { reason: 'evidence' });
+    await manager.activate(at.runId, id);
+    fs.writeFileSync(path.join(events, log), before);
+    // What the process leaves.
+    fs.mkdirSync(path.join(events, 'open'), { recursive: true });
+    const marker = { runs: at.runsDir, run: at.runId };
+    fs.writeFileSync(path.join(events, 'open', '0123456789abcdef'), JSON.stringify(marker));
+    await check({ pinned: true });
+    await check({ state: 'active' });
+  });
+
+  test('a damaged log of changes is told', async () => {
+    const { checkpointId: id } = await manager.create(at.runId, 1);
+    await manager.pin(at.runId, id, { reason: 'evidence' });
+    expect(await manager.find()).not.toHaveProperty('problems');
+    const log = path.join(at.runsDir, at.runId, 'checkpoints', '.waymark', 'changes');
+    fs.writeFileSync(log, fs.readFileSync(log, 'utf8').replace('evidence', 'nothing'));
+    const { rows, problems } = await manager.find();
+    expect(rows).toHaveLength(1);
+    expect(problems).toEqual([
+      { runId: at.runId, message: expect.stringContaining('log of changes') },
+    ]);
+    const asked = await command(['--runs-dir', at.runsDir, 'query'], { cwd: at.root });
+    expect(asked.stderr).toContain('WAYMARK_QUERY');
+    await manager.verify(at.runId, { heal: true });
+    expect(await manager.find()).not.toHaveProperty('problems');
+  });
+
+  test('the index is made anew while others ask: each answer is whole', async () => {
+    for (let n = 1; n <= 30; n += 1) {
+      addRun(at.runsDir, `run-${n}`);
+      for (const step of [1, 2, 3]) await manager.create(`run-${n}`, step);
+    }
+    const asking = async () => {
+      const counts = new Set();
+      for (let n = 0; n < 60; n += 1) {
+        counts.add((await manager.find({ limit: 1_000 })).rows.length);
+      }
+      return [...counts];
+    };
+    const renewing = async () => {
+      for (let n = 0; n < 12; n += 1) await manager.rebuildIndex();
+    };
+    const [counts] = await Promise.all([asking(), renewing(), renewing()]);
+    expect(counts).toEqual([90]);
+  });
+
   test('another process takes one', async () => {
     await history(random(5), 2);
     await check({});

@@ -105,9 +105,23 @@ function limitOf(checked) {
   );
 }
 
-/** @param {NativePage} page @returns {{ rows: QueryRow[], next?: string }} */
-function toPage({ rows, next }) {
-  return { rows: JSON.parse(rows), ...(next == null ? {} : { next }) };
+/** @param {NativePage} page @returns {import('../index.js').QueryPage} */
+function toPage({ rows, next, problems }) {
+  return {
+    rows: JSON.parse(rows),
+    ...(next == null ? {} : { next }),
+    ...(problems.length === 0 ? {} : { problems }),
+  };
+}
+
+/** @param {import('../index.js').QueryPage} page */
+function warnOf({ problems = [] }) {
+  if (problems.length === 0) return;
+  const list = problems.map(({ runId, message }) => `${runId}: ${message}`).join('; ');
+  process.emitWarning(`not all of what is asked for could be read: ${list}`, {
+    type: 'WaymarkWarning',
+    code: 'WAYMARK_QUERY',
+  });
 }
 
 /**
@@ -160,6 +174,7 @@ async function* stream(calls, place, checked) {
     const request = asked({ ...checked, after }, STREAM);
     const call = (/** @type {any} */ token) => native().query(place, request, token);
     const page = toPage(await calls.run(checked.signal, call, undefined));
+    if (after === undefined) warnOf(page);
     yield* page.rows;
     after = page.next;
   } while (after !== undefined);

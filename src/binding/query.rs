@@ -67,6 +67,17 @@ pub struct QueryPage {
     pub rows: String,
     /// Where reading goes on; absent at the end.
     pub next: Option<String>,
+    /// Runs of the folder that could not be read whole.
+    pub problems: Vec<QueryProblem>,
+}
+
+/// A run that could not be read whole.
+#[napi(object, object_from_js = false)]
+pub struct QueryProblem {
+    /// The run.
+    pub run_id: String,
+    /// What is wrong, in words.
+    pub message: String,
 }
 
 /// An index that was made anew.
@@ -83,6 +94,11 @@ impl From<Page> for QueryPage {
         Self {
             rows: format!("[{}]", page.rows.join(",")),
             next: page.next.map(Cursor::print),
+            problems: page
+                .problems
+                .into_iter()
+                .map(|(run_id, message)| QueryProblem { run_id, message })
+                .collect(),
         }
     }
 }

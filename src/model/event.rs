@@ -1,7 +1,7 @@
 //! What happened, as the audit log says it: one line of JSON each.
 //!
-//! A line ends with the hash of all of it that stands before, and says the hash of the line before it, so a
-//! line that was changed, taken out, moved or put in is found. `docs/events.md` has every member.
+//! Each line holds on to the one before it ([`crate::model::chain`]), so a line that was changed, taken out, moved
+//! or put in is found. `docs/events.md` has every member.
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::model::chain;
+
 /// The longest line, in bytes, with the newline at its end. Of a longer one the data is left out.
 pub const LINE_MAX: usize = 32 << 10;
 /// What the first line of all says of the one before it.
 pub const NO_HASH: &str = "00000000000000000000000000000000";
-const HASH_LEN: usize = 32;
-const HASH_KEY: &str = ",\"hash\":\"";
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,7 +173,8 @@ pub struct Record {
     pub user: Option<String>,
     /// What else is known.
     pub data: Map<String, Value>,
-    /// The hash of the line before.
+    /// The hash of the line before; the chain writes it.
+    #[serde(skip_serializing)]
     pub prev: String,
 }
 
@@ -217,37 +218,33 @@ impl Record {
     /// The line behind an end of the log, with its newline; the end moves on to it.
     pub fn line(mut self, end: &mut End) -> String {
         self.seq = end.seq + 1;
-        self.prev.clone_from(&end.hash);
-        let mut body = serde_json::to_string(&self).unwrap_or_default();
-        if body.len() + HASH_KEY.len() + HASH_LEN + 3 > LINE_MAX {
+        let (mut line, mut hash) = self.chained(&end.hash);
+        if line.len() >= LINE_MAX {
             let operation = self.data.remove("operation");
             self.data.clear();
             self.data
                 .extend(operation.map(|name| ("operation".to_owned(), name)));
             self.data.insert("cut".to_owned(), true.into());
-            body = serde_json::to_string(&self).unwrap_or_default();
+            (line, hash) = self.chained(&end.hash);
         }
-        // The closing brace comes behind the hash.
-        body.pop();
-        let hash = hash_of(body.as_bytes());
-        end.seq = self.seq;
-        end.hash.clone_from(&hash);
-        body.push_str(HASH_KEY);
-        body.push_str(&hash);
-        body.push_str("\"}\n");
-        body
+        *end = End {
+            seq: self.seq,
+            hash,
+        };
+        line
+    }
+
+    fn chained(&self, prev: &str) -> (String, String) {
+        // Texts, numbers and JSON values: nothing in it can fail.
+        chain::line(self, prev).unwrap_or_default()
     }
 
     /// Reads a line, without its newline; `None` unless it is as it was written.
     #[must_use]
     pub fn read(line: &[u8]) -> Option<(Self, String)> {
-        let (body, hash) = split(line)?;
-        (hash_of(body) == hash).then_some(())?;
-        let mut text = Vec::with_capacity(body.len() + 1);
-        text.extend_from_slice(body);
-        text.push(b'}');
-        let record: Self = serde_json::from_slice(&text).ok()?;
-        Some((record, hash.to_owned()))
+        let read = chain::read(line)?;
+        let record: Self = serde_json::from_slice(read.json).ok()?;
+        Some((record, read.hash.to_owned()))
     }
 }
 
@@ -259,24 +256,11 @@ pub fn seq_of(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
 
-/// The hash that a line says it has.
+/// Whether a line that is not what was written looks like one that was and was altered since. A torn one lacks
+/// its end, or has zeros where bytes never reached the disk; JSON has none.
 #[must_use]
-pub fn stated_hash(line: &[u8]) -> Option<&str> {
-    split(line).map(|(_, hash)| hash)
-}
-
-/// What is hashed, and the hash.
-fn split(line: &[u8]) -> Option<(&[u8], &str)> {
-    let rest = line.strip_suffix(b"\"}")?;
-    let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(HASH_LEN)?)?;
-    let body = rest.strip_suffix(HASH_KEY.as_bytes())?;
-    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    let hash = std::str::from_utf8(hash).ok()?;
-    hash.as_bytes().iter().all(is_hex).then_some((body, hash))
-}
-
-fn hash_of(body: &[u8]) -> String {
-    blake3::hash(body).to_hex()[..HASH_LEN].to_owned()
+pub fn looks_altered(line: &[u8]) -> bool {
+    line.starts_with(b"{") && line.ends_with(b"\"}") && !line.contains(&0)
 }
 
 /// What an operation noted: for whoever asked for it, and for its listeners.
@@ -374,7 +358,7 @@ mod tests {
              \"hash\":\"5c9f0b7e3e9d0a7e0000000000000000\"}\n"
                 .replace("5c9f0b7e3e9d0a7e0000000000000000", &end.hash)
         );
-        let body = &line[..line.len() - 3 - HASH_LEN - HASH_KEY.len()];
+        let body = &line[..line.len() - 3 - end.hash.len() - ",\"hash\":\"".len()];
         assert_eq!(blake3::hash(body.as_bytes()).to_hex()[..32], end.hash);
     }
 
@@ -389,7 +373,7 @@ mod tests {
         assert_eq!(first.data["bytes"], 7);
         assert_eq!(seq_of(lines[1].as_bytes()), Some(2));
         assert_eq!(
-            stated_hash(lines[1].trim_end().as_bytes()),
+            chain::stated_hash(lines[1].trim_end().as_bytes()),
             Some(&*end.hash)
         );
     }

@@ -3,7 +3,7 @@
 //! Manifests never change. What happens to a checkpoint later is a list of [`Change`]s, in order; what it
 //! has become is those played over its beginning.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -210,6 +210,75 @@ impl Life {
     }
 }
 
+/// So many of the last states of a checkpoint are kept when its history is shortened.
+const STATES_KEPT: usize = 64;
+
+/// Shortens a history, each change with its checkpoint, so that it comes to the same: updates become one with a
+/// later one, pins that others took the place of and forks that are gone are not needed. Says which changes
+/// are.
+pub fn fold(changes: &mut [(&str, &mut Change)]) -> Vec<bool> {
+    #[derive(Default)]
+    struct Later {
+        update: Option<usize>,
+        pin: bool,
+        states: usize,
+        forks: HashSet<String>,
+    }
+    let mut needed = vec![true; changes.len()];
+    let mut all: HashMap<String, Later> = HashMap::new();
+    for at in (0..changes.len()).rev() {
+        let (id, change) = &changes[at];
+        let later = all.entry((*id).to_owned()).or_default();
+        needed[at] = match &**change {
+            Change::Update { facts } => {
+                let one = later.update.and_then(|next| match &*changes[next].1 {
+                    Change::Update { facts: then } => Some((next, composed(facts, then)?)),
+                    _ => None,
+                });
+                if let Some((next, facts)) = one {
+                    *changes[next].1 = Change::Update { facts };
+                    false
+                } else {
+                    later.update = Some(at);
+                    true
+                }
+            }
+            Change::Pin { .. } => !std::mem::replace(&mut later.pin, true),
+            Change::Unpin {} => {
+                later.pin = true;
+                false
+            }
+            Change::State { .. } => {
+                later.states += 1;
+                later.states <= STATES_KEPT
+            }
+            Change::Fork { to } => later.forks.insert(to.run.clone()),
+            Change::Unfork { run } => {
+                later.forks.insert(run.clone());
+                false
+            }
+        };
+    }
+    needed
+}
+
+/// One merge patch that does what two do, one after the other; `None` if there is none: an object that takes the
+/// place of something else takes no member from it, and no patch says that.
+fn composed(first: &serde_json::Value, then: &serde_json::Value) -> Option<serde_json::Value> {
+    let (serde_json::Value::Object(first), serde_json::Value::Object(then)) = (first, then) else {
+        return (!then.is_object()).then(|| then.clone());
+    };
+    let mut both = first.clone();
+    for (name, then) in then {
+        let one = match first.get(name) {
+            Some(first) => composed(first, then)?,
+            None => then.clone(),
+        };
+        both.insert(name.clone(), one);
+    }
+    Some(serde_json::Value::Object(both))
+}
+
 /// What the checkpoints of a run have become, by id.
 pub type Lives = HashMap<String, Life>;
 
@@ -281,6 +350,109 @@ mod tests {
         assert!(text(Completed, Active).contains("no way leads there"));
         assert!(text(Active, Active).contains("already"));
         assert!(text(Restored, Failed).contains("restored → active → failed"));
+    }
+
+    /// Whatever happened: what is left comes to the same.
+    #[test]
+    fn a_shortened_history_comes_to_the_same() {
+        let mut seed = 1_u64;
+        let mut below = move |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % n
+        };
+        let values = [
+            "null",
+            "1",
+            "[1]",
+            "{}",
+            r#"{"a":1}"#,
+            r#"{"a":null}"#,
+            r#"{"b":{"c":2}}"#,
+            r#"{"b":{"c":null,"d":3}}"#,
+            r#"{"b":4}"#,
+        ];
+        for _ in 0..3_000 {
+            let mut history: Vec<(String, Change)> = Vec::new();
+            for _ in 0..below(14) {
+                let id = ["x", "y"][usize::try_from(below(2)).expect("small")];
+                let run = ["r", "s"][usize::try_from(below(2)).expect("small")].to_owned();
+                let change = match below(8) {
+                    0 => Change::Pin {
+                        pin: Pin {
+                            reason: below(9).to_string(),
+                            until_ms: None,
+                        },
+                    },
+                    1 => Change::Unpin {},
+                    2 => Change::Fork {
+                        to: Link {
+                            run,
+                            checkpoint: None,
+                        },
+                    },
+                    3 => Change::Unfork { run },
+                    4 => Change::State {
+                        from: Active,
+                        to: Failed,
+                        failure: None,
+                    },
+                    _ => {
+                        let value = values[usize::try_from(below(9)).expect("small")];
+                        let value: serde_json::Value = serde_json::from_str(value).expect("valid");
+                        let value = if below(2) == 0 {
+                            serde_json::json!({"k": value})
+                        } else {
+                            value
+                        };
+                        Change::Update {
+                            facts: serde_json::json!({"data": value}),
+                        }
+                    }
+                };
+                history.push((id.to_owned(), change));
+            }
+            let play = |history: &[(String, Change)], id: &str| {
+                let mut life = Life::default();
+                for (of, change) in history {
+                    if of == id {
+                        life.play(change, 0);
+                    }
+                }
+                let mut facts = serde_json::json!({"data": {"a": 0, "b": {"c": 0, "e": 5}}});
+                for update in std::mem::take(&mut life.updates) {
+                    crate::model::facts::merge_patch(&mut facts, &update);
+                }
+                life.forks.sort_by(|one, other| one.run.cmp(&other.run));
+                (life, facts)
+            };
+            let mut short = history.clone();
+            let mut changes: Vec<_> = short
+                .iter_mut()
+                .map(|(id, change)| (id.as_str(), change))
+                .collect();
+            let mut needed = fold(&mut changes).into_iter();
+            short.retain(|_| needed.next() == Some(true));
+            for id in ["x", "y"] {
+                assert_eq!(
+                    play(&short, id),
+                    play(&history, id),
+                    "{history:?} {short:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn updates_that_pile_up_become_one() {
+        let mut history: Vec<Change> = (0..100)
+            .map(|n| Change::Update {
+                facts: serde_json::json!({"progress": {"done": n}}),
+            })
+            .collect();
+        let mut changes: Vec<_> = history.iter_mut().map(|change| ("x", change)).collect();
+        let needed = fold(&mut changes);
+        assert_eq!(needed.iter().filter(|needed| **needed).count(), 1);
+        assert!(needed[99], "the last one, with its time");
     }
 
     #[test]

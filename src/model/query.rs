@@ -58,24 +58,24 @@ pub struct Filter {
 pub struct Cursor {
     /// When the last row was taken, in milliseconds since 1970.
     pub created_ms: i64,
-    /// Its number in the index.
-    pub row: i64,
+    /// Its place among those of the same millisecond.
+    pub tie: i64,
 }
 
 impl Cursor {
     /// As text that means nothing to others.
     #[must_use]
     pub fn print(self) -> String {
-        format!("{}.{}", self.created_ms, self.row)
+        format!("{}.{}", self.created_ms, self.tie)
     }
 
     /// Reads it.
     pub fn parse(text: &str) -> Result<Self> {
         let parts = text.split_once('.');
-        let found = parts.and_then(|(created_ms, row)| {
+        let found = parts.and_then(|(created_ms, tie)| {
             Some(Self {
                 created_ms: created_ms.parse().ok()?,
-                row: row.parse().ok()?,
+                tie: tie.parse().ok()?,
             })
         });
         found.ok_or_else(|| Error::OptionValue {
@@ -211,6 +211,21 @@ impl Row {
         }
     }
 
+    /// Its place among those of the same millisecond: always the same one, whatever else there is, or a page
+    /// would not go on where the one before ended. Those of one run are in their order.
+    #[must_use]
+    pub fn tie(&self) -> i64 {
+        let bits = |text: &str, bits: u32| {
+            let hash = blake3::hash(text.as_bytes());
+            let mut first = [0; 8];
+            first.copy_from_slice(&hash.as_bytes()[..8]);
+            i64::try_from(u64::from_le_bytes(first) >> (64 - bits)).unwrap_or(0)
+        };
+        let place = self.sequence.map_or(0, |number| number & 0xffff);
+        let place = i64::try_from(place).unwrap_or(0);
+        bits(&self.run_id, 35) << 28 | place << 12 | bits(&self.checkpoint_id, 12)
+    }
+
     /// Whether a filter wants it, at a time in milliseconds since 1970. The rule that the index answers by.
     #[must_use]
     pub fn is_wanted(&self, filter: &Filter, now_ms: i64) -> bool {
@@ -262,7 +277,7 @@ mod tests {
     fn cursors_come_back() {
         let cursor = Cursor {
             created_ms: -5,
-            row: 7,
+            tie: 7,
         };
         assert_eq!(Cursor::parse(&cursor.print()).expect("valid"), cursor);
         for text in ["", "1", "1.x", "a.1", "1.2.3"] {

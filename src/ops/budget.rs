@@ -12,12 +12,11 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::model::event::{Event, Kind};
-use crate::model::manifest::Check;
 use crate::model::retention::Retention;
 use crate::ops::create::{Created, Request, create_once};
 use crate::ops::state::open_store;
 use crate::ops::{Context, events, gc, prune};
-use crate::store::manifests::{self, Good};
+use crate::store::manifests::Good;
 use crate::store::objects::{Limit, Store};
 use crate::store::place::StoreDir;
 
@@ -129,7 +128,7 @@ fn make_room(
     let Some(store) = open_store(context)? else {
         return Err(refused(place, needed, 0));
     };
-    let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let scan = prune::scan(context)?;
     let packs = place.packs_taken(context.disk)?;
     let beside = place
         .used_bytes(context.disk)?

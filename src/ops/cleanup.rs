@@ -15,11 +15,12 @@ use walkdir::WalkDir;
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::event::{Event, Kind};
-use crate::model::ids::RunId;
+use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Json, MAX_DEPTH, Value};
 use crate::model::run_record;
 use crate::model::time::{from_iso, to_iso};
 use crate::ops::events::{Ledger, about};
+use crate::store::changes::Changes;
 use crate::store::disk::{Disk, EntryKind};
 use crate::store::events::Log;
 use crate::store::layout::RunDir;
@@ -292,7 +293,36 @@ fn judge(disk: &dyn Disk, run: &RunDir, request: &Request, now_ms: i64) -> Resul
             "its run.json.lock is held by a live process".to_owned(),
         ));
     }
+    if let Some(reason) = held(disk, run, now_ms) {
+        return Ok(Verdict::Leave(reason));
+    }
     Ok(Verdict::Drop { status, age_days })
+}
+
+/// Why a run must stay, though it is old: somebody pinned a checkpoint of it.
+fn held(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Option<String> {
+    let log = match Changes::read(disk, run) {
+        Ok(log) => log,
+        Err(error) => return Some(error.full_message()),
+    };
+    if let Some(problem) = log.problem {
+        return Some(format!(
+            "its log of changes is damaged ({problem}), and a pin may be what it lost; waymark verify {} --heal",
+            run.run_id()
+        ));
+    }
+    let mut pinned = Vec::new();
+    for (id, life) in log.lives() {
+        let Some(pin) = life.pin.filter(|pin| pin.holds(now_ms)) else {
+            continue;
+        };
+        let manifest = CheckpointId::parse(&id).map(|id| run.manifest(&id));
+        if manifest.is_ok_and(|path| disk.metadata(&path).is_ok()) {
+            pinned.push(format!("{id} is pinned: {}", pin.reason));
+        }
+    }
+    pinned.sort();
+    pinned.into_iter().next()
 }
 
 /// Moves a run aside and removes it; tells why if it was left.

@@ -340,9 +340,13 @@ pub(super) fn create_once(
         },
     )?;
     context.cancel.check()?;
-    events::begin_create(context);
+    let made = events::due(Kind::Created, "create", checkpoint_id.as_str(), None);
+    let going = events::due_pruned("create", dropped.iter().copied());
+    events::begin(context, std::iter::once(made).chain(going).collect());
     if let Err(error) = publish(context, staged_manifest, staged_registry, &checkpoint_id) {
-        events::end_create(context);
+        if !matches!(error, Error::NotDurable { .. }) {
+            events::end(context);
+        }
         return Err(error);
     }
     let (size, checksum) = (staging.size, staging.checksum);
@@ -399,8 +403,9 @@ pub(super) fn create_once(
         .with("added_bytes", added_bytes);
     let mut noted = vec![event];
     noted.extend(events::pruned("create", "superseded", &gone));
-    warnings.extend(events::note_all(context, noted));
-    events::end_create(context);
+    let warning = events::note_all(context, noted);
+    events::end_noted(context, warning.as_ref());
+    warnings.extend(warning);
 
     Ok(Created {
         path: run.manifest(&checkpoint_id),

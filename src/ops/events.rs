@@ -3,20 +3,25 @@
 //! Noting never fails an operation: what happened has happened. Where the log can't be written it is told as a
 //! warning, and the events still reach whoever asked for the operation.
 //!
-//! A create has a marker in the log from before its manifest appears until its event is in the log
-//! (`begin_create`, `end_create`). A run whose marker is there though its lock is free may have a checkpoint
-//! that no event tells of; [`note_recovered`] is for whoever finds it.
+//! What changes a run has a marker in the log from before the change can be seen until its events are in the log
+//! (`begin`, `end`). A run whose marker is there though its lock is free may have changed without an event that
+//! tells of it. The index of checkpoints looks at such runs; the next operation of the run adds the events
+//! (`recover`).
+
+use std::io;
 
 use serde_json::Value;
 
 use crate::error::{Error, Result, Skipped};
 use crate::model::cancel::Cancel;
 use crate::model::event::{Event, Kind, Record};
+use crate::model::ids::CheckpointId;
 use crate::model::progress::Progress;
 use crate::model::time::to_iso;
 use crate::ops::Context;
+use crate::store::changes::Changes;
 use crate::store::disk::Disk;
-use crate::store::events::{Log, OpenRuns, Page};
+use crate::store::events::{Due, Log, OpenRuns, Page};
 use crate::store::layout::RunDir;
 use crate::store::place::StoreDir;
 
@@ -152,7 +157,6 @@ fn unplaced(record: &Record) -> String {
     let mut value = serde_json::to_value(record).unwrap_or_default();
     if let Value::Object(members) = &mut value {
         members.remove("seq");
-        members.remove("prev");
     }
     value.to_string()
 }
@@ -220,35 +224,125 @@ pub(super) fn damaged<'s>(
         .collect()
 }
 
-/// Marks that a create is about to publish its manifest. The caller holds the run's lock. Only ever a help:
-/// if it fails, so will the log, which tells.
-pub(super) fn begin_create(context: &Context<'_>) {
-    if let Some(place) = context.store {
-        let _ = Log::new(context.disk, place, context.now_ms).begin(context.run);
+/// An event that is about to be due.
+pub(super) fn due(kind: Kind, operation: &str, checkpoint: &str, change: Option<u64>) -> Due {
+    Due {
+        event: kind.name().to_owned(),
+        operation: operation.to_owned(),
+        checkpoint: checkpoint.to_owned(),
+        change,
     }
 }
 
-/// Takes the mark back: the event is in the log, or there is none to come.
-pub(super) fn end_create(context: &Context<'_>) {
+/// The events that are due when checkpoints were dropped.
+pub(super) fn due_pruned<'i>(
+    operation: &str,
+    ids: impl IntoIterator<Item = &'i str>,
+) -> impl Iterator<Item = Due> {
+    ids.into_iter()
+        .map(move |id| due(Kind::Pruned, operation, id, None))
+}
+
+/// Marks that the context's run is about to change, and which events are due then. The caller holds the run's
+/// lock. Only ever a help: if it fails, so will the log, which tells.
+pub(super) fn begin(context: &Context<'_>, due: Vec<Due>) {
+    if let Some(place) = context.store {
+        let _ = Log::new(context.disk, place, context.now_ms).begin(context.run, due);
+    }
+}
+
+/// Takes the mark back: the events are in the log, or there are none to come.
+pub(super) fn end(context: &Context<'_>) {
     if let Some(place) = context.store {
         let _ = Log::new(context.disk, place, context.now_ms).end_of(context.run);
     }
 }
 
-/// Notes the `created` event of a checkpoint whose create was killed before it could, and takes the run's mark
-/// back. The caller holds the run's lock, and knows that the log has no such event. Gives what went wrong.
-#[must_use]
-pub fn note_recovered(context: &Context<'_>, checkpoints: &[String]) -> Option<String> {
-    let events = checkpoints.iter().map(|id| {
-        Event::new(Kind::Created, "create")
-            .of(id)
-            .with("recovered", true)
-    });
-    let warning = note_all(context, events.collect());
+/// Takes the mark back unless noting the events failed.
+pub(super) fn end_noted(context: &Context<'_>, warning: Option<&String>) {
     if warning.is_none() {
-        end_create(context);
+        end(context);
     }
-    warning
+}
+
+/// Adds the events of an operation on the run that was killed before it could. The caller holds the run's lock.
+/// If it fails, the next one tries again.
+pub(super) fn recover(context: &Context<'_>) {
+    let Some(place) = context.store else {
+        return;
+    };
+    let log = Log::new(context.disk, place, context.now_ms);
+    // Of what has no event of its own the mark stays until the next operation is through.
+    let Some(due) = log.due(context.run).filter(|due| !due.is_empty()) else {
+        return;
+    };
+    if !context.disk.writable(place.path()) {
+        return;
+    }
+    let mut missing = Vec::new();
+    for one in &due {
+        let Some(kind) = Kind::parse(&one.event) else {
+            return;
+        };
+        match is_done(context, kind, one) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(_) => return,
+        }
+        match is_noted(context, &log, kind, one) {
+            Ok(true) => {}
+            Ok(false) => {
+                let event = Event::new(kind, &one.operation).of(&one.checkpoint);
+                let event = event.with("recovered", true);
+                missing.push(match one.change {
+                    Some(at) => event.with("change", at),
+                    None => event,
+                });
+            }
+            Err(_) => return,
+        }
+    }
+    let missing = missing.into_iter().map(|event| about(context.run, event));
+    let warning = Ledger::from(context).note(&missing.collect::<Vec<_>>());
+    end_noted(context, warning.as_ref());
+}
+
+/// Whether what an event tells of was done.
+fn is_done(context: &Context<'_>, kind: Kind, due: &Due) -> Result<bool> {
+    if let Some(at) = due.change {
+        let log = Changes::read(context.disk, context.run)?;
+        return Ok(log
+            .happened
+            .iter()
+            .any(|one| one.at == at && one.checkpoint_id == due.checkpoint));
+    }
+    let path = context.run.manifest(&CheckpointId::parse(&due.checkpoint)?);
+    let there = match context.disk.metadata(&path) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    Ok(there != (kind == Kind::Pruned))
+}
+
+/// Whether an event is in the log: the last word on whether the checkpoint is there, or the one of its change.
+fn is_noted(context: &Context<'_>, log: &Log<'_>, kind: Kind, due: &Due) -> Result<bool> {
+    let own = about(context.run, Event::new(kind, &due.operation));
+    let presence = [Kind::Created, Kind::Imported, Kind::Pruned].map(Kind::name);
+    let wanted = |record: &Record| {
+        let same = record.run == own.run && record.runs == own.runs;
+        let same = same && record.checkpoint.as_deref() == Some(&*due.checkpoint);
+        same && match due.change {
+            Some(at) => record.data.get("change").and_then(Value::as_u64) == Some(at),
+            None => presence.contains(&&*record.event),
+        }
+    };
+    let page = log.read(None, 1, &wanted, context.cancel)?;
+    let found = page.events.first().map(|(record, _)| &*record.event);
+    Ok(match due.change {
+        Some(_) => found.is_some(),
+        None => found.is_some_and(|found| (found == Kind::Pruned.name()) == (kind == Kind::Pruned)),
+    })
 }
 
 /// The runs whose last event may be missing; those whose lock is held are being worked on.

@@ -83,6 +83,8 @@ pub struct Forked {
     pub withheld: u64,
     /// How many bytes were added to the store.
     pub added_bytes: u64,
+    /// The place of the fork in the base run's log of changes.
+    pub change: u64,
     /// Damaged checkpoints that were passed over; none if one was asked for by id.
     pub skipped: Vec<Skipped>,
     /// What went wrong after the run was there, and what could not be laid out, in words.
@@ -179,14 +181,12 @@ fn note(context: &Context<'_>, request: &Request, forked: &Forked) -> Option<Str
     noted.push(events::about(&new, created));
     let updated = Event::new(Kind::Updated, "fork")
         .of(forked.base.as_str())
-        .with("to", link(to, &forked.checkpoint_id));
+        .with("to", link(to, &forked.checkpoint_id))
+        .with("change", forked.change);
     noted.push(events::about(context.run, updated));
     let warning = events::Ledger::from(context).note(&noted);
-    if warning.is_none() {
-        events::end_create(&Context {
-            run: &new,
-            ..*context
-        });
+    for run in [&new, context.run] {
+        events::end_noted(&Context { run, ..*context }, warning.as_ref());
     }
     warning
 }
@@ -246,6 +246,7 @@ impl<'a> Fork<'a> {
             bytes: 0,
             withheld: 0,
             added_bytes: 0,
+            change: 0,
             skipped: Vec::new(),
             warnings: Vec::new(),
         };
@@ -256,7 +257,7 @@ impl<'a> Fork<'a> {
         // Objects first: a manifest never names what is not durable.
         let stored = writer.map(Writer::sync).transpose()?;
         context.cancel.check()?;
-        self.publish(aside, &forked)?;
+        self.publish(aside, &mut forked)?;
         if let Some(stored) = stored {
             forked.added_bytes = stored.bytes;
             if let Err(error) = stored.record() {
@@ -498,7 +499,7 @@ impl<'a> Fork<'a> {
     }
 
     /// Notes the fork at its base, then gives the new run its name.
-    fn publish(&self, aside: Aside<'_>, forked: &Forked) -> Result<()> {
+    fn publish(&self, aside: Aside<'_>, forked: &mut Forked) -> Result<()> {
         let context = self.context;
         let base = forked.base.to_string();
         let to = Link {
@@ -507,17 +508,22 @@ impl<'a> Fork<'a> {
         };
         let change = (base.clone(), Change::Fork { to }, context.now_ms);
         let (disk, run) = (context.disk, context.run);
-        Changes::read(disk, run)?.append(disk, run, [change])?;
         let new = Context {
             run: self.new,
             ..*context
         };
-        events::begin_create(&new);
+        let log = Changes::read(disk, run)?;
+        forked.change = log.last() + 1;
+        let noted = events::due(Kind::Updated, "fork", &base, Some(forked.change));
+        events::begin(context, vec![noted]);
+        let made = events::due(Kind::Created, "fork", forked.checkpoint_id.as_str(), None);
+        events::begin(&new, vec![made]);
+        log.append(disk, run, [change])?;
         match aside.publish(self.new.path(), || exists(self.new)) {
             // It is there; only the last sync was not confirmed.
             done @ (Ok(()) | Err(Error::NotDurable { .. })) => done,
             Err(error) => {
-                events::end_create(&new);
+                events::end(&new);
                 // If that fails too, the note holds nothing.
                 if let Ok(log) = Changes::read(disk, run) {
                     let run_id = forked.run_id.to_string();

@@ -133,6 +133,7 @@ pub fn import(context: &Context<'_>, path: &Path, request: &Request) -> Result<O
                 .with("bytes", one.size)
         });
         let warning = events::note_all(context, noted.collect());
+        events::end_noted(context, warning.as_ref());
         if let Some(written) = &mut outcome.written {
             written.warnings.extend(warning);
         }
@@ -575,6 +576,8 @@ fn new_run(
     aside.write("artifact-registry.json", &registry_text)?;
     aside.sync()?;
     context.cancel.check()?;
+    let ids = checked.checkpoints.iter();
+    begin(context, ids.map(|(header, ..)| header));
     aside.publish(context.run.path(), || Error::ImportConflict {
         run_id: checked.run_id.to_string(),
         reason: "run",
@@ -588,6 +591,15 @@ fn new_run(
         added_bytes: record(stored, &mut warnings),
         warnings,
     })
+}
+
+/// Marks that checkpoints are about to appear.
+fn begin<'h>(context: &Context<'_>, headers: impl Iterator<Item = &'h Header>) {
+    let due = |header: &Header| {
+        let id = header.checkpoint_id.as_str();
+        events::due(Kind::Imported, "import", id, None)
+    };
+    events::begin(context, headers.map(due).collect());
 }
 
 /// Adds the checkpoints to a run that is here.
@@ -653,6 +665,7 @@ fn into_run(
         None => None,
     };
     context.cancel.check()?;
+    begin(context, fresh().map(|(header, ..)| header));
     publish(context, staged, registry)?;
     let mut warnings = Vec::new();
     let written = Written {

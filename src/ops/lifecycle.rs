@@ -51,15 +51,18 @@ impl Command {
         }
     }
 
-    /// What the audit log says of it.
-    fn event(&self, id: &CheckpointId, after: &Become) -> Event {
-        let kind = match self {
+    fn kind(&self) -> Kind {
+        match self {
             Self::Complete { .. } => Kind::Completed,
             Self::Fail { .. } => Kind::Failed,
             _ => Kind::Updated,
-        };
+        }
+    }
+
+    /// What the audit log says of it.
+    fn event(&self, id: &CheckpointId, after: &Become) -> Event {
         let state = after.life.state().as_str();
-        let event = Event::new(kind, self.name())
+        let event = Event::new(self.kind(), self.name())
             .of(id.as_str())
             .with("state", state);
         match self {
@@ -119,12 +122,21 @@ fn change_now(context: &Context<'_>, id: &CheckpointId, command: &Command) -> Re
     }
     // An update that does not fit is refused as a whole.
     after.facts()?;
+    let at = log.last() + changes.len() as u64;
     let lines = changes
         .into_iter()
         .map(|change| (id.to_string(), change, context.now_ms));
+    let due = events::due(command.kind(), command.name(), id.as_str(), Some(at));
+    events::begin(context, vec![due]);
     log.append(context.disk, context.run, lines)?;
-    events::Ledger::from(context)
-        .note_aside(&[events::about(context.run, command.event(id, &after))]);
+    let event = command.event(id, &after).with("change", at);
+    let warning = events::Ledger::from(context).note(&[events::about(context.run, event)]);
+    events::end_noted(context, warning.as_ref());
+    context.progress.session.tell([], warning);
+    if let Err(error) = tidy(context, &|_| true) {
+        let warning = error.full_message();
+        context.progress.session.tell([], Some(warning));
+    }
     Ok(after)
 }
 
@@ -229,21 +241,24 @@ pub fn known(context: &Context<'_>) -> Result<Known> {
     })
 }
 
-/// Leaves out of the log what is said of checkpoints that were dropped, once that is worth it. The caller holds
-/// the run's lock.
+/// Leaves out of the log what is said of checkpoints that were dropped, and what later changes took the place of,
+/// once that is worth it. The caller holds the run's lock.
 pub(super) fn tidy(context: &Context<'_>, exists: &dyn Fn(&str) -> bool) -> Result<()> {
     let (disk, run) = (context.disk, context.run);
     let long = disk
         .metadata(&run.changes())
         .is_ok_and(|found| found.len >= COMPACT_FROM);
-    // What was archived may come back, with what was said of it.
-    let archived = context
-        .store
-        .is_some_and(|place| disk.metadata(&place.archives_of(run.run_id())).is_ok());
-    if !long || archived {
+    if !long {
         return Ok(());
     }
-    let stays = |id: &str| exists(id) || RunDir::rescue_made_ms(id).is_some();
+    // What was archived may come back, with what was said of it.
+    let archived = |id: &str| {
+        let id = CheckpointId::parse(id).ok();
+        let path = context.store.zip(id.as_ref());
+        let path = path.map(|(place, id)| place.archived(run.run_id(), id));
+        path.is_some_and(|path| disk.metadata(&path).is_ok())
+    };
+    let stays = |id: &str| exists(id) || RunDir::rescue_made_ms(id).is_some() || archived(id);
     Changes::read(disk, run)?.compact(disk, run, context.now_ms, &stays)
 }
 

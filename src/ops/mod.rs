@@ -74,6 +74,7 @@ impl Context<'_> {
         let lock = RunLock::acquire(self.disk, self.run, self.cancel)?;
         let (disk, run) = (self.disk, self.run);
         let recovered = journal::recover(disk, run, unfinished, self.now_ms, self.cancel);
+        events::recover(self);
         Ok((lock, recovered))
     }
 }

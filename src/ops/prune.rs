@@ -23,6 +23,7 @@ use crate::ops::events;
 use crate::ops::fork::holding_forks;
 use crate::ops::lifecycle;
 use crate::ops::registration::Plan;
+use crate::ops::state::without_missing_objects;
 use crate::store::manifests::{self, Scan};
 use crate::store::publish::{Staged, remove, sync_parent};
 
@@ -68,16 +69,25 @@ pub fn prune(context: &Context<'_>, retention: &Retention, dry_run: bool) -> Res
 fn prune_now(context: &Context<'_>, retention: &Retention, dry_run: bool) -> Result<Pruned> {
     if dry_run {
         context.run.check(context.disk)?;
-        let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+        let scan = scan(context)?;
         return Ok(Pruned {
             decisions: decide(context, &scan, retention)?,
             ..Pruned::default()
         });
     }
     let (_lock, _) = context.begin()?;
-    let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let scan = scan(context)?;
     let decisions = decide(context, &scan, retention)?;
     drop_decided(context, "prune", &scan, decisions, retention.archive)
+}
+
+/// The run's checkpoints. Those that lack something in the store count as damaged: the newest that stays is one
+/// that can be restored.
+pub(super) fn scan(context: &Context<'_>) -> Result<Scan> {
+    let (disk, run) = (context.disk, context.run);
+    let mut scan = manifests::scan(disk, run, Check::Seal, context.cancel)?;
+    without_missing_objects(context, &mut scan)?;
+    Ok(scan)
 }
 
 /// Drops checkpoints of the run by name, but for those that must stay; for the store's budget.
@@ -88,7 +98,7 @@ pub(super) fn drop_named(
     named: &HashSet<String>,
 ) -> Result<Pruned> {
     let (_lock, _) = context.begin()?;
-    let scan = manifests::scan(context.disk, context.run, Check::Seal, context.cancel)?;
+    let scan = scan(context)?;
     let judged = judge(context, &scan, retention)?;
     let mut decisions = decisions_of(&scan, &judged);
     for (decision, judged) in decisions.iter_mut().zip(&judged) {
@@ -132,6 +142,10 @@ fn drop_decided(
         .map(|decision| decision.checkpoint_id.as_str())
         .collect();
     context.cancel.check()?;
+    if !dropped.is_empty() {
+        let due = events::due_pruned(operation, dropped.iter().copied());
+        events::begin(context, due.collect());
+    }
     if let Some(bytes) = read_registry(context)? {
         let json = parse_registry(context, &bytes)?;
         let registry = registry_of(context, &json)?;
@@ -199,7 +213,11 @@ fn note(context: &Context<'_>, operation: &str, decisions: &[Decision]) {
         })
         .map(|event| events::about(context.run, event))
         .collect();
-    events::Ledger::from(context).note_aside(&events);
+    let warning = events::Ledger::from(context).note(&events);
+    if !events.is_empty() {
+        events::end_noted(context, warning.as_ref());
+    }
+    context.progress.session.tell([], warning);
 }
 
 fn remove_all(context: &Context<'_>, scan: &Scan, dropped: &HashSet<&str>) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
@@ -18,10 +18,10 @@ use crate::model::progress::{Phase, Progress};
 use crate::model::query::{Cursor, Filter, PAGE_MAX, Row, may_go_on};
 use crate::ops::Context;
 use crate::ops::state::without_missing_objects;
-use crate::store::catalog::{Catalog, Followed, Found, RunRows};
+use crate::store::catalog::{Catalog, Epoch, Followed, Found, RunRows};
 use crate::store::changes::Changes;
 use crate::store::disk::{Disk, EntryKind};
-use crate::store::events::Log as Events;
+use crate::store::events::{Log as Events, Page as EventsPage};
 use crate::store::layout::RunDir;
 use crate::store::manifests;
 use crate::store::place::StoreDir;
@@ -30,10 +30,12 @@ use crate::store::place::StoreDir;
 const RECORD_MAX: u64 = 16 << 20;
 /// How many events are read at once.
 const EVENTS_AT_ONCE: usize = 10_000;
-/// How many runs are written at once.
-const RUNS_AT_ONCE: usize = 500;
-/// How often an answer is asked for again because runs in it had changed.
-const TRIES: usize = 3;
+/// How often only the runs of an answer are looked at again because they had changed; then all runs are.
+const LOOKS: usize = 3;
+/// How often an answer is asked for again because runs in it had changed: some may change all the time.
+const LOOKS_MAX: usize = 8;
+/// How often others may make the index anew meanwhile, before this question does without it.
+const RENEWALS: usize = 8;
 
 /// Where the runs lie, and what an index of them needs.
 #[derive(Clone, Copy)]
@@ -61,6 +63,8 @@ pub struct Page {
     pub rows: Vec<String>,
     /// Where reading goes on; `None` at the end.
     pub next: Option<Cursor>,
+    /// Runs of the folder that could not be read whole, and why: there may be more of them than is told.
+    pub problems: Vec<(String, String)>,
 }
 
 /// An index that was made anew.
@@ -86,29 +90,36 @@ pub fn find(
         });
     }
     let mut index = Index::open(ground)?;
-    index.follow()?;
     let runs_dir = ground.runs_dir.to_string_lossy();
-    let mut tries = 0;
+    let (mut looks, mut renewals) = (0, 0);
     loop {
-        tries += 1;
+        let at = index.follow(false)?;
         let found = index
             .catalog
-            .find(&runs_dir, filter, after, limit, ground.now_ms)?;
-        if tries < TRIES && index.look_again(&found)? {
+            .find(at.epoch, &runs_dir, filter, after, limit, ground.now_ms)?;
+        let Some(found) = found else {
+            // Somebody made it anew.
+            renewals += 1;
+            if renewals == RENEWALS {
+                index.catalog = Catalog::in_memory()?;
+            }
             continue;
+        };
+        looks += 1;
+        if looks > LOOKS_MAX || !index.look_again(&at, &found, looks > LOOKS)? {
+            return Ok(Page {
+                rows: found.rows,
+                next: found.next,
+                problems: found.problems,
+            });
         }
-        return Ok(Page {
-            rows: found.rows,
-            next: found.next,
-        });
     }
 }
 
 /// Makes the index anew from the runs.
 pub fn rebuild(ground: &Ground<'_>) -> Result<Rebuilt> {
     let mut index = Index::open(ground)?;
-    index.catalog.clear()?;
-    index.follow()?;
+    index.follow(true)?;
     let (runs, checkpoints) = index.catalog.counts()?;
     Ok(Rebuilt { runs, checkpoints })
 }
@@ -119,6 +130,12 @@ struct Index<'a> {
     catalog: Catalog,
     /// The store, if it is there.
     store: Option<&'a StoreDir>,
+}
+
+/// How far an index has followed the log, and in which epoch of it.
+struct At {
+    followed: Followed,
+    epoch: Epoch,
 }
 
 impl<'a> Index<'a> {
@@ -140,45 +157,91 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Reads what happened since, and looks at the runs that it happened to.
-    fn follow(&mut self) -> Result<()> {
+    /// Reads what happened since, and looks at the runs that it happened to; or at all of them, if that does
+    /// not tell, or is wanted.
+    fn follow(&mut self, anew: bool) -> Result<At> {
+        loop {
+            self.ground.cancel.check()?;
+            // Only others who do the same can be in the way, each of them once.
+            if let Some(at) = self.follow_once(anew)? {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// `None` if somebody made the index anew meanwhile.
+    fn follow_once(&mut self, anew: bool) -> Result<Option<At>> {
         let ground = self.ground;
         let runs_dir = ground.runs_dir.to_string_lossy().into_owned();
-        let Some(place) = self.store else {
-            return self.look_at_all();
-        };
-        let log = Events::new(ground.disk, place, ground.now_ms);
-        let followed = self.catalog.followed()?;
-        let mut at = match followed {
-            Some(followed) if followed.boot == ground.boot => followed,
+        let log = self
+            .store
+            .map(|place| Events::new(ground.disk, place, ground.now_ms));
+        let known = match self.catalog.followed()? {
             // A power loss may have taken events that nobody had read.
-            _ => {
-                self.catalog.clear()?;
-                self.begin(&log)?
-            }
+            Some((followed, epoch)) if !anew && followed.boot == ground.boot => self
+                .read_on(log.as_ref(), followed)?
+                .map(|new| (new, epoch)),
+            _ => None,
         };
+        let Some((New { at, mut touched }, epoch)) = known else {
+            let followed = self.begin(log.as_ref())?;
+            let runs = self.look_at_all()?;
+            let epoch = self.catalog.renew(&followed, &runs_dir, &runs)?;
+            return Ok(Some(At { followed, epoch }));
+        };
+        if !self.catalog.is_whole(&runs_dir)? {
+            let runs = self.look_at_all()?;
+            if !self.catalog.fill(epoch, at.seq, &runs_dir, &runs)? {
+                return Ok(None);
+            }
+            touched.retain(|(runs, _)| *runs != runs_dir);
+        }
+        // What could not be read may be readable now.
+        let again = self.catalog.problems(&runs_dir)?;
+        touched.extend(again.into_iter().map(|run| (runs_dir.clone(), run)));
+        let mut seen: Vec<(String, RunRows)> = Vec::new();
+        for (runs, run) in touched {
+            // Of other folders of runs only what is known already is renewed.
+            if (runs == runs_dir || self.catalog.is_whole(&runs)?)
+                && let Some(rows) = self.look_at(Path::new(&runs), &run)?
+            {
+                seen.push((runs, rows));
+            }
+        }
+        let moved = self
+            .catalog
+            .followed()?
+            .is_none_or(|(known, _)| known.seq < at.seq);
+        if (moved || !seen.is_empty()) && !self.catalog.put(epoch, &at, &seen)? {
+            return Ok(None);
+        }
+        Ok(Some(At {
+            followed: at,
+            epoch,
+        }))
+    }
+
+    /// What the log tells behind a place in it, as far as runs were touched; `None` if it is not the log that
+    /// was followed, or has lost some of it.
+    fn read_on(&self, log: Option<&Events<'_>>, mut at: Followed) -> Result<Option<New>> {
         let mut touched: BTreeSet<(String, String)> = BTreeSet::new();
-        let before = at.clone();
+        let Some(log) = log else {
+            return Ok(None);
+        };
+        let cancel = self.ground.cancel;
         loop {
-            ground.cancel.check()?;
-            let page = match log.read(Some(at.seq), EVENTS_AT_ONCE, &|_| true, ground.cancel) {
+            cancel.check()?;
+            let page = match log.read(Some(at.seq), EVENTS_AT_ONCE, &|_| true, cancel) {
                 Ok(page) => page,
-                Err(Error::EventsGone { .. } | Error::EventsAhead { .. }) => {
-                    self.catalog.clear()?;
-                    touched.clear();
-                    at = self.begin(&log)?;
-                    break;
-                }
+                Err(Error::EventsGone { .. } | Error::EventsAhead { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
             let begins_elsewhere = page.events.first().is_some_and(|(record, _)| {
                 !at.hash.is_empty() && record.seq == at.seq + 1 && record.prev != at.hash
             });
-            if begins_elsewhere {
-                self.catalog.clear()?;
-                touched.clear();
-                at = self.begin(&log)?;
-                break;
+            // What a line said that was altered nobody knows.
+            if begins_elsewhere || page.passed_over > 0 {
+                return Ok(None);
             }
             let full = page.events.len() == EVENTS_AT_ONCE;
             for (record, _) in &page.events {
@@ -188,7 +251,7 @@ impl<'a> Index<'a> {
             if let Some((record, line)) = page.events.last()
                 && record.seq == page.position
             {
-                let hash = crate::model::event::stated_hash(line.as_bytes());
+                let hash = crate::model::chain::stated_hash(line.as_bytes());
                 hash.unwrap_or_default().clone_into(&mut at.hash);
             }
             if !full {
@@ -198,56 +261,32 @@ impl<'a> Index<'a> {
         for (runs, run) in log.open_runs()?.runs {
             touched.insert((runs.to_string_lossy().into_owned(), run));
         }
-        if !self.catalog.is_whole(&runs_dir)? {
-            self.look_at_all()?;
-        }
-        let mut seen: Vec<RunRows> = Vec::new();
-        // Of other folders of runs only what is known already is renewed.
-        for (runs, run) in touched {
-            let folder = PathBuf::from(&runs);
-            if runs == runs_dir {
-                if let Some(rows) = self.look_at(&folder, &run)? {
-                    seen.push(rows);
-                }
-            } else if self.catalog.is_whole(&runs)?
-                && let Some(rows) = self.look_at(&folder, &run)?
-            {
-                self.catalog.put(&runs, &[rows])?;
-            }
-        }
-        if !seen.is_empty() {
-            self.catalog.put(&runs_dir, &seen)?;
-        }
-        if at != before {
-            self.catalog.note_followed(&at)?;
-        }
-        Ok(())
+        Ok(Some(New { at, touched }))
     }
 
     /// Where a log ends now: what came before is read from the runs.
-    fn begin(&self, log: &Events<'_>) -> Result<Followed> {
+    fn begin(&self, log: Option<&Events<'_>>) -> Result<Followed> {
         let ground = self.ground;
-        let page = log.read(None, 1, &|_| true, ground.cancel)?;
+        let page = match log {
+            Some(log) => log.read(None, 1, &|_| true, ground.cancel)?,
+            None => EventsPage::default(),
+        };
         let hash = page
             .events
             .last()
             .filter(|(record, _)| record.seq == page.position)
-            .and_then(|(_, line)| crate::model::event::stated_hash(line.as_bytes()));
-        let followed = Followed {
+            .and_then(|(_, line)| crate::model::chain::stated_hash(line.as_bytes()));
+        Ok(Followed {
             seq: page.position,
             hash: hash.unwrap_or_default().to_owned(),
             boot: ground.boot.to_owned(),
-        };
-        self.catalog.unfollow()?;
-        self.catalog.note_followed(&followed)?;
-        Ok(followed)
+        })
     }
 
     /// Looks at every run of the folder.
-    fn look_at_all(&mut self) -> Result<()> {
+    fn look_at_all(&self) -> Result<Vec<RunRows>> {
         let ground = self.ground;
         ground.progress.enter(Phase::Scanning);
-        let runs_dir = ground.runs_dir.to_string_lossy().into_owned();
         let entries = match ground.disk.list(ground.runs_dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -259,58 +298,63 @@ impl<'a> Index<'a> {
             .filter_map(|entry| entry.name.into_string().ok())
             .collect();
         names.sort();
-        self.catalog.begin_all(&runs_dir)?;
         let mut seen = Vec::new();
         for name in &names {
             ground.cancel.check()?;
-            if let Some(rows) = self.look_at(ground.runs_dir, name)? {
-                seen.push(rows);
-            }
+            seen.extend(self.look_at(ground.runs_dir, name)?);
             ground.progress.add(1, 0);
-            if seen.len() == RUNS_AT_ONCE {
-                self.catalog.put(&runs_dir, &seen)?;
-                seen.clear();
-            }
         }
-        // Nothing is whole before all of it is; a question that is stopped begins anew.
-        self.catalog.put(&runs_dir, &seen)?;
-        self.catalog.end_all(&runs_dir)
+        Ok(seen)
     }
 
-    /// Looks at a run; `None` if its name can't be one's.
+    /// Looks at a run; `None` if its name can't be one's. What can't be read of one run is told, and keeps
+    /// nobody from the others.
     fn look_at(&self, runs_dir: &Path, name: &str) -> Result<Option<RunRows>> {
         let Ok(run_id) = RunId::parse(name) else {
             return Ok(None);
         };
-        let (disk, cancel) = (self.ground.disk, self.ground.cancel);
         let run = RunDir::new(runs_dir, run_id);
-        let nothing = |stamp: String| RunRows {
+        let mut seen = RunRows {
             run: name.to_owned(),
-            stamp,
+            stamp: stamp(self.ground.disk, &run),
             rows: Vec::new(),
+            problem: None,
         };
-        let stamp = stamp(disk, &run);
-        if let Err(error) = run.check(disk) {
-            return match error {
+        match self.rows_of(&run) {
+            Ok((rows, problem)) => (seen.rows, seen.problem) = (rows, problem),
+            Err(
                 Error::RunNotFound { .. }
                 | Error::PathSymlink { .. }
-                | Error::PathNotDirectory { .. } => Ok(Some(nothing(stamp))),
-                error => Err(error),
-            };
+                | Error::PathNotDirectory { .. },
+            ) => {}
+            Err(error @ (Error::Io { .. } | Error::FileTooLarge { .. })) => {
+                seen.problem = Some(error.full_message());
+            }
+            Err(error) => return Err(error),
         }
-        let mut scan = manifests::scan(disk, &run, Check::Seal, cancel)?;
+        Ok(Some(seen))
+    }
+
+    /// A run's rows, and what is wrong with what they were made of.
+    fn rows_of(&self, run: &RunDir) -> Result<(Vec<Row>, Option<String>)> {
+        let ground = self.ground;
+        let (disk, cancel) = (ground.disk, ground.cancel);
+        run.check(disk)?;
+        let mut scan = manifests::scan(disk, run, Check::Seal, cancel)?;
         let context = Context {
             disk,
-            run: &run,
+            run,
             store: self.store,
-            now_ms: self.ground.now_ms,
+            now_ms: ground.now_ms,
             cancel,
-            progress: self.ground.progress,
+            progress: ground.progress,
         };
         without_missing_objects(&context, &mut scan)?;
-        let lives = Changes::read(disk, &run)?.lives();
-        let goes_on = may_go_on(status(disk, &run)?.as_deref());
+        let log = Changes::read(disk, run)?;
+        let lives = log.lives();
+        let goes_on = may_go_on(status(disk, run)?.as_deref());
         let fresh = crate::model::lifecycle::Life::default();
+        let name = run.run_id().as_str();
         let good = scan.good.iter().enumerate().map(|(at, good)| {
             let id = good.header.checkpoint_id.as_str();
             let life = lives.get(id).unwrap_or(&fresh);
@@ -320,34 +364,46 @@ impl<'a> Index<'a> {
             .damaged
             .iter()
             .map(|one| Row::of_damaged(name, &one.name, one.damage.kind(), one.modified_ms));
-        Ok(Some(RunRows {
-            run: name.to_owned(),
-            stamp,
-            rows: good.chain(damaged).collect(),
-        }))
+        let problem = log
+            .problem
+            .map(|reason| format!("its log of changes is damaged: {reason}"));
+        Ok((good.chain(damaged).collect(), problem))
     }
 
-    /// Looks again at the runs of an answer that have changed since; true if there were any.
-    fn look_again(&mut self, found: &Found) -> Result<bool> {
-        let runs_dir = self.ground.runs_dir;
+    /// Looks again at the runs of an answer, or at all runs of the folder, that have changed since; true if
+    /// there were any.
+    fn look_again(&mut self, at: &At, found: &Found, all: bool) -> Result<bool> {
+        let runs_dir = self.ground.runs_dir.to_string_lossy().into_owned();
+        let noted: Vec<(String, String)> = if all {
+            self.catalog.runs(&runs_dir)?.into_iter().collect()
+        } else {
+            found.runs.clone()
+        };
         let mut seen = Vec::new();
-        for (run, noted) in &found.runs {
-            let Ok(run_id) = RunId::parse(run) else {
+        for (run, noted) in noted {
+            let Ok(run_id) = RunId::parse(&run) else {
                 continue;
             };
-            let dir = RunDir::new(runs_dir, run_id);
-            if stamp(self.ground.disk, &dir) != *noted
-                && let Some(rows) = self.look_at(runs_dir, run)?
+            let dir = RunDir::new(self.ground.runs_dir, run_id);
+            if stamp(self.ground.disk, &dir) != noted
+                && let Some(rows) = self.look_at(self.ground.runs_dir, &run)?
             {
-                seen.push(rows);
+                seen.push((runs_dir.clone(), rows));
             }
         }
         if seen.is_empty() {
             return Ok(false);
         }
-        self.catalog.put(&runs_dir.to_string_lossy(), &seen)?;
+        // If the epoch is over, the next answer tells.
+        self.catalog.put(at.epoch, &at.followed, &seen)?;
         Ok(true)
     }
+}
+
+/// What was read of the log, and the runs that it tells of, each with its folder.
+struct New {
+    at: Followed,
+    touched: BTreeSet<(String, String)>,
 }
 
 fn note_touched(record: &Record, touched: &mut BTreeSet<(String, String)>) {

@@ -3,57 +3,61 @@
 //!
 //! *Invariants*: each row says what a run's folder showed when it was looked at; the run's stamps say whether
 //! it is still to be believed. Everything in it can be read again from the runs, and the whole file may be
-//! deleted while no process has it open.
+//! deleted while no process has it open. It is made anew in one transaction, so nobody ever sees a part of it, and
+//! has another epoch then: what was begun in an earlier one is refused. What was looked at earlier, by the
+//! audit log's numbers, never takes the place of what was looked at later.
 //!
 //! *Crash story*: WAL with `synchronous=NORMAL`, as in [`crate::store::index`]. What a power loss takes is
 //! looked at again: the file says how far it followed the audit log, and by which hash.
 //!
 //! *Limits*: like the index of objects it needs shared memory between processes. Another version of its tables
-//! is thrown away, never migrated.
+//! is thrown away, never migrated. What is put in at once is in memory at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::query::{Cursor, Filter, Row};
 use crate::store::index::{BUSY_MS, Trouble, new_one_damaged, set_aside, trouble, use_wal};
 
 /// Changes with the tables: a file of another version is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE follows (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL,
-        boot TEXT NOT NULL) STRICT;
+        boot TEXT NOT NULL, epoch INTEGER NOT NULL) STRICT;
     CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, whole INTEGER NOT NULL) STRICT;
     CREATE TABLE runs (id INTEGER PRIMARY KEY, root INTEGER NOT NULL, run TEXT NOT NULL, stamp TEXT NOT NULL,
-        UNIQUE (root, run)) STRICT;
+        seq INTEGER NOT NULL, problem TEXT, UNIQUE (root, run)) STRICT;
+    CREATE INDEX by_problem ON runs (root) WHERE problem IS NOT NULL;
     CREATE TABLE checkpoints (
         id INTEGER PRIMARY KEY, root INTEGER NOT NULL, run INTEGER NOT NULL, checkpoint TEXT NOT NULL,
-        created INTEGER NOT NULL, run_id TEXT NOT NULL, workflow TEXT, task TEXT, worker TEXT, phase TEXT,
+        created INTEGER NOT NULL, tie INTEGER NOT NULL, run_id TEXT NOT NULL, workflow TEXT, task TEXT, worker TEXT, phase TEXT,
         state TEXT, type TEXT, trigger_ TEXT, scope TEXT, priority TEXT, class TEXT, damaged INTEGER NOT NULL,
         pinned INTEGER, resumable INTEGER NOT NULL, said TEXT NOT NULL) STRICT;
     CREATE INDEX by_run ON checkpoints (run);
-    CREATE INDEX by_created ON checkpoints (root, created, id);
-    CREATE INDEX by_run_id ON checkpoints (root, run_id, created, id);
-    CREATE INDEX by_workflow ON checkpoints (root, workflow, created, id) WHERE workflow IS NOT NULL;
-    CREATE INDEX by_task ON checkpoints (root, task, created, id) WHERE task IS NOT NULL;
-    CREATE INDEX by_worker ON checkpoints (root, worker, created, id) WHERE worker IS NOT NULL;
-    CREATE INDEX by_phase ON checkpoints (root, phase, created, id) WHERE phase IS NOT NULL;
-    CREATE INDEX by_state ON checkpoints (root, state, created, id) WHERE state IS NOT NULL;
-    CREATE INDEX by_type ON checkpoints (root, type, created, id) WHERE type IS NOT NULL;
-    CREATE INDEX by_trigger ON checkpoints (root, trigger_, created, id) WHERE trigger_ IS NOT NULL;
-    CREATE INDEX by_scope ON checkpoints (root, scope, created, id) WHERE scope IS NOT NULL;
-    CREATE INDEX by_priority ON checkpoints (root, priority, created, id) WHERE priority IS NOT NULL;
-    CREATE INDEX by_class ON checkpoints (root, class, created, id) WHERE class IS NOT NULL;
-    CREATE INDEX by_damaged ON checkpoints (root, created, id) WHERE damaged = 1;
-    CREATE INDEX by_pinned ON checkpoints (root, created, id) WHERE pinned IS NOT NULL;
-    CREATE INDEX by_resumable ON checkpoints (root, created, id) WHERE resumable = 1;
+    CREATE INDEX by_created ON checkpoints (root, created, tie);
+    CREATE INDEX by_run_id ON checkpoints (root, run_id, created, tie);
+    CREATE INDEX by_workflow ON checkpoints (root, workflow, created, tie) WHERE workflow IS NOT NULL;
+    CREATE INDEX by_task ON checkpoints (root, task, created, tie) WHERE task IS NOT NULL;
+    CREATE INDEX by_worker ON checkpoints (root, worker, created, tie) WHERE worker IS NOT NULL;
+    CREATE INDEX by_phase ON checkpoints (root, phase, created, tie) WHERE phase IS NOT NULL;
+    CREATE INDEX by_state ON checkpoints (root, state, created, tie) WHERE state IS NOT NULL;
+    CREATE INDEX by_type ON checkpoints (root, type, created, tie) WHERE type IS NOT NULL;
+    CREATE INDEX by_trigger ON checkpoints (root, trigger_, created, tie) WHERE trigger_ IS NOT NULL;
+    CREATE INDEX by_scope ON checkpoints (root, scope, created, tie) WHERE scope IS NOT NULL;
+    CREATE INDEX by_priority ON checkpoints (root, priority, created, tie) WHERE priority IS NOT NULL;
+    CREATE INDEX by_class ON checkpoints (root, class, created, tie) WHERE class IS NOT NULL;
+    CREATE INDEX by_damaged ON checkpoints (root, created, tie) WHERE damaged = 1;
+    CREATE INDEX by_pinned ON checkpoints (root, created, tie) WHERE pinned IS NOT NULL;
+    CREATE INDEX by_resumable ON checkpoints (root, created, tie) WHERE resumable = 1;
     CREATE TABLE labels (root INTEGER NOT NULL, label TEXT NOT NULL, created INTEGER NOT NULL,
-        checkpoint INTEGER NOT NULL, PRIMARY KEY (root, label, created, checkpoint)) STRICT, WITHOUT ROWID;
+        tie INTEGER NOT NULL, checkpoint INTEGER NOT NULL,
+        PRIMARY KEY (root, label, created, tie, checkpoint)) STRICT, WITHOUT ROWID;
     CREATE INDEX labels_of ON labels (checkpoint);
 ";
 
@@ -68,6 +72,10 @@ pub struct Followed {
     pub boot: String,
 }
 
+/// From when on a catalog is one: it changes when all of it is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(i64);
+
 /// A run as it was looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRows {
@@ -77,6 +85,8 @@ pub struct RunRows {
     pub stamp: String,
     /// Its checkpoints.
     pub rows: Vec<Row>,
+    /// What could not be read of it, in words.
+    pub problem: Option<String>,
 }
 
 /// Some rows.
@@ -88,6 +98,8 @@ pub struct Found {
     pub next: Option<Cursor>,
     /// The runs that they belong to, with their stamps.
     pub runs: Vec<(String, String)>,
+    /// Runs of the folder that could not be read whole, and why.
+    pub problems: Vec<(String, String)>,
 }
 
 /// An open catalog.
@@ -159,25 +171,20 @@ impl Catalog {
         })
     }
 
-    fn failed(&self, error: &rusqlite::Error) -> crate::error::Error {
-        match trouble(&self.path, error) {
-            Trouble::Failed(error) => error,
-            Trouble::Unusable => crate::error::Error::Index {
-                path: self.path.clone(),
-                reason: "it is damaged; waymark index rebuild makes it anew".to_owned(),
-            },
-        }
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        failed(&self.path, error)
     }
 
-    /// How far the audit log was followed; `None` if it never was.
-    pub fn followed(&self) -> Result<Option<Followed>> {
+    /// How far the audit log was followed, and the epoch; `None` if it never was.
+    pub fn followed(&self) -> Result<Option<(Followed, Epoch)>> {
         self.connection
-            .query_row("SELECT seq, hash, boot FROM follows", [], |row| {
-                Ok(Followed {
+            .query_row("SELECT seq, hash, boot, epoch FROM follows", [], |row| {
+                let followed = Followed {
                     seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
                     hash: row.get(1)?,
                     boot: row.get(2)?,
-                })
+                };
+                Ok((followed, Epoch(row.get(3)?)))
             })
             .optional()
             .map_err(|error| self.failed(&error))
@@ -185,90 +192,79 @@ impl Catalog {
 
     /// Whether all runs of a folder were looked at.
     pub fn is_whole(&self, runs_dir: &str) -> Result<bool> {
-        self.connection
-            .query_row(
-                "SELECT whole FROM roots WHERE path = ?1",
-                [runs_dir],
-                |row| row.get(0),
-            )
-            .optional()
-            .map(|whole| whole.unwrap_or(false))
-            .map_err(|error| self.failed(&error))
+        is_whole(&self.connection, runs_dir).map_err(|error| self.failed(&error))
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) -> Result<()> {
-        let mut write = || -> rusqlite::Result<()> {
+    /// Puts what was seen of all runs of a folder in the place of everything that was known, of all folders.
+    /// The runs were looked at after the log had been followed so far. Gives the new epoch.
+    pub fn renew(&mut self, at: &Followed, runs_dir: &str, runs: &[RunRows]) -> Result<Epoch> {
+        let mut write = || -> rusqlite::Result<Epoch> {
             let change = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
             drop_all(&change)?;
             change.execute_batch(TABLES)?;
-            change.commit()
+            change.execute(
+                "INSERT INTO follows VALUES (1, ?1, ?2, ?3, random())",
+                params![sql_seq(at.seq), at.hash, at.boot],
+            )?;
+            let epoch = change.query_row("SELECT epoch FROM follows", [], |row| row.get(0))?;
+            put_all(&change, runs_dir, sql_seq(at.seq), runs)?;
+            change.commit()?;
+            Ok(Epoch(epoch))
         };
         write().map_err(|error| self.failed(&error))
     }
 
-    /// Forgets the runs of a folder: all of them are about to be looked at.
-    pub fn begin_all(&mut self, runs_dir: &str) -> Result<()> {
-        let mut write = || -> rusqlite::Result<()> {
-            let change = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let root = root_of(&change, runs_dir)?;
-            change.execute("DELETE FROM labels WHERE root = ?1", [root])?;
-            change.execute("DELETE FROM checkpoints WHERE root = ?1", [root])?;
-            change.execute("DELETE FROM runs WHERE root = ?1", [root])?;
-            change.execute("UPDATE roots SET whole = 0 WHERE id = ?1", [root])?;
-            change.commit()
-        };
-        write().map_err(|error| self.failed(&error))
+    /// Puts what was seen of all runs of a folder in the place of what was known of it, but for runs that were
+    /// looked at later. False if the epoch is over.
+    pub fn fill(
+        &mut self,
+        epoch: Epoch,
+        seq: u64,
+        runs_dir: &str,
+        runs: &[RunRows],
+    ) -> Result<bool> {
+        self.change_in(epoch, |change| {
+            put_all(change, runs_dir, sql_seq(seq), runs)
+        })
     }
 
-    /// Notes that all runs of a folder were looked at.
-    pub fn end_all(&self, runs_dir: &str) -> Result<()> {
-        self.connection
-            .execute("UPDATE roots SET whole = 1 WHERE path = ?1", [runs_dir])
-            .map(|_| ())
-            .map_err(|error| self.failed(&error))
-    }
-
-    /// Puts what was seen of runs of a folder in the place of what was known of them; a run without
-    /// checkpoints is forgotten.
-    pub fn put(&mut self, runs_dir: &str, runs: &[RunRows]) -> Result<()> {
-        let mut write = || -> rusqlite::Result<()> {
-            let change = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let root = root_of(&change, runs_dir)?;
-            for run in runs {
-                put_run(&change, root, run)?;
+    /// Puts what was seen of runs, each of a folder of runs, in the place of what was known of them, unless
+    /// they were looked at later, and notes how far the log was followed before. A run without checkpoints is
+    /// forgotten. False if the epoch is over.
+    pub fn put(&mut self, epoch: Epoch, at: &Followed, runs: &[(String, RunRows)]) -> Result<bool> {
+        let seq = sql_seq(at.seq);
+        self.change_in(epoch, |change| {
+            for (runs_dir, run) in runs {
+                let root = root_of(change, runs_dir)?;
+                put_run(change, root, seq, run)?;
             }
-            change.commit()
+            change.execute(
+                "UPDATE follows SET seq = ?1, hash = ?2 WHERE seq < ?1",
+                params![seq, at.hash],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn change_in(
+        &mut self,
+        epoch: Epoch,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<bool> {
+        let write = || -> rusqlite::Result<bool> {
+            let change = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !is_in(&change, epoch)? {
+                return Ok(false);
+            }
+            work(&change)?;
+            change.commit()?;
+            Ok(true)
         };
-        write().map_err(|error| self.failed(&error))
-    }
-
-    /// Notes how far the audit log was followed.
-    pub fn note_followed(&self, followed: &Followed) -> Result<()> {
-        let seq = i64::try_from(followed.seq).unwrap_or(i64::MAX);
-        self.connection
-            .execute(
-                "INSERT INTO follows VALUES (1, ?1, ?2, ?3) ON CONFLICT (one) DO UPDATE SET
-                     hash = CASE WHEN excluded.seq >= seq THEN excluded.hash ELSE hash END,
-                     seq = MAX(seq, excluded.seq), boot = excluded.boot",
-                params![seq, followed.hash, followed.boot],
-            )
-            .map(|_| ())
-            .map_err(|error| self.failed(&error))
-    }
-
-    /// Forgets how far the log was followed: it is another log.
-    pub fn unfollow(&self) -> Result<()> {
-        self.connection
-            .execute("DELETE FROM follows", [])
-            .map(|_| ())
-            .map_err(|error| self.failed(&error))
+        write().map_err(|error| failed(&self.path, &error))
     }
 
     /// The runs of a folder, with their stamps.
@@ -280,6 +276,18 @@ impl Catalog {
             query
                 .query_map([runs_dir], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
+        };
+        read().map_err(|error| self.failed(&error))
+    }
+
+    /// The runs of a folder that could not be read whole.
+    pub fn problems(&self, runs_dir: &str) -> Result<Vec<String>> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut query = self.connection.prepare_cached(
+                "SELECT run FROM runs WHERE root = (SELECT id FROM roots WHERE path = ?1)
+                     AND problem IS NOT NULL",
+            )?;
+            query.query_map([runs_dir], |row| row.get(0))?.collect()
         };
         read().map_err(|error| self.failed(&error))
     }
@@ -296,48 +304,108 @@ impl Catalog {
     }
 
     /// The rows of a folder of runs that are wanted, in order, from a place on. The time is in milliseconds
-    /// since 1970.
+    /// since 1970. `None` if the epoch is over.
     pub fn find(
-        &self,
+        &mut self,
+        epoch: Epoch,
         runs_dir: &str,
         filter: &Filter,
         after: Option<Cursor>,
         limit: u32,
         now_ms: i64,
-    ) -> Result<Found> {
-        let read = || -> rusqlite::Result<Found> {
-            let root: Option<i64> = self
-                .connection
-                .query_row("SELECT id FROM roots WHERE path = ?1", [runs_dir], |row| {
+    ) -> Result<Option<Found>> {
+        let mut read = || -> rusqlite::Result<Option<Found>> {
+            // All of it is of one instant.
+            let view = self.connection.transaction()?;
+            if !is_in(&view, epoch)? || !is_whole(&view, runs_dir)? {
+                return Ok(None);
+            }
+            let root: i64 =
+                view.query_row("SELECT id FROM roots WHERE path = ?1", [runs_dir], |row| {
                     row.get(0)
-                })
-                .optional()?;
-            let Some(root) = root else {
-                return Ok(Found::default());
-            };
+                })?;
             let asked = Asked::new(root, filter, after, limit, now_ms);
-            let mut query = self.connection.prepare_cached(&asked.sql)?;
+            let mut query = view.prepare_cached(&asked.sql)?;
             let mut found = Found::default();
-            let mut last = None;
+            let (mut last, mut seen) = (None, HashSet::new());
             let mut rows = query.query(params_from_iter(asked.values))?;
             while let Some(row) = rows.next()? {
                 found.rows.push(row.get(0)?);
                 last = Some(Cursor {
                     created_ms: row.get(1)?,
-                    row: row.get(2)?,
+                    tie: row.get(2)?,
                 });
-                let run: String = row.get(3)?;
-                if !found.runs.iter().any(|(known, _)| *known == run) {
-                    found.runs.push((run, row.get(4)?));
+                let run: i64 = row.get(5)?;
+                if seen.insert(run) {
+                    found.runs.push((row.get(3)?, row.get(4)?));
                 }
             }
             if found.rows.len() == usize::try_from(limit).unwrap_or(usize::MAX) {
                 found.next = last;
             }
-            Ok(found)
+            let mut query = view.prepare_cached(
+                "SELECT run, problem FROM runs WHERE root = ?1 AND problem IS NOT NULL ORDER BY run",
+            )?;
+            found.problems = query
+                .query_map([root], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Some(found))
         };
-        read().map_err(|error| self.failed(&error))
+        read().map_err(|error| failed(&self.path, &error))
     }
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> Error {
+    match trouble(path, error) {
+        Trouble::Failed(error) => error,
+        Trouble::Unusable => Error::Index {
+            path: path.to_path_buf(),
+            reason: "it is damaged; waymark index rebuild makes it anew".to_owned(),
+        },
+    }
+}
+
+fn sql_seq(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+fn is_in(connection: &Connection, epoch: Epoch) -> rusqlite::Result<bool> {
+    let now: Option<i64> = connection
+        .prepare_cached("SELECT epoch FROM follows")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(now == Some(epoch.0))
+}
+
+fn is_whole(connection: &Connection, runs_dir: &str) -> rusqlite::Result<bool> {
+    let whole: Option<bool> = connection
+        .prepare_cached("SELECT whole FROM roots WHERE path = ?1")?
+        .query_row([runs_dir], |row| row.get(0))
+        .optional()?;
+    Ok(whole == Some(true))
+}
+
+/// All runs of a folder, in the place of those that were not looked at later.
+fn put_all(
+    change: &rusqlite::Transaction<'_>,
+    runs_dir: &str,
+    seq: i64,
+    runs: &[RunRows],
+) -> rusqlite::Result<()> {
+    let root = root_of(change, runs_dir)?;
+    let older = "SELECT c.id FROM checkpoints c JOIN runs r ON r.id = c.run WHERE r.root = ?1 AND r.seq <= ?2";
+    for sql in [
+        format!("DELETE FROM labels WHERE checkpoint IN ({older})"),
+        format!("DELETE FROM checkpoints WHERE id IN ({older})"),
+        "DELETE FROM runs WHERE root = ?1 AND seq <= ?2".to_owned(),
+    ] {
+        change.execute(&sql, params![root, seq])?;
+    }
+    for run in runs {
+        put_run(change, root, seq, run)?;
+    }
+    change.execute("UPDATE roots SET whole = 1 WHERE id = ?1", [root])?;
+    Ok(())
 }
 
 fn root_of(change: &rusqlite::Transaction<'_>, runs_dir: &str) -> rusqlite::Result<i64> {
@@ -364,12 +432,21 @@ fn drop_all(change: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn put_run(change: &rusqlite::Transaction<'_>, root: i64, run: &RunRows) -> rusqlite::Result<()> {
-    let known: Option<i64> = change
-        .prepare_cached("SELECT id FROM runs WHERE root = ?1 AND run = ?2")?
-        .query_row(params![root, run.run], |row| row.get(0))
+fn put_run(
+    change: &rusqlite::Transaction<'_>,
+    root: i64,
+    seq: i64,
+    run: &RunRows,
+) -> rusqlite::Result<()> {
+    let known: Option<(i64, i64)> = change
+        .prepare_cached("SELECT id, seq FROM runs WHERE root = ?1 AND run = ?2")?
+        .query_row(params![root, run.run], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some(id) = known {
+    if let Some((id, known)) = known {
+        // Somebody looked at it later, and was quicker to say so.
+        if known > seq {
+            return Ok(());
+        }
         change
             .prepare_cached(
                 "DELETE FROM labels WHERE checkpoint IN (SELECT id FROM checkpoints WHERE run = ?1)",
@@ -382,12 +459,14 @@ fn put_run(change: &rusqlite::Transaction<'_>, root: i64, run: &RunRows) -> rusq
             .prepare_cached("DELETE FROM runs WHERE id = ?1")?
             .execute([id])?;
     }
-    if run.rows.is_empty() {
+    if run.rows.is_empty() && run.problem.is_none() {
         return Ok(());
     }
     change
-        .prepare_cached("INSERT INTO runs (root, run, stamp) VALUES (?1, ?2, ?3)")?
-        .execute(params![root, run.run, run.stamp])?;
+        .prepare_cached(
+            "INSERT INTO runs (root, run, stamp, seq, problem) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![root, run.run, run.stamp, seq, run.problem])?;
     let id = change.last_insert_rowid();
     for row in &run.rows {
         put_row(change, root, id, row)?;
@@ -405,15 +484,16 @@ fn put_row(
     let facts = row.facts.as_ref();
     change
         .prepare_cached(
-            "INSERT INTO checkpoints (root, run, checkpoint, created, run_id, workflow, task, worker, phase,
+            "INSERT INTO checkpoints (root, run, checkpoint, created, tie, run_id, workflow, task, worker, phase,
                  state, type, trigger_, scope, priority, class, damaged, pinned, resumable, said)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         )?
         .execute(params![
             root,
             run,
             row.checkpoint_id,
             row.created_ms,
+            row.tie(),
             row.run_id,
             row.workflow_id,
             facts.and_then(|facts| facts.task.as_deref()),
@@ -433,8 +513,8 @@ fn put_row(
     let id = change.last_insert_rowid();
     for label in facts.map(|facts| &facts.labels[..]).unwrap_or_default() {
         change
-            .prepare_cached("INSERT OR IGNORE INTO labels VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![root, label, row.created_ms, id])?;
+            .prepare_cached("INSERT OR IGNORE INTO labels VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![root, label, row.created_ms, row.tie(), id])?;
     }
     Ok(())
 }
@@ -539,15 +619,10 @@ impl Asked {
                 // Not for an index: the first one has the order.
                 conditions.push(format!("+c.{column} IN ({marks})"));
             }
-            let by = if filter.labels.len() == 1 {
-                "l.created"
+            let (by, tie) = if filter.labels.len() == 1 {
+                ("l.created", "l.tie")
             } else {
-                "c.created"
-            };
-            let row = if filter.labels.len() == 1 {
-                "l.checkpoint"
-            } else {
-                "c.id"
+                ("c.created", "c.tie")
             };
             if let Some(ms) = filter.from_ms {
                 conditions.push(format!("{by} >= {}", asked.put(ms)));
@@ -557,8 +632,8 @@ impl Asked {
             }
             if let Some(after) = after {
                 let than = if filter.oldest_first { ">" } else { "<" };
-                let (created, id) = (asked.put(after.created_ms), asked.put(after.row));
-                conditions.push(format!("({by}, {row}) {than} ({created}, {id})"));
+                let (created, after) = (asked.put(after.created_ms), asked.put(after.tie));
+                conditions.push(format!("({by}, {tie}) {than} ({created}, {after})"));
             }
             match filter.damaged {
                 Some(true) => conditions.push("c.damaged = 1".to_owned()),
@@ -582,7 +657,8 @@ impl Asked {
                 None => {}
             }
             parts.push(format!(
-                "SELECT c.said AS said, {by} AS created, {row} AS id, c.run_id AS run_id, r.stamp AS stamp \
+                "SELECT c.said AS said, {by} AS created, {tie} AS tie, c.run_id AS run_id, r.stamp AS stamp, \
+                 r.id AS run \
                  FROM {from} JOIN runs r ON r.id = c.run WHERE {}",
                 conditions.join(" AND ")
             ));
@@ -590,7 +666,7 @@ impl Asked {
         let order = if filter.oldest_first { "ASC" } else { "DESC" };
         let limit = asked.put(i64::from(limit));
         asked.sql = format!(
-            "{} ORDER BY created {order}, id {order} LIMIT {limit}",
+            "{} ORDER BY created {order}, tie {order} LIMIT {limit}",
             parts.join(" UNION ALL ")
         );
         asked

@@ -6,8 +6,8 @@
 //!
 //! *Crash story*: a kill or power loss while a line is appended leaves a torn line without its line feed:
 //! it was never reported as done, counts as not there, and is cut off by the next append. Leaving out what
-//! is said of checkpoints that are gone writes a new file beside and renames it; its first line names the
-//! hash at which the old one ended.
+//! is said of checkpoints that are gone, and what later changes took the place of, writes a new file beside and
+//! renames it; its first line names the hash at which the old one ended.
 //!
 //! *Limits*: a line that was altered, or taken out, makes the log damaged: what still holds is read, nothing
 //! is appended, and nothing is dropped from the run until it is healed, since a pin may be what was lost.
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::chain;
-use crate::model::lifecycle::{Change, Lives};
+use crate::model::lifecycle::{Change, Lives, fold};
 use crate::model::time::{from_iso, to_iso};
 use crate::store::disk::Disk;
 use crate::store::layout::RunDir;
@@ -180,6 +180,12 @@ impl Changes {
         }
     }
 
+    /// The place of the last line; 0 before the first.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     fn lines(
         &mut self,
         run: &RunDir,
@@ -198,7 +204,7 @@ impl Changes {
                 message: error.to_string(),
             })?;
             self.hash = hash;
-            bytes.extend_from_slice(&text);
+            bytes.extend_from_slice(text.as_bytes());
         }
         Ok(bytes)
     }
@@ -246,8 +252,9 @@ impl Changes {
         })
     }
 
-    /// Writes the log anew without what is said of checkpoints that are gone, once that is worth it. The
-    /// caller holds the run's lock.
+    /// Writes the log anew without what is said of checkpoints that are gone and without what later changes
+    /// took the place of, once that is worth it: when it becomes less than half as long. The caller holds the
+    /// run's lock.
     pub fn compact(
         mut self,
         disk: &dyn Disk,
@@ -259,32 +266,40 @@ impl Changes {
             return Ok(());
         }
         let before = self.happened.len();
-        let kept: Vec<Happened> = std::mem::take(&mut self.happened)
+        let mut kept: Vec<Happened> = std::mem::take(&mut self.happened)
             .into_iter()
             .filter(|one| stays(&one.checkpoint_id))
             .collect();
-        if kept.len() * 2 > before {
+        let mut changes: Vec<_> = kept
+            .iter_mut()
+            .map(|one| (one.checkpoint_id.as_str(), &mut one.change))
+            .collect();
+        let mut needed = fold(&mut changes).into_iter();
+        kept.retain(|_| needed.next() == Some(true));
+        let len = self.len;
+        let bytes = self.anew(run, now_ms, kept, before)?;
+        if bytes.len() as u64 * 2 > len {
             return Ok(());
         }
-        self.write_anew(disk, run, now_ms, kept, before)
+        replace(disk, run, &bytes)
     }
 
     /// Writes a damaged log anew with what still holds; tells how many lines that are.
     pub fn heal(mut self, disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Result<usize> {
         let kept = std::mem::take(&mut self.happened);
         let count = kept.len();
-        self.write_anew(disk, run, now_ms, kept, count)?;
+        let bytes = self.anew(run, now_ms, kept, count)?;
+        replace(disk, run, &bytes)?;
         Ok(count)
     }
 
-    fn write_anew(
-        mut self,
-        disk: &dyn Disk,
+    fn anew(
+        &mut self,
         run: &RunDir,
         now_ms: i64,
         kept: Vec<Happened>,
         before: usize,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         let anew = Says::Anew {
             base: std::mem::take(&mut self.hash),
             left_out: (before - kept.len()) as u64,
@@ -293,9 +308,7 @@ impl Changes {
             let (checkpoint, change) = (one.checkpoint_id, one.change);
             (one.time_ms, Says::Change { checkpoint, change })
         });
-        let bytes = self.lines(run, std::iter::once((now_ms, anew)).chain(changes))?;
-        let staged = Staged::write(disk, run.staged("changes"), &bytes)?;
-        staged.publish_over(&run.changes())
+        self.lines(run, std::iter::once((now_ms, anew)).chain(changes))
     }
 
     /// Where it lies.
@@ -303,4 +316,9 @@ impl Changes {
     pub fn path(run: &RunDir) -> PathBuf {
         run.changes()
     }
+}
+
+fn replace(disk: &dyn Disk, run: &RunDir, bytes: &[u8]) -> Result<()> {
+    let staged = Staged::write(disk, run.staged("changes"), bytes)?;
+    staged.publish_over(&run.changes())
 }

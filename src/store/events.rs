@@ -6,13 +6,13 @@
 //!
 //! *Invariants*: numbers go up by one, and one that was handed out by [`Log::read`] is never given to another
 //! event: a reader makes what it read durable before it hands it out. A segment is durable before the next
-//! one begins. A line that is whole is never changed or cut off, also where it does not fit to the one before:
-//! it stays and is told by [`Log::check`].
+//! one begins. A line that is whole is never changed or cut off, also where it does not fit to the one before, or
+//! was altered: it stays and is told by [`Log::check`].
 //!
 //! *Crash story*: appending syncs nothing. A kill may leave a torn line at the end, power loss may take lines
 //! from the end that nobody read; the next to append cuts a torn one off, durably, and goes on behind the last
-//! whole one. A marker without its run's event means that a create was killed between its manifest and its
-//! line. Killed while a segment begins: an empty one, which is used, or a full one more than there should be.
+//! whole one. A marker without its run's event means that an operation was killed between what it did and its
+//! line: the next one of the run adds the line. Killed while a segment begins: an empty one, which is used, or a full one more than there should be.
 //!
 //! *Limits*: whoever can write the store can make the chain anew, or take lines from its end. Where a file
 //! system keeps later bytes of an unsynced file and loses earlier ones (none does that on purpose), `check`
@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
-use crate::model::event::{End, LINE_MAX, NO_HASH, Record, seq_of, stated_hash};
+use crate::model::chain::stated_hash;
+use crate::model::event::{End, LINE_MAX, NO_HASH, Record, looks_altered, seq_of};
 use crate::store::disk::{Disk, EntryKind, LockGuard};
 use crate::store::layout::RunDir;
 use crate::store::place::StoreDir;
@@ -111,11 +112,30 @@ pub struct OpenRuns {
     pub unreadable: usize,
 }
 
+/// An event that is about to be due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// Its kind's name.
+    pub event: String,
+    /// The verb.
+    pub operation: String,
+    /// The checkpoint.
+    pub checkpoint: String,
+    /// The place in the run's log of changes of what it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<u64>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Marker {
     runs: PathBuf,
     run: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    due: Vec<Due>,
 }
+
+/// A marker may have so many bytes: it names all checkpoints that a prune drops.
+const MARKER_MAX: u64 = 16 << 20;
 
 /// A segment, as the folder shows it.
 #[derive(Debug, Clone)]
@@ -360,12 +380,8 @@ impl<'a> Log<'a> {
             Some(_) => self.disk.append(path).context("write", path)?,
             None => (self.disk.create(path).context("create", path)?, 0),
         };
-        if let Err(error) = file.write_all(bytes) {
-            drop(file);
-            // What can't be cut off is cut off by the next one.
-            let _ = self.disk.truncate(path, before);
-            return Err(Error::io("write", path, error));
-        }
+        // Of what did arrive somebody may have read a line already: it stays. A torn one is cut off by the next.
+        file.write_all(bytes).context("write", path)?;
         Ok(before + bytes.len() as u64)
     }
 
@@ -475,6 +491,10 @@ impl<'a> Log<'a> {
                 }
                 let stated = seq_of(line);
                 if stated.is_some_and(|seq| seq <= page.position && seq <= after) {
+                    if page.position == after {
+                        // What was passed over lies before it, and is not asked for.
+                        page.passed_over = 0;
+                    }
                     continue;
                 }
                 match Record::read(line) {
@@ -484,7 +504,13 @@ impl<'a> Log<'a> {
                             page.events.push((record, text_of(line)));
                         }
                     }
-                    _ => page.passed_over += 1,
+                    _ => {
+                        page.passed_over += 1;
+                        // Its number is not given to another one: it need not be looked at again.
+                        if stated == Some(page.position + 1) && looks_altered(line) {
+                            page.position += 1;
+                        }
+                    }
                 }
             }
         }
@@ -629,12 +655,13 @@ impl<'a> Log<'a> {
         self.open_folder().join(name)
     }
 
-    /// Notes that a run is about to change, so that its event is missed if it never comes. The caller holds
-    /// the run's lock, and calls [`Self::end_of`] when the event was appended.
-    pub fn begin(&self, run: &RunDir) -> Result<()> {
+    /// Notes that a run is about to change, and the events that will be due then, so that they are missed if
+    /// they never come. The caller holds the run's lock, and calls [`Self::end_of`] when they were appended.
+    pub fn begin(&self, run: &RunDir, due: Vec<Due>) -> Result<()> {
         let marker = Marker {
             runs: run.runs_dir().to_path_buf(),
             run: run.run_id().to_string(),
+            due,
         };
         let path = self.marker(run);
         let bytes = serde_json::to_vec(&marker).unwrap_or_default();
@@ -651,12 +678,21 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// What [`Self::begin`] noted of a run, unless its events were appended. `None` also for a note that can't be
+    /// read: whoever wrote it was killed before he changed anything.
+    #[must_use]
+    pub fn due(&self, run: &RunDir) -> Option<Vec<Due>> {
+        let bytes = self.disk.read(&self.marker(run), MARKER_MAX).ok()?;
+        let marker: Marker = serde_json::from_slice(&bytes).ok()?;
+        Some(marker.due)
+    }
+
     /// Notes that the run's event was appended.
     pub fn end_of(&self, run: &RunDir) -> Result<()> {
         remove(self.disk, &self.marker(run))
     }
 
-    /// The runs whose last event may be missing: a create is at work there, or was killed.
+    /// The runs whose last event may be missing: an operation is at work there, or was killed.
     pub fn open_runs(&self) -> Result<OpenRuns> {
         let folder = self.open_folder();
         let entries = match self.disk.list(&folder) {
@@ -669,7 +705,7 @@ impl<'a> Log<'a> {
         let mut found = OpenRuns::default();
         for entry in entries {
             let path = folder.join(&entry.name);
-            match self.disk.read(&path, LINE_MAX as u64) {
+            match self.disk.read(&path, MARKER_MAX) {
                 Ok(bytes) => match serde_json::from_slice::<Marker>(&bytes) {
                     Ok(marker) => found.runs.push((marker.runs, marker.run)),
                     Err(_) => found.unreadable += 1,
@@ -734,8 +770,13 @@ fn tail_of(bytes: &[u8], from: u64, first: u64) -> Option<Tail> {
     if let Some(end) = end_of(last) {
         return tail(Some(end), keep);
     }
-    // The last one is torn. Those before it were not what a crash leaves: they stay.
-    lines.pop();
+    // If the last one is torn it goes. Those before it were not what a crash leaves: they stay.
+    let mut at = at;
+    if looks_altered(last) {
+        at = keep;
+    } else {
+        lines.pop();
+    }
     let Some((_, kept)) = lines.last().copied() else {
         return if from == 0 { tail(None, at) } else { None };
     };

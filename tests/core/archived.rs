@@ -347,18 +347,21 @@ fn another_checkpoint_of_that_id_is_not_replaced() {
 #[test]
 fn a_checkpoint_that_lacks_something_stays() {
     let world = source();
-    let ids = world.ids();
     let (pack, _) = world.store.packs(&world.disk).unwrap()[0];
-    world.disk.remove(&world.store.pack(pack));
-    let done = prune(&world, 1).unwrap();
-    // The second holds all of its state itself.
-    let mut left = [0, 1, 3].map(|at| ids[at].clone());
-    left.sort();
-    assert_eq!(manifests(&world).into_keys().collect::<Vec<_>>(), left);
-    assert_eq!((done.archived.len(), done.warnings.len()), (1, 2));
-    world.assert_tidy("two stay");
+    let pack = world.store.pack(pack);
+    let lacking = world.fork();
+    lacking.disk.remove(&pack);
+    let done = prune(&lacking, 1).unwrap();
+    assert_eq!((done.archived.len(), done.warnings.len()), (0, 0));
     assert_eq!(
-        code(world.act(|context| {
+        manifests(&lacking),
+        manifests(&world),
+        "the only one that is whole stays, and the damaged ones"
+    );
+    lacking.assert_tidy("all stay");
+    let small = World::with_checkpoints(2);
+    assert_eq!(
+        code(small.act(|context| {
             let nowhere = waymark::ops::Context {
                 store: None,
                 ..*context

@@ -375,12 +375,22 @@ fn what_is_said_of_the_dropped_is_left_out() {
     let old = CheckpointId::parse(&ids[4]).unwrap();
     let new = CheckpointId::parse(&ids[0]).unwrap();
     act(&world, &new, &pin("evidence")).unwrap();
-    let long = "x".repeat(4_000);
-    for n in 0..20 {
+    // States are not left out while their checkpoint is there, unless there are very many.
+    for _ in 0..2 {
         world.now_ms += 1_000;
-        let update = serde_json::json!({"description": long, "data": {"n": n}});
-        act(&world, &old, &Command::Update(update)).unwrap();
+        let long = Command::Fail {
+            failure: Failure {
+                stack: Some("x".repeat(60_000)),
+                ..Failure::default()
+            },
+            update: None,
+        };
+        act(&world, &old, &long).unwrap();
+        world.now_ms += 1_000;
+        world.restore(&Choice::Id(old.clone())).unwrap();
+        act(&world, &old, &Command::Activate).unwrap();
     }
+    world.now_ms += 1_000;
     world.disk.settle();
     let length = |world: &World| world.disk.content(&world.run.changes()).unwrap().len();
     let full = length(&world);
@@ -415,4 +425,35 @@ fn what_is_said_of_the_dropped_is_left_out() {
         lives(&world)[new.as_str()].pin.as_ref().unwrap().reason,
         "evidence"
     );
+}
+
+/// What is said of one checkpoint again and again does not pile up, whether or not something was archived.
+#[test]
+fn updates_of_one_checkpoint_do_not_pile_up() {
+    let mut world = World::with_checkpoints(3);
+    let policy = Retention {
+        archive: true,
+        ..Retention::newest(2)
+    };
+    world
+        .act(|context| ops::prune::prune(context, &policy, false))
+        .unwrap();
+    let (new, old) = (world.id_at(0), world.id_at(1));
+    act(&world, &old, &pin("evidence")).unwrap();
+    act(&world, &new, &Command::Activate).unwrap();
+    let text = "x".repeat(1_000);
+    let length = |world: &World| world.disk.content(&world.run.changes()).unwrap().len();
+    let mut longest = 0;
+    for n in 0..400 {
+        world.now_ms += 1_000;
+        let update = serde_json::json!({"progress": {"done": n}, "description": text});
+        act(&world, &new, &Command::Update(update)).unwrap();
+        longest = longest.max(length(&world));
+    }
+    assert!(longest < 140 << 10, "{longest}");
+    let lives = lives(&world);
+    assert_eq!(lives[old.as_str()].pin.as_ref().unwrap().reason, "evidence");
+    assert_eq!(lives[new.as_str()].state(), State::Active);
+    let facts = lives[new.as_str()].facts(None).unwrap().unwrap();
+    assert_eq!(facts.progress.unwrap().done, Some(399.0));
 }

@@ -30,6 +30,7 @@ mod objects;
 mod old_manager;
 mod outlines;
 mod project;
+mod query;
 mod replace;
 mod restore_model;
 mod retention;

@@ -182,3 +182,36 @@ fn what_is_kept_for_years_keeps_no_rescue_checkpoint() {
     }
     assert_eq!(steps(&world), numbers(&[4, 3, 1]));
 }
+
+/// The newest that stays is one that can be restored: one that lacks something in the store is damaged.
+#[test]
+fn what_lacks_something_in_the_store_is_not_the_newest_good_one() {
+    let mut world = World::new();
+    let pack = world
+        .store
+        .pack(waymark::store::place::PackId { slot: 0, number: 1 });
+    let mut before = Vec::new();
+    for step in 1..=3 {
+        before = world.disk.content(&pack).unwrap_or_default();
+        world.now_ms += 1_000;
+        let state = format!("\"{}\"", format!("{step}-").repeat(40_000));
+        world
+            .create_with(Step::Number(f64::from(step)), &state)
+            .unwrap();
+    }
+    assert!(!before.is_empty());
+    world.disk.plant_file(&pack, &before);
+    world.now_ms += 1_000;
+    assert_eq!(
+        steps(&world),
+        numbers(&[2, 1]),
+        "the newest lacks its state"
+    );
+    for dry_run in [true, false] {
+        let decided = pruned(&world, &Retention::newest(1), dry_run);
+        let kept = decided.decisions.iter().filter(|one| one.keep);
+        assert_eq!(kept.count(), 2, "the newest good one, and the damaged one");
+    }
+    assert_eq!(steps(&world), numbers(&[2]));
+    world.restore_newest().unwrap();
+}

@@ -207,6 +207,7 @@ fn restore_as(context: &Context<'_>, request: &Request, kind: Kind) -> Result<Ou
         .context("sync", &checkpoints)?;
     let (outcome, skipped) = history.first_whole(context, &request.choice, |chosen| {
         let state = StateNow::read(context, &chosen.opened()?.opened())?;
+        events::begin(context, Vec::new());
         apply(
             context,
             &request,
@@ -255,7 +256,9 @@ fn note_restored(context: &Context<'_>, kind: Kind, outcome: &Outcome) {
         .into_iter()
         .map(|event| events::about(context.run, event))
         .collect();
-    events::Ledger::from(context).note_aside(&noted);
+    let warning = events::Ledger::from(context).note(&noted);
+    events::end_noted(context, warning.as_ref());
+    context.progress.session.tell([], warning);
 }
 
 /// Restores what was there before the last restore.
