@@ -669,6 +669,21 @@ describe('cleanup', () => {
     expect(runs()).toEqual(['demo', 'gone', 'young']);
   });
 
+  test('a run that another began from, or of a class whose time is not over, is left', async () => {
+    const { checkpointId: id } = await json('create', 'old', '--step', '1');
+    await json('fork', 'old', 'branch');
+    const critical = (await json('create', 'older', '--step', '1', '--class', 'critical'))
+      .checkpointId;
+    const all = ['cleanup', '--no-report', '--max-age-days', '2'];
+    const { stderr } = await run(all);
+    expect(runs()).toEqual(['branch', 'demo', 'gone', 'old', 'older']);
+    expect(stderr).toContain(`old: run branch began from ${id}`);
+    expect(stderr).toContain(`older: ${critical} is of class critical`);
+    fs.rmSync(path.join(at.runsDir, 'branch'), { recursive: true });
+    await run(all);
+    expect(runs()).toEqual(['demo', 'gone', 'older']);
+  });
+
   test('statuses that must not go, ages that are none', async () => {
     expect((await refusedJson('cleanup', '--status', 'in_progress')).code).toBe(
       'ERR_OPTION_INVALID',

@@ -17,13 +17,16 @@ use crate::model::cancel::Cancel;
 use crate::model::event::{Event, Kind};
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::json::{Json, MAX_DEPTH, Value};
+use crate::model::retention::Classes;
 use crate::model::run_record;
 use crate::model::time::{from_iso, to_iso};
 use crate::ops::events::{Ledger, about};
+use crate::ops::fork::holding_forks;
 use crate::store::changes::Changes;
 use crate::store::disk::{Disk, EntryKind};
 use crate::store::events::Log;
 use crate::store::layout::RunDir;
+use crate::store::manifests;
 use crate::store::publish::{Staged, remove};
 use crate::store::runner_lock::{self, Holder};
 
@@ -299,7 +302,8 @@ fn judge(disk: &dyn Disk, run: &RunDir, request: &Request, now_ms: i64) -> Resul
     Ok(Verdict::Drop { status, age_days })
 }
 
-/// Why a run must stay, though it is old: somebody pinned a checkpoint of it.
+/// Why a run must stay, though it is old: a checkpoint of it is pinned, is what another run began from, or is of a class
+/// whose time is not over.
 fn held(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Option<String> {
     let log = match Changes::read(disk, run) {
         Ok(log) => log,
@@ -311,18 +315,37 @@ fn held(disk: &dyn Disk, run: &RunDir, now_ms: i64) -> Option<String> {
             run.run_id()
         ));
     }
-    let mut pinned = Vec::new();
-    for (id, life) in log.lives() {
-        let Some(pin) = life.pin.filter(|pin| pin.holds(now_ms)) else {
+    let lives = log.lives();
+    let mut reasons = Vec::new();
+    for (id, life) in &lives {
+        let manifest = CheckpointId::parse(id).map(|id| run.manifest(&id));
+        if !manifest.is_ok_and(|path| disk.metadata(&path).is_ok()) {
             continue;
-        };
-        let manifest = CheckpointId::parse(&id).map(|id| run.manifest(&id));
-        if manifest.is_ok_and(|path| disk.metadata(&path).is_ok()) {
-            pinned.push(format!("{id} is pinned: {}", pin.reason));
+        }
+        if let Some(pin) = life.pin.as_ref().filter(|pin| pin.holds(now_ms)) {
+            reasons.push(format!("{id} is pinned: {}", pin.reason));
+        }
+        if let Some(fork) = holding_forks(disk, run.runs_dir(), life).first() {
+            reasons.push(format!("run {} began from {id}", fork.run));
         }
     }
-    pinned.sort();
-    pinned.into_iter().next()
+    match manifests::scan_seen(disk, run, &Cancel::default()) {
+        Ok(scan) => reasons.extend(scan.good.iter().filter_map(|good| {
+            let header = &good.header;
+            let life = lives.get(header.checkpoint_id.as_str());
+            let facts = match life {
+                Some(life) => life.facts(header.facts.as_ref()).ok()?,
+                None => header.facts.clone(),
+            };
+            let class = facts?.class?;
+            let age_ms = now_ms.saturating_sub(header.created_ms);
+            let holds = Classes::default().of(class).holds(age_ms);
+            holds.then(|| format!("{} is of class {}", header.checkpoint_id, class.as_str()))
+        })),
+        Err(error) => reasons.push(error.full_message()),
+    }
+    reasons.sort();
+    reasons.into_iter().next()
 }
 
 /// Moves a run aside and removes it; tells why if it was left.

@@ -1016,6 +1016,10 @@ impl<'a> Going<'a> {
             });
         }
         let mut candidates: Vec<Candidate<'_>> = candidates(context, scan)?;
+        // The run goes on from the new one.
+        for one in &mut candidates {
+            one.standing = false;
+        }
         candidates.push(fresh);
         let judged = retention.judge(&candidates, run_record::is_paused(record), context.now_ms);
         let mut dropped = HashSet::new();

@@ -23,6 +23,7 @@ use crate::ops::events;
 use crate::ops::fork::holding_forks;
 use crate::ops::lifecycle;
 use crate::ops::registration::Plan;
+use crate::ops::restore::Restored;
 use crate::ops::state::without_missing_objects;
 use crate::store::manifests::{self, Scan};
 use crate::store::publish::{Staged, remove, sync_parent};
@@ -259,6 +260,12 @@ pub(super) fn candidates<'s>(context: &Context<'_>, scan: &'s Scan) -> Result<Ve
         until_ms: None,
     });
     let fresh = Life::default();
+    let standing = Restored::read(context)
+        .filter(|restored| {
+            let mut taken = scan.good.iter().filter_map(|good| good.header.sequence);
+            !taken.any(|sequence| sequence > restored.after_sequence)
+        })
+        .map(|restored| restored.checkpoint_id);
     let good = scan.good.iter().map(|good| {
         let id = good.header.checkpoint_id.as_str();
         let life = known.lives.get(id).unwrap_or(&fresh);
@@ -276,6 +283,7 @@ pub(super) fn candidates<'s>(context: &Context<'_>, scan: &'s Scan) -> Result<Ve
             pin: untrusted.clone().or_else(|| life.pin.clone()),
             // A fork that is gone holds nothing.
             fork_base: !holding_forks(context.disk, context.run.runs_dir(), life).is_empty(),
+            standing: standing.as_deref() == Some(id),
             damaged: false,
         }
     });

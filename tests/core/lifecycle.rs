@@ -391,6 +391,9 @@ fn what_is_said_of_the_dropped_is_left_out() {
         act(&world, &old, &Command::Activate).unwrap();
     }
     world.now_ms += 1_000;
+    // What the run stands on would stay.
+    world.restore(&Choice::Id(new.clone())).unwrap();
+    world.now_ms += 1_000;
     world.disk.settle();
     let length = |world: &World| world.disk.content(&world.run.changes()).unwrap().len();
     let full = length(&world);

@@ -7,6 +7,8 @@ use waymark::ops::prune::{self, Pruned};
 use waymark::store::disk::Disk as _;
 use waymark::store::layout::RunDir;
 
+use waymark::ops::restore::Choice;
+
 use crate::world::{START_MS, World, record};
 
 const HOUR: i64 = 3_600_000;
@@ -116,6 +118,29 @@ fn a_paused_run_says_so() {
         words(&pruned(&world, &Retention::newest(1), true)),
         ["39 keep_last newest"]
     );
+}
+
+/// Prune drops nothing the run stands on, however old; the next checkpoint takes its place.
+#[test]
+fn what_the_run_was_put_back_to_stays() {
+    let mut world = ten_days();
+    let third = Step::Number(3.0);
+    world.restore(&Choice::Step(third)).unwrap();
+    let newest = Retention::newest(1);
+    let told = words(&pruned(&world, &newest, true));
+    assert_eq!(told, ["39 keep_last newest", "3 restored"]);
+    world.put(
+        "run.json",
+        &record(3, "x").replace("\"failed\"", "\"awaiting_approval\""),
+    );
+    let told = words(&pruned(&world, &newest, false));
+    assert_eq!(told, ["39 keep_last newest paused", "3 restored paused"]);
+    assert_eq!(steps(&world), numbers(&[39, 3]));
+    world.now_ms += HOUR;
+    world.put("run.json", &record(4, "x"));
+    let made = create(&world, 4, &newest);
+    assert_eq!(made.dropped.len(), 2, "{:?}", made.warnings);
+    assert_eq!(steps(&world), numbers(&[4]));
 }
 
 #[test]

@@ -120,6 +120,8 @@ pub struct Candidate<'a> {
     pub pin: Option<Pin>,
     /// Whether another run began from it.
     pub fork_base: bool,
+    /// Whether the run was put back to it, and none was taken since.
+    pub standing: bool,
     /// Whether it can't be restored. Then nothing else of it counts.
     pub damaged: bool,
 }
@@ -145,6 +147,8 @@ pub enum Reason {
     Paused,
     /// Stays: another run began from it.
     ForkBase,
+    /// Stays: the run was put back to it, and none was taken since.
+    Restored,
     /// Stays: it is evidence, and neither counts nor goes.
     Damaged,
     /// Stays: it could not be archived, and nothing goes that was to be archived and is not.
@@ -173,6 +177,7 @@ impl Reason {
             Self::NewestGood => "newest",
             Self::Paused => "paused",
             Self::ForkBase => "fork_base",
+            Self::Restored => "restored",
             Self::Damaged => "damaged",
             Self::NotArchived => "not_archived",
             Self::Superseded => "superseded",
@@ -197,6 +202,7 @@ impl fmt::Display for Reason {
             Self::NewestGood => f.write_str("the newest that is whole"),
             Self::Paused => f.write_str("the run is paused and goes on from it"),
             Self::ForkBase => f.write_str("another run began from it"),
+            Self::Restored => f.write_str("the run was put back to it"),
             Self::Damaged => f.write_str("damaged: neither counts nor goes"),
             Self::NotArchived => f.write_str("it could not be archived"),
             Self::Superseded => f.write_str("enough others are kept"),
@@ -303,9 +309,12 @@ impl Retention {
             }
             if rank == 0 {
                 reasons.push(Reason::NewestGood);
-                if paused {
-                    reasons.push(Reason::Paused);
-                }
+            }
+            if one.standing {
+                reasons.push(Reason::Restored);
+            }
+            if paused && (one.standing || rank == 0) {
+                reasons.push(Reason::Paused);
             }
             if one.fork_base {
                 reasons.push(Reason::ForkBase);

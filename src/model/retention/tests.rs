@@ -394,6 +394,7 @@ fn pins_forks_pauses_and_damage() {
     all[2].fork_base = true;
     all[3].damaged = true;
     all[3].pin = pin(None);
+    all[2].standing = true;
     let at = |now: &str, paused| -> Vec<(bool, bool, String)> {
         let decisions = none().judge(&all, paused, ms(now));
         decisions
@@ -406,7 +407,7 @@ fn pins_forks_pauses_and_damage() {
         at("2026-01-06T11:59", true),
         [
             row(true, true, "keep_last newest paused"),
-            row(true, true, "fork_base"),
+            row(true, true, "restored paused fork_base"),
             row(true, true, "pinned:audit"),
             row(true, true, "pinned:audit"),
             row(true, true, "damaged"),
@@ -549,6 +550,7 @@ fn candidates<'a>(made: &[Made], ids: &'a [String]) -> Vec<Candidate<'a>> {
                 class,
                 pin,
                 fork_base,
+                standing: false,
                 damaged,
             },
         )
