@@ -22,7 +22,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 
 use crate::error::{Error, Result};
 use crate::model::query::{Cursor, Filter, Row};
-use crate::store::index::{BUSY_MS, Trouble, new_one_damaged, set_aside, trouble, use_wal};
+use crate::store::index::{
+    BUSY_MS, Trouble, copy_back, new_one_damaged, set_aside, trouble, use_wal,
+};
 
 /// Changes with the tables: a file of another version is made anew.
 const VERSION: i64 = 2;
@@ -106,6 +108,12 @@ pub struct Found {
 pub struct Catalog {
     connection: Connection,
     path: PathBuf,
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        copy_back(&self.connection, &self.path);
+    }
 }
 
 impl Catalog {

@@ -106,13 +106,17 @@ impl Drop for Index {
     /// Not by `SQLite` itself: it would copy back at each close, or, with many short connections,
     /// never begin its log anew.
     fn drop(&mut self) {
-        let wal = std::fs::metadata(named(&self.path, "-wal"));
-        if wal.is_ok_and(|wal| wal.len() > WAL_MAX) {
-            // Whoever closes it next tries again.
-            let _ = self
-                .connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        }
+        copy_back(&self.connection, &self.path);
+    }
+}
+
+/// Copies the write-ahead log back if it is long: whoever opens the file next reads all of the log.
+pub(super) fn copy_back(connection: &Connection, path: &Path) {
+    let wal = std::fs::metadata(named(path, "-wal"));
+    if wal.is_ok_and(|wal| wal.len() > WAL_MAX) {
+        // While others read or write it is not waited for: whoever closes it next tries again.
+        let _ = connection.busy_timeout(std::time::Duration::ZERO);
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 }
 
