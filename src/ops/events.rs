@@ -19,6 +19,8 @@ use crate::model::ids::CheckpointId;
 use crate::model::progress::Progress;
 use crate::model::time::to_iso;
 use crate::ops::Context;
+use crate::ops::lifecycle;
+use crate::ops::restore::Restored;
 use crate::store::changes::Changes;
 use crate::store::disk::Disk;
 use crate::store::events::{Due, Log, OpenRuns, Page};
@@ -231,6 +233,20 @@ pub(super) fn due(kind: Kind, operation: &str, checkpoint: &str, change: Option<
         operation: operation.to_owned(),
         checkpoint: checkpoint.to_owned(),
         change,
+        rescue: None,
+    }
+}
+
+/// The event that is due when a checkpoint was restored; the rescue checkpoint tells one restore from another.
+pub(super) fn due_restored(
+    kind: Kind,
+    operation: &str,
+    checkpoint: &CheckpointId,
+    rescue: &CheckpointId,
+) -> Due {
+    Due {
+        rescue: Some(rescue.to_string()),
+        ..due(kind, operation, checkpoint.as_str(), None)
     }
 }
 
@@ -289,14 +305,21 @@ pub(super) fn recover(context: &Context<'_>) {
             Ok(false) => continue,
             Err(_) => return,
         }
+        if kind == Kind::Restored
+            && let Ok(id) = CheckpointId::parse(&one.checkpoint)
+            && lifecycle::restored(context, &id).is_err()
+        {
+            return;
+        }
         match is_noted(context, &log, kind, one) {
             Ok(true) => {}
             Ok(false) => {
                 let event = Event::new(kind, &one.operation).of(&one.checkpoint);
                 let event = event.with("recovered", true);
-                missing.push(match one.change {
-                    Some(at) => event.with("change", at),
-                    None => event,
+                missing.push(match (one.change, &one.rescue) {
+                    (Some(at), _) => event.with("change", at),
+                    (None, Some(rescue)) => event.with("rescue", rescue.as_str()),
+                    (None, None) => event,
                 });
             }
             Err(_) => return,
@@ -316,6 +339,9 @@ fn is_done(context: &Context<'_>, kind: Kind, due: &Due) -> Result<bool> {
             .iter()
             .any(|one| one.at == at && one.checkpoint_id == due.checkpoint));
     }
+    if due.rescue.is_some() {
+        return Ok(Restored::read(context).is_some_and(|one| one.rescue == due.rescue));
+    }
     let path = context.run.manifest(&CheckpointId::parse(&due.checkpoint)?);
     let there = match context.disk.metadata(&path) {
         Ok(_) => true,
@@ -332,16 +358,23 @@ fn is_noted(context: &Context<'_>, log: &Log<'_>, kind: Kind, due: &Due) -> Resu
     let wanted = |record: &Record| {
         let same = record.run == own.run && record.runs == own.runs;
         let same = same && record.checkpoint.as_deref() == Some(&*due.checkpoint);
-        same && match due.change {
-            Some(at) => record.data.get("change").and_then(Value::as_u64) == Some(at),
-            None => presence.contains(&&*record.event),
+        let said = |name| record.data.get(name);
+        same && match (due.change, &due.rescue) {
+            (Some(at), _) => said("change").and_then(Value::as_u64) == Some(at),
+            (None, Some(rescue)) => {
+                record.event == kind.name()
+                    && said("rescue").and_then(Value::as_str) == Some(rescue)
+            }
+            (None, None) => presence.contains(&&*record.event),
         }
     };
     let page = log.read(None, 1, &wanted, context.cancel)?;
     let found = page.events.first().map(|(record, _)| &*record.event);
-    Ok(match due.change {
-        Some(_) => found.is_some(),
-        None => found.is_some_and(|found| (found == Kind::Pruned.name()) == (kind == Kind::Pruned)),
+    Ok(match (due.change, &due.rescue) {
+        (Some(_), _) | (None, Some(_)) => found.is_some(),
+        (None, None) => {
+            found.is_some_and(|found| (found == Kind::Pruned.name()) == (kind == Kind::Pruned))
+        }
     })
 }
 

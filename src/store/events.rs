@@ -124,6 +124,9 @@ pub struct Due {
     /// The place in the run's log of changes of what it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<u64>,
+    /// The rescue checkpoint of the restore that it tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

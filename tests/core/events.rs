@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use waymark::error::{Error, Result};
 use waymark::model::cancel::Cancel;
 use waymark::model::event::{Event, Kind, Record, Who};
-use waymark::model::lifecycle::Pin;
+use waymark::model::lifecycle::{Failure, Life, Pin, State};
 use waymark::model::progress::Progress;
 use waymark::ops::events::{Ledger, Request, read};
 use waymark::ops::lifecycle::{self, Command};
+use waymark::ops::restore::Choice;
 use waymark::ops::verify;
 use waymark::store::disk::Disk;
 use waymark::store::events::{BreakKind, LOG_BYTES, Log, Page, SEGMENT_BYTES};
@@ -642,6 +643,10 @@ type Act<'a> = Box<dyn Fn(&World) -> bool + 'a>;
 /// An operation that is killed between what it does and the line that tells of it: the run has its marker, and
 /// the next operation adds the line. Nothing is told twice, and nothing that did not happen.
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one table of operations, held against one truth"
+)]
 fn what_was_killed_is_not_forgotten() {
     let base = World::with_checkpoints(5);
     let (new, old) = (base.id_at(0), base.id_at(4));
@@ -649,6 +654,12 @@ fn what_was_killed_is_not_forgotten() {
         world.act(|context| lifecycle::change(context, &new, command))
     };
     change(&base, &Command::Activate).unwrap();
+    let fail = Command::Fail {
+        failure: Failure::default(),
+        update: None,
+    };
+    base.act(|context| lifecycle::change(context, &old, &fail))
+        .unwrap();
     base.disk.settle();
     let pin = Command::Pin(Pin {
         reason: "evidence".to_owned(),
@@ -657,7 +668,8 @@ fn what_was_killed_is_not_forgotten() {
     let complete = Command::Complete {
         update: Some(serde_json::json!({"phase": "b"})),
     };
-    let acts: [(&str, Act<'_>); 4] = [
+    let to_old = Choice::Id(old.clone());
+    let acts: [(&str, Act<'_>); 5] = [
         ("create", Box::new(|world| world.create(6.0).is_ok())),
         ("prune", Box::new(|world| world.prune(2).is_ok())),
         ("pin", Box::new(|world| change(world, &pin).is_ok())),
@@ -665,6 +677,7 @@ fn what_was_killed_is_not_forgotten() {
             "complete",
             Box::new(|world| change(world, &complete).is_ok()),
         ),
+        ("restore", Box::new(|world| world.restore(&to_old).is_ok())),
     ];
     for (name, act) in acts {
         let before = told(&base);
@@ -680,7 +693,12 @@ fn what_was_killed_is_not_forgotten() {
         let truth = |world: &World| {
             let listed = world.act(waymark::ops::list::list).unwrap();
             let life = listed.lives.get(new.as_str()).cloned().unwrap_or_default();
-            (world.ids(), life.state(), life.pin.is_some())
+            let restored = world.disk.content(&world.run.restored()).is_some();
+            (world.ids(), life.state(), life.pin.is_some(), restored)
+        };
+        let state_of_old = |world: &World| {
+            let listed = world.act(waymark::ops::list::list).unwrap();
+            listed.lives.get(old.as_str()).map(Life::state)
         };
         let mut recovered = 0;
         for n in 1..=calls + 1 {
@@ -709,8 +727,8 @@ fn what_was_killed_is_not_forgotten() {
                 let wanted = (event.to_owned(), id.to_owned());
                 all.iter().filter(|one| **one == wanted).count()
             };
-            let (now, _, pinned) = truth(&world);
-            let (ids, state, _) = truth(&base);
+            let (now, _, pinned, restored) = truth(&world);
+            let (ids, state, ..) = truth(&base);
             for id in &now {
                 assert_eq!(times("created", id), 1, "{when}: {id}");
                 assert_eq!(times("pruned", id), 0, "{when}: {id}");
@@ -723,6 +741,11 @@ fn what_was_killed_is_not_forgotten() {
                 1 + usize::from(pinned),
                 "{when}"
             );
+            let times_restored = times("restored", old.as_str());
+            assert_eq!(times_restored, usize::from(restored), "{when}");
+            let is_left = !now.contains(&old.to_string());
+            let wanted = [State::Failed, State::Restored][usize::from(restored)];
+            assert!(is_left || state_of_old(&world) == Some(wanted), "{when}");
             let completed = usize::from(truth(&world).1 != state);
             assert_eq!(times("completed", new.as_str()), completed, "{when}");
             assert_eq!(breaks(&world.disk, &world.store), [], "{when}");

@@ -141,7 +141,7 @@ pub(super) struct Restored {
     pub(super) after_sequence: u64,
     /// What was there before.
     #[serde(default)]
-    rescue: Option<String>,
+    pub(super) rescue: Option<String>,
     /// What the state descended from before.
     #[serde(default)]
     before: Option<String>,
@@ -207,10 +207,9 @@ fn restore_as(context: &Context<'_>, request: &Request, kind: Kind) -> Result<Ou
         .context("sync", &checkpoints)?;
     let (outcome, skipped) = history.first_whole(context, &request.choice, |chosen| {
         let state = StateNow::read(context, &chosen.opened()?.opened())?;
-        events::begin(context, Vec::new());
         apply(
             context,
-            &request,
+            (&request, kind),
             &history,
             &chosen,
             &state,
@@ -237,13 +236,16 @@ fn restore_as(context: &Context<'_>, request: &Request, kind: Kind) -> Result<Ou
     Ok(outcome)
 }
 
+fn operation_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Undone => "undo",
+        _ => "restore",
+    }
+}
+
 /// Notes what a restore did, and what it passed over.
 fn note_restored(context: &Context<'_>, kind: Kind, outcome: &Outcome) {
-    let operation = if kind == Kind::Undone {
-        "undo"
-    } else {
-        "restore"
-    };
+    let operation = operation_of(kind);
     let mut noted = events::damaged(operation, &outcome.skipped);
     let event = Event::new(kind, operation)
         .of(outcome.checkpoint_id.as_str())
@@ -545,7 +547,7 @@ struct Prepared<'a> {
 )]
 fn apply(
     context: &Context<'_>,
-    request: &Request,
+    (request, kind): (&Request, Kind),
     history: &History,
     chosen: &Chosen,
     now: &StateNow,
@@ -653,6 +655,11 @@ fn apply(
         .collect();
     names.reverse();
     changes.changes.extend(state_changes);
+    // Killed from here on, whoever comes next tells of it, if it came about. A further part was told of.
+    let id = &chosen.header.checkpoint_id;
+    let due = events::due_restored(kind, operation_of(kind), id, &rescue);
+    let first = request.rescue.is_none().then_some(due);
+    events::begin(context, first.into_iter().collect());
     context.progress.enter(Phase::Writing);
     context
         .progress
