@@ -350,7 +350,7 @@ describe('the tree and misuse', () => {
       ...(n > 0 ? { parentCheckpointId: `c${n - 1}` } : {}),
       state: 'created',
     }));
-    const calls = { run: async () => ({ rows: JSON.stringify(rows) }) };
+    const calls = { run: async () => ({ rows: JSON.stringify(rows), problems: [] }) };
     const made = await treeOf(/** @type {any} */ (calls), () => /** @type {any} */ ({}), 'r', {});
     const { data, text } = await treeCommand(
       /** @type {any} */ ({ manager: { tree: async () => made }, args: ['r'] }),
