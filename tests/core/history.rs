@@ -33,6 +33,8 @@ struct Walk {
     base: Option<String>,
     /// The checkpoint restored last.
     restored: Option<String>,
+    /// The good checkpoints at that time: while there is no other, the run stands on the restored one.
+    at_restore: Vec<String>,
     notes: u32,
     log: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Walk {
             kept: Vec::new(),
             base: None,
             restored: None,
+            at_restore: Vec::new(),
             notes: 0,
             log: vec![format!("walk {seed}")],
         }
@@ -102,15 +105,16 @@ impl Walk {
     fn enter(&mut self, new: Kept, keep: usize) {
         self.base = Some(new.id.clone());
         self.kept.push(new);
-        self.drop_beyond(keep);
+        self.drop_beyond(keep, None);
     }
 
-    fn drop_beyond(&mut self, keep: usize) {
+    fn drop_beyond(&mut self, keep: usize, standing: Option<&str>) {
         let ids: Vec<String> = self
             .good()
             .iter()
             .skip(keep)
             .map(|one| one.id.clone())
+            .filter(|id| Some(id.as_str()) != standing)
             .collect();
         self.kept.retain(|one| !ids.contains(&one.id));
     }
@@ -196,13 +200,22 @@ impl Walk {
         assert_eq!(self.world.text("state.json"), extra, "{:#?}", self.log);
         self.base = Some(meant.id.clone());
         self.restored = Some(meant.id.clone());
+        self.at_restore = self.good().iter().map(|one| one.id.clone()).collect();
+    }
+
+    /// The checkpoint that the run was put back to and has not gone on from.
+    fn standing(&self) -> Option<String> {
+        let mut good = self.good().into_iter();
+        let stands = good.all(|one| self.at_restore.contains(&one.id));
+        self.restored.clone().filter(|_| stands)
     }
 
     fn prune(&mut self) {
         let keep = 1 + self.rng.below(6);
         self.log.push(format!("prune to {keep}"));
         self.world.prune(u32::try_from(keep).unwrap()).unwrap();
-        self.drop_beyond(keep);
+        let standing = self.standing();
+        self.drop_beyond(keep, standing.as_deref());
     }
 
     fn unlink(&mut self) {
