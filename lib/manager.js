@@ -15,6 +15,7 @@ const {
   EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
+const leasing = require('./lease.js');
 const { placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
@@ -245,15 +246,48 @@ class CheckpointManager {
    * @param {string} runId
    */
   #createRequest(options, runId) {
-    const own = this.#options;
-    const file = configured(this.#place(), runId);
+    const [own, place] = [this.#options, this.#place()];
+    const file = configured(place, runId);
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
+      lease: leasing.leaseToken(place, runId),
     };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  async lease(runId, options) {
+    return leasing.takeLease(this.#place(), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  leaseSync(runId, options) {
+    return leasing.takeLeaseSync(this.#place(), runId, options);
+  }
+
+  /** @param {string} runId */
+  async readLease(runId) {
+    return leasing.readLease(this.#place(), runId);
+  }
+
+  /** @param {string} runId */
+  readLeaseSync(runId) {
+    return leasing.readLeaseSync(this.#place(), runId);
+  }
+
+  /** @param {string | null} runId */
+  records(runId) {
+    const { Records } = require('./records.js');
+    return new Records(this.#place(), runId === null ? null : checkRunId(runId));
   }
 
   /**
@@ -375,6 +409,7 @@ class CheckpointManager {
             : undefined,
         onConflict: onConflict ?? own.restore?.onConflict ?? file.restore?.onConflict,
         maxStoreBytes: maxBytes ?? own.maxBytes ?? file.maxBytes,
+        lease: leasing.leaseToken(place, runId),
       }),
     };
   }
