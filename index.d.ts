@@ -391,7 +391,12 @@ export interface CreateOptions extends ProgressOptions {
   maxBytes?: number;
   /** What is said of it: why it was taken, by whom, for which part of the work. */
   facts?: Facts;
+  /** The fingerprint of its environment, at most 64 KiB of JSON; `list` and `show` give it back. */
+  environment?: Environment;
 }
+
+/** The fingerprint of a checkpoint's environment: any object that has a JSON form. */
+export type Environment = JsonObject;
 
 /** Where a checkpoint stands in its life; `docs/lifecycle.md` has the moves. */
 export type CheckpointState = 'created' | 'active' | 'completed' | 'failed' | 'restored';

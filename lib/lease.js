@@ -162,7 +162,12 @@ async function takeLease(place, runId, options) {
   const { id, keep, request } = asked(runId, options, 'lease');
   const taken = unwrap(await native().acquireLease(place, id, request), takeLease);
   const lease = new Lease(place, id, request.holder, request.ttlMs, taken);
-  if (keep) unwrap(await native().keepLease(place, id, taken.token, request.ttlMs), takeLease);
+  try {
+    if (keep) unwrap(await native().keepLease(place, id, taken.token, request.ttlMs), takeLease);
+  } catch (error) {
+    lease.releaseSync();
+    throw error;
+  }
   return lease;
 }
 
@@ -175,7 +180,12 @@ function takeLeaseSync(place, runId, options) {
   const { id, keep, request } = asked(runId, options, 'leaseSync');
   const taken = unwrap(native().acquireLeaseSync(place, id, request), takeLeaseSync);
   const lease = new Lease(place, id, request.holder, request.ttlMs, taken);
-  if (keep) unwrap(native().keepLeaseSync(place, id, taken.token, request.ttlMs), takeLeaseSync);
+  try {
+    if (keep) unwrap(native().keepLeaseSync(place, id, taken.token, request.ttlMs), takeLeaseSync);
+  } catch (error) {
+    lease.releaseSync();
+    throw error;
+  }
   return lease;
 }
 

@@ -2,7 +2,12 @@ const channels = require('node:diagnostics_channel');
 const path = require('node:path');
 const { version } = require('../package.json');
 const archives = require('./archive.js');
-const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
+const {
+  lazyCheckpoint,
+  parseCheckpoint,
+  withEnvironment,
+  withLazyCheckpoint,
+} = require('./checkpoint.js');
 const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
@@ -38,6 +43,7 @@ const CREATE = /** @type {const} */ ({
   capture: 'capture',
   maxBytes: 'number',
   facts: 'facts',
+  environment: 'object',
   signal: 'signal',
   onProgress: 'function',
 });
@@ -254,6 +260,7 @@ class CheckpointManager {
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
+      environment: environmentText(options.environment),
       lease: leasing.leaseToken(place, runId),
     };
   }
@@ -455,7 +462,7 @@ class CheckpointManager {
       (token) => native().show(place, run_, id, token),
       undefined,
     );
-    return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+    return { ...withEnvironment(shown.info), checkpoint: parseCheckpoint(shown.manifest) };
   }
 
   /**
@@ -465,7 +472,7 @@ class CheckpointManager {
   showSync(runId, checkpointId) {
     const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
     const shown = unwrap(native().showSync(this.#place(), run_, id), this.showSync);
-    return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+    return { ...withEnvironment(shown.info), checkpoint: parseCheckpoint(shown.manifest) };
   }
 
   /**
@@ -1223,12 +1230,24 @@ function withCheckpoint(created, runId, step, place) {
   );
 }
 
+/** @param {unknown} environment the fingerprint that a checkpoint is given */
+function environmentText(environment) {
+  if (environment === undefined) return undefined;
+  try {
+    return JSON.stringify(environment);
+  } catch (cause) {
+    const message = 'option "environment" can\'t be written as JSON';
+    throw new WaymarkError('ERR_OPTION_INVALID', message, { cause });
+  }
+}
+
 /**
  * @param {Listing} listing
  * @param {boolean | undefined} includeDamaged
  * @returns {any[]} index.d.ts tells by overloads which rows there are
  */
 function rows(listing, includeDamaged) {
+  listing.checkpoints.forEach(withEnvironment);
   return includeDamaged ? [...listing.checkpoints, ...listing.damaged] : listing.checkpoints;
 }
 

@@ -15,6 +15,7 @@ use crate::binding::types::{
     RetentionDecision, RetentionRequest, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
+use crate::model::environment::Environment;
 use crate::model::facts::Facts;
 use crate::model::ids::RunId;
 use crate::model::lease::Lease;
@@ -131,6 +132,7 @@ pub(super) fn create_request<'a>(
             .facts
             .map(|text| Facts::parse(text.as_bytes()))
             .transpose()?,
+        environment: request.environment.map(Environment::parse).transpose()?,
     })
 }
 
@@ -377,6 +379,7 @@ pub(super) fn info(
             .filter(|facts| !facts.is_empty())
             .and_then(|facts| serde_json::to_value(facts).ok()),
         updated_at: life.updated_ms.map(to_iso),
+        environment: header.environment,
         failure: life.failure.clone().map(|failure| FailureInfo {
             name: failure.name,
             message: failure.message,

@@ -89,6 +89,8 @@ pub struct CreateRequest {
     pub max_store_bytes: Option<f64>,
     /// What is said of it, as JSON text; absent is nothing.
     pub facts: Option<String>,
+    /// The fingerprint of its environment: the JSON text of an object; absent is none.
+    pub environment: Option<String>,
     /// The fencing token of the caller's lease; absent is none.
     pub lease: Option<f64>,
 }
@@ -264,6 +266,10 @@ pub struct CheckpointInfo {
     pub facts: Option<serde_json::Value>,
     /// When it was updated last, ISO 8601; absent if never.
     pub updated_at: Option<String>,
+    /// The fingerprint of its environment; absent if none was given. The addon gives JSON text, which is parsed
+    /// when it is first looked at.
+    #[napi(ts_type = "import('./index.js').Environment")]
+    pub environment: Option<String>,
     /// Why it failed; stays after it was restored.
     pub failure: Option<FailureInfo>,
     /// Why it must stay; absent if it need not.

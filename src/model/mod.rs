@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod chain;
 pub mod damage;
 pub mod diff;
+pub mod environment;
 pub mod event;
 pub mod facts;
 pub mod ids;

@@ -161,7 +161,7 @@ pub fn acquire(context: &Context<'_>, wanted: &Wanted) -> Result<Taken> {
     // What the caller called the time may be long ago by now; the machine's own clock is asked again.
     let here = disk.system();
     let before = may_take(context, wanted, &here)?;
-    let own = |lease: &Lease| wanted.token.is_some_and(|token| token >= lease.token);
+    let own = |lease: &Lease| wanted.token == Some(lease.token);
     let lease = match &before {
         Before::Known(known) if own(&known.lease) && known.standing == Standing::Live => {
             known.lease.renewed(wanted.ttl_ms, &here, context.now_ms)
@@ -209,7 +209,8 @@ fn may_take(context: &Context<'_>, wanted: &Wanted, here: &System) -> Result<Bef
             let standing = standing(disk, &lease, here, context.now_ms);
             match wanted.token {
                 Some(token) if token < lease.token => return Err(lost(run, token, Some(lease))),
-                None if standing == Standing::Live && !wanted.force => {
+                Some(token) if token == lease.token => {}
+                _ if standing == Standing::Live && !wanted.force => {
                     return Err(held(run, lease));
                 }
                 _ => {}

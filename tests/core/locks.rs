@@ -55,6 +55,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             capture: None,
             max_store_bytes: None,
             facts: None,
+            environment: None,
         };
         let context = Context {
             store: None,

@@ -362,6 +362,7 @@ impl Project {
             capture: Some(self.capture.clone()),
             max_store_bytes: None,
             facts: None,
+            environment: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }

@@ -104,6 +104,7 @@ impl Project {
             max_state_bytes: STATE_MAX,
             max_store_bytes: None,
             facts: None,
+            environment: None,
             capture: Some(Capture {
                 project: self.home.path().to_path_buf(),
                 run: true,

@@ -163,6 +163,7 @@ impl World {
             capture: None,
             max_store_bytes: None,
             facts: None,
+            environment: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }
