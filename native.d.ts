@@ -205,6 +205,11 @@ export interface CheckpointInfo {
   facts?: import('./index.js').Facts
   /** When it was updated last, ISO 8601; absent if never. */
   updatedAt?: string
+  /**
+   * The fingerprint of its environment; absent if none was given. The addon gives JSON text, which is parsed
+   * when it is first looked at.
+   */
+  environment?: import('./index.js').Environment
   /** Why it failed; stays after it was restored. */
   failure?: FailureInfo
   /** Why it must stay; absent if it need not. */
@@ -310,6 +315,8 @@ export interface CreateRequest {
   maxStoreBytes?: number
   /** What is said of it, as JSON text; absent is nothing. */
   facts?: string
+  /** The fingerprint of its environment: the JSON text of an object; absent is none. */
+  environment?: string
   /** The fencing token of the caller's lease; absent is none. */
   lease?: number
 }
