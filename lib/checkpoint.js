@@ -84,4 +84,26 @@ function withLazyCheckpoint(object, compute) {
   return /** @type {T & { readonly checkpoint: Checkpoint }} */ (object);
 }
 
-module.exports = { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint };
+/**
+ * Parses the fingerprint of a checkpoint's environment when it is first looked at: a list has many, and most
+ * callers look at none.
+ * @template {object} T
+ * @param {T} info with `environment` as the addon gives it: JSON text
+ * @returns {T}
+ */
+function withEnvironment(info) {
+  const text = /** @type {{ environment?: unknown }} */ (info).environment;
+  if (typeof text !== 'string') return info;
+  /** @type {unknown} */
+  let parsed;
+  return Object.defineProperty(info, 'environment', {
+    enumerable: true,
+    configurable: true,
+    get: () => {
+      parsed ??= JSON.parse(text);
+      return parsed;
+    },
+  });
+}
+
+module.exports = { lazyCheckpoint, parseCheckpoint, withEnvironment, withLazyCheckpoint };

@@ -2,6 +2,7 @@
 
 const { isNativeError } = require('node:util/types');
 const { WaymarkError } = require('./error.js');
+const { leaseToken } = require('./lease.js');
 const { native } = require('./native.js');
 const { checkCheckpointId, checkOptions, checkRunId } = require('./options.js');
 
@@ -124,6 +125,7 @@ async function change(calls, ground, verb, runId, checkpointId, what, options) {
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
   const { place, key } = ground(run);
+  request.lease = leaseToken(place, run);
   return calls.run(signal, (token) => native().change(place, run, id, request, token), key);
 }
 
@@ -143,6 +145,7 @@ function changeSync(calls, ground, verb, runId, checkpointId, what, options, abo
   const { request, signal } = asked(verb, what, options);
   calls.refuseAborted(signal);
   const { place } = ground(run);
+  request.lease = leaseToken(place, run);
   return calls.now((token) => native().changeSync(place, run, id, request, token), above);
 }
 

@@ -2,7 +2,12 @@ const channels = require('node:diagnostics_channel');
 const path = require('node:path');
 const { version } = require('../package.json');
 const archives = require('./archive.js');
-const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./checkpoint.js');
+const {
+  lazyCheckpoint,
+  parseCheckpoint,
+  withEnvironment,
+  withLazyCheckpoint,
+} = require('./checkpoint.js');
 const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
@@ -15,6 +20,7 @@ const {
   EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
+const leasing = require('./lease.js');
 const { placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
@@ -37,6 +43,7 @@ const CREATE = /** @type {const} */ ({
   capture: 'capture',
   maxBytes: 'number',
   facts: 'facts',
+  environment: 'object',
   signal: 'signal',
   onProgress: 'function',
 });
@@ -245,15 +252,49 @@ class CheckpointManager {
    * @param {string} runId
    */
   #createRequest(options, runId) {
-    const own = this.#options;
-    const file = configured(this.#place(), runId);
+    const [own, place] = [this.#options, this.#place()];
+    const file = configured(place, runId);
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
+      environment: environmentText(options.environment),
+      lease: leasing.leaseToken(place, runId),
     };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  async lease(runId, options) {
+    return leasing.takeLease(this.#place(), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  leaseSync(runId, options) {
+    return leasing.takeLeaseSync(this.#place(), runId, options);
+  }
+
+  /** @param {string} runId */
+  async readLease(runId) {
+    return leasing.readLease(this.#place(), runId);
+  }
+
+  /** @param {string} runId */
+  readLeaseSync(runId) {
+    return leasing.readLeaseSync(this.#place(), runId);
+  }
+
+  /** @param {string | null} runId */
+  records(runId) {
+    const { Records } = require('./records.js');
+    return new Records(this.#place(), runId === null ? null : checkRunId(runId));
   }
 
   /**
@@ -375,6 +416,7 @@ class CheckpointManager {
             : undefined,
         onConflict: onConflict ?? own.restore?.onConflict ?? file.restore?.onConflict,
         maxStoreBytes: maxBytes ?? own.maxBytes ?? file.maxBytes,
+        lease: leasing.leaseToken(place, runId),
       }),
     };
   }
@@ -420,7 +462,7 @@ class CheckpointManager {
       (token) => native().show(place, run_, id, token),
       undefined,
     );
-    return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+    return { ...withEnvironment(shown.info), checkpoint: parseCheckpoint(shown.manifest) };
   }
 
   /**
@@ -430,7 +472,7 @@ class CheckpointManager {
   showSync(runId, checkpointId) {
     const [run_, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
     const shown = unwrap(native().showSync(this.#place(), run_, id), this.showSync);
-    return { ...shown.info, checkpoint: parseCheckpoint(shown.manifest) };
+    return { ...withEnvironment(shown.info), checkpoint: parseCheckpoint(shown.manifest) };
   }
 
   /**
@@ -1196,12 +1238,24 @@ function withCheckpoint(created, runId, step, place) {
   );
 }
 
+/** @param {unknown} environment the fingerprint that a checkpoint is given */
+function environmentText(environment) {
+  if (environment === undefined) return undefined;
+  try {
+    return JSON.stringify(environment);
+  } catch (cause) {
+    const message = 'option "environment" can\'t be written as JSON';
+    throw new WaymarkError('ERR_OPTION_INVALID', message, { cause });
+  }
+}
+
 /**
  * @param {Listing} listing
  * @param {boolean | undefined} includeDamaged
  * @returns {any[]} index.d.ts tells by overloads which rows there are
  */
 function rows(listing, includeDamaged) {
+  listing.checkpoints.forEach(withEnvironment);
   return includeDamaged ? [...listing.checkpoints, ...listing.damaged] : listing.checkpoints;
 }
 

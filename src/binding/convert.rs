@@ -11,12 +11,14 @@ use crate::binding::types::{
     ArchivedFile, BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo,
     CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint,
     DoctorFinding, DoctorOutcome, DoctorProbe, Failure, FailureInfo, FileSystemInfo, ForkInfo,
-    LeftRun, Listing, OperationProgress, PinInfo, Place, PruneOutcome, RetentionDecision,
-    RetentionRequest, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
+    LeaseInfo, LeftRun, Listing, OperationProgress, PinInfo, Place, PruneOutcome,
+    RetentionDecision, RetentionRequest, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
+use crate::model::environment::Environment;
 use crate::model::facts::Facts;
 use crate::model::ids::RunId;
+use crate::model::lease::Lease;
 use crate::model::lifecycle::{Failure as Failed, Life, Lives, Pin};
 use crate::model::manifest::{Header, Snapshot};
 use crate::model::progress::Glance;
@@ -130,6 +132,7 @@ pub(super) fn create_request<'a>(
             .facts
             .map(|text| Facts::parse(text.as_bytes()))
             .transpose()?,
+        environment: request.environment.map(Environment::parse).transpose()?,
     })
 }
 
@@ -282,6 +285,21 @@ impl From<&Error> for Failure {
             run_id: error.run_id().map(str::to_owned),
             checkpoint_id: error.checkpoint_id().map(str::to_owned),
             skipped: skipped(error.skipped()),
+            lease: error.lease().map(LeaseInfo::from),
+        }
+    }
+}
+
+impl From<&Lease> for LeaseInfo {
+    fn from(lease: &Lease) -> Self {
+        Self {
+            token: number(lease.token),
+            holder: lease.holder.clone(),
+            pid: f64::from(lease.pid),
+            host: lease.host.clone(),
+            since: to_iso(lease.since_ms),
+            renewed: to_iso(lease.renewed_ms),
+            expires: to_iso(lease.expires_ms()),
         }
     }
 }
@@ -361,6 +379,7 @@ pub(super) fn info(
             .filter(|facts| !facts.is_empty())
             .and_then(|facts| serde_json::to_value(facts).ok()),
         updated_at: life.updated_ms.map(to_iso),
+        environment: header.environment,
         failure: life.failure.clone().map(|failure| FailureInfo {
             name: failure.name,
             message: failure.message,

@@ -292,7 +292,11 @@ impl From<Outcome> for VerifyOutcome {
                 .runs
                 .into_iter()
                 .map(|one| {
-                    let listing = Listing::from((one.scan, one.lives));
+                    let mut listing = Listing::from((one.scan, one.lives));
+                    for checkpoint in &mut listing.checkpoints {
+                        // Nobody asks a verification for it.
+                        checkpoint.environment = None;
+                    }
                     VerifiedRun {
                         runs_dir: path(one.run.runs_dir()),
                         run_id: one.run.run_id().to_string(),

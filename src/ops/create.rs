@@ -11,6 +11,7 @@ use std::io;
 use std::thread;
 
 use crate::error::{Error, Result};
+use crate::model::environment::Environment;
 use crate::model::event::{Event, Kind};
 use crate::model::facts::Facts;
 use crate::model::ids::CheckpointId;
@@ -73,6 +74,8 @@ pub struct Request<'a> {
     pub max_store_bytes: Option<u64>,
     /// What is said of it.
     pub facts: Option<Facts>,
+    /// The fingerprint of its environment.
+    pub environment: Option<Environment>,
 }
 
 /// A checkpoint that was taken.
@@ -104,6 +107,8 @@ pub struct Created {
 }
 
 /// Takes a checkpoint.
+///
+/// Gives [`Error::LeaseHeld`], [`Error::LeaseLost`] or [`Error::LeaseDamaged`] if the run's lease is not the caller's.
 pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     events::watch(context, "create", || {
         match (request.max_store_bytes, context.store) {
@@ -261,7 +266,10 @@ pub(super) fn create_once(
 
     let facts = request.facts.as_ref().filter(|facts| !facts.is_empty());
     let facts_text = facts.map(Facts::to_json);
-    let facts_json = facts_text.as_deref().map(facts_json).transpose()?;
+    let facts_json = facts_text.as_deref().map(checked_json).transpose()?;
+    let environment = request.environment.as_ref();
+    let environment = environment.map(|environment| checked_json(environment.as_str().as_bytes()));
+    let environment = environment.transpose()?;
     let manifest = Content {
         checkpoint_id: &checkpoint_id,
         run_id: run.run_id(),
@@ -276,6 +284,7 @@ pub(super) fn create_once(
         state_objects: &state_objects,
         snapshot: taken.as_ref().map(|taken| &taken.snapshot),
         facts: facts.zip(facts_json.as_ref().map(Json::root)),
+        environment: environment.as_ref().map(Json::root),
         sequence,
         parent: parent.as_ref(),
     };
@@ -422,8 +431,8 @@ pub(super) fn create_once(
     })
 }
 
-/// Facts as parsed JSON.
-pub(super) fn facts_json(text: &[u8]) -> Result<Json<'_>> {
+/// JSON text that was checked already.
+pub(super) fn checked_json(text: &[u8]) -> Result<Json<'_>> {
     Json::parse(text, MAX_DEPTH).map_err(|error| Error::Internal {
         message: error.to_string(),
     })
@@ -595,6 +604,7 @@ impl Found {
     /// Takes the run's lock and reads.
     fn read(context: &Context<'_>) -> Result<Self> {
         let (lock, _) = context.begin()?;
+        context.fence()?;
         let record_bytes = read_run_record(context)?;
         let record = parse_run_record(context, &record_bytes)?;
         let registry_bytes = read_registry(context)?.unwrap_or_else(|| {

@@ -37,7 +37,7 @@ use crate::model::snapshot::{File, Node};
 use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::aside::{self, Aside};
-use crate::ops::create::{begin_writer, facts_json};
+use crate::ops::create::{begin_writer, checked_json};
 use crate::ops::restore::{Choice, Chosen, History};
 use crate::ops::state::{Member, missing_object, store_members};
 use crate::ops::{Context, events};
@@ -348,7 +348,11 @@ impl<'a> Fork<'a> {
         let facts_text = facts.to_json();
         // One more fact may be one too many.
         let facts = Facts::parse(&facts_text)?;
-        let facts_json = facts_json(&facts_text)?;
+        let facts_json = checked_json(&facts_text)?;
+        let environment = chosen.header.environment.as_deref();
+        let environment = environment
+            .map(|text| checked_json(text.as_bytes()))
+            .transpose()?;
         let survey = registry.survey();
         let first = Content {
             checkpoint_id: &id,
@@ -364,6 +368,8 @@ impl<'a> Fork<'a> {
             state_objects,
             snapshot,
             facts: Some((&facts, facts_json.root())),
+            // It goes on from where the base stood.
+            environment: environment.as_ref().map(Json::root),
             sequence: 1,
             parent: None,
         };

@@ -346,6 +346,7 @@ impl<'a> Index<'a> {
             run,
             store: self.store,
             now_ms: ground.now_ms,
+            lease: None,
             cancel,
             progress: ground.progress,
         };

@@ -53,6 +53,7 @@ fn create(world: &mut World, step: u32, state: &str) {
         capture: None,
         max_store_bytes: None,
         facts: None,
+        environment: None,
     };
     world
         .act(|context| create::create(context, &request))

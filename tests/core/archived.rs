@@ -44,6 +44,7 @@ fn create(world: &World, step: u32, state: &str, policy: &Retention) -> Result<C
         capture: None,
         max_store_bytes: None,
         facts: None,
+        environment: None,
     };
     world.act(|context| create::create(context, &request))
 }
@@ -571,6 +572,7 @@ fn a_budget_archives_what_it_drops() {
             capture: None,
             max_store_bytes: Some(max),
             facts: None,
+            environment: None,
         };
         let done = world
             .act(|context| create::create(context, &request))

@@ -132,6 +132,7 @@ fn states_that_are_no_json_are_refused() {
         capture: None,
         max_store_bytes: None,
         facts: None,
+        environment: None,
     };
     let create = |request: &Request<'_>| {
         code(world.act(|context| waymark::ops::create::create(context, request)))

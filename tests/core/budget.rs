@@ -32,6 +32,7 @@ fn create(world: &mut World, step: u32, state: &str) -> Result<Created> {
         capture: None,
         max_store_bytes: Some(MAX),
         facts: None,
+        environment: None,
     };
     world.act(|context| ops::create::create(context, &request))
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use waymark::error::{Error, Result};
 use waymark::model::cancel::Cancel;
+use waymark::model::environment::Environment;
 use waymark::model::event::Record;
 use waymark::model::facts::{Facts, Link};
 use waymark::model::ids::{CheckpointId, RunId};
@@ -70,6 +71,7 @@ fn create(world: &mut World, step: u32, state: &str) -> CheckpointId {
             phase: Some("build".to_owned()),
             ..Facts::default()
         }),
+        environment: Some(Environment::parse(format!("{{\"step\":{step}}}")).unwrap()),
     };
     let created = world.act(|context| ops::create::create(context, &request));
     created.unwrap().checkpoint_id
@@ -234,6 +236,7 @@ fn a_fork_begins_where_the_run_was() {
         }),
         "as they are now"
     );
+    assert_eq!(first.environment.as_deref(), Some("{\"step\":3}"));
     assert_eq!(world.sight(), before, "the base goes on as it was");
     assert_eq!(
         holding(&world, &base),

@@ -474,6 +474,7 @@ fn create(
         capture: None,
         max_store_bytes: Some(1 << 20),
         facts: None,
+        environment: None,
     };
     world.act(|context| ops::create::create(context, &request))
 }

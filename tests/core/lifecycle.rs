@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use waymark::error::{Error, Result};
+use waymark::model::environment::Environment;
 use waymark::model::facts::{Class, Facts, Trigger};
 use waymark::model::ids::CheckpointId;
 use waymark::model::lifecycle::{Failure, Life, Pin, State};
@@ -142,6 +143,7 @@ fn what_is_said_is_in_the_manifest_and_what_is_said_later_beside_it() {
         capture: None,
         max_store_bytes: None,
         facts: Some(said.clone()),
+        environment: Some(Environment::parse(r#"{"git": {"head": "a"}}"#.to_owned()).unwrap()),
     };
     let created = world
         .act(|context| ops::create::create(context, &request))
@@ -150,6 +152,11 @@ fn what_is_said_is_in_the_manifest_and_what_is_said_later_beside_it() {
     let bytes = world.disk.content(&created.path).unwrap();
     let header = || world.verified().good[0].header.clone();
     assert_eq!(header().facts, Some(said.clone()));
+    let environment = Some(r#"{"git":{"head":"a"}}"#);
+    assert_eq!(header().environment.as_deref(), environment);
+    let listed = world.act(ops::list::list).unwrap().scan.good;
+    assert_eq!(listed[0].header.environment.as_deref(), environment);
+    assert_eq!(listed[1].header.environment, None);
     let patch = serde_json::json!({"labels": ["beta", "shipped"], "class": null, "data": {"n": 1}});
     let after = act(&world, &id, &Command::Update(patch)).unwrap();
     let facts = after.facts().unwrap().unwrap();

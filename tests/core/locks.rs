@@ -55,6 +55,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             capture: None,
             max_store_bytes: None,
             facts: None,
+            environment: None,
         };
         let context = Context {
             store: None,
@@ -62,6 +63,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             run: &run,
             // The clock stands still: nothing but the lock keeps them apart.
             now_ms: crate::world::START_MS,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         };

@@ -34,6 +34,7 @@ fn create(world: &World) -> Created {
         capture: None,
         max_store_bytes: None,
         facts: None,
+        environment: None,
     };
     let made = world.act(|context| ops::create::create(context, &request));
     made.unwrap()

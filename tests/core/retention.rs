@@ -23,6 +23,7 @@ fn create(world: &World, step: u32, policy: &Retention) -> Created {
         capture: None,
         max_store_bytes: None,
         facts: None,
+        environment: None,
     };
     world
         .act(|context| create::create(context, &request))

@@ -84,6 +84,7 @@ impl Project {
             disk: &RealDisk,
             run: &self.run,
             now_ms,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         })
@@ -103,6 +104,7 @@ impl Project {
             max_state_bytes: STATE_MAX,
             max_store_bytes: None,
             facts: None,
+            environment: None,
             capture: Some(Capture {
                 project: self.home.path().to_path_buf(),
                 run: true,
@@ -393,6 +395,7 @@ fn it_stops_when_asked_and_says_what_is_not_there() {
             disk: &RealDisk,
             run: &project.run,
             now_ms: START_MS,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &progress,
         },

@@ -142,6 +142,7 @@ impl World {
             disk: &self.disk,
             run: &self.run,
             now_ms: self.now_ms,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         })
@@ -162,6 +163,7 @@ impl World {
             capture: None,
             max_store_bytes: None,
             facts: None,
+            environment: None,
         };
         self.act(|context| ops::create::create(context, &request))
     }

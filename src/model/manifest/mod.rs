@@ -88,6 +88,8 @@ pub struct Content<'a> {
     pub snapshot: Option<&'a Snapshot>,
     /// What is said of it, and the same as parsed JSON; `None` if that is nothing.
     pub facts: Option<(&'a Facts, Value<'a>)>,
+    /// The fingerprint of its environment; `None` if the caller gave none.
+    pub environment: Option<Value<'a>>,
     /// The place of this checkpoint in the run's history, from 1.
     pub sequence: u64,
     /// The checkpoint that the run's state descends from.
@@ -172,6 +174,9 @@ impl<'a> Content<'a> {
         if let Some((_, facts)) = self.facts {
             members.push(("facts", Tree::Value(facts)));
         }
+        if let Some(environment) = self.environment {
+            members.push(("environment", Tree::Value(environment)));
+        }
         members.push((
             "waymark",
             Tree::object([
@@ -203,6 +208,7 @@ impl<'a> Content<'a> {
             state_objects: self.state_objects.to_vec(),
             snapshot: self.snapshot.cloned(),
             facts: self.facts.map(|(facts, _)| facts.clone()),
+            environment: self.environment.map(reading::compact),
         }
     }
 
@@ -351,6 +357,7 @@ mod tests {
         let registry = Json::parse(br#"{"artifacts":{"7":{}}}"#, 9).expect("valid");
         let state = Json::parse(step_state.as_bytes(), MAX_DEPTH).expect("valid");
         let registry = Registry::new(registry.root()).expect("registry");
+        let environment = Json::parse(br#"{"git":{"head":"1","metadata":{}}}"#, 9).expect("valid");
         let content = Content {
             checkpoint_id: &id,
             run_id: &run_id,
@@ -365,6 +372,7 @@ mod tests {
             state_objects: &[],
             snapshot: None,
             facts: None,
+            environment: Some(environment.root()),
             sequence: 3,
             parent: None,
         };
@@ -389,6 +397,8 @@ mod tests {
         assert_eq!(header, look(&bytes, Check::Checksum).expect("good"));
         assert_eq!(header.sequence, Some(3));
         assert_eq!(header.step, Step::Number(1.5));
+        let environment = r#"{"git":{"head":"1","metadata":{}}}"#;
+        assert_eq!(header.environment.as_deref(), Some(environment));
     }
 
     #[test]
@@ -455,6 +465,7 @@ mod tests {
             state_objects: Vec::new(),
             snapshot: None,
             facts: None,
+            environment: None,
         };
         let mut items = vec![
             header("old-1", None, 10),

@@ -43,10 +43,13 @@ pub struct Header {
     /// What was said of it when it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
+    /// The fingerprint of its environment, as JSON text. Not noted: who needs it reads the manifest.
+    #[serde(skip)]
+    pub environment: Option<String>,
 }
 
 impl Header {
-    /// The header without what lies in the store.
+    /// The header without what lies in the store, and without the environment.
     #[must_use]
     pub fn without_objects(&self) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Header {
             state_objects: Vec::new(),
             snapshot: None,
             facts: self.facts.clone(),
+            environment: None,
         }
     }
 }
@@ -203,6 +207,7 @@ pub(super) struct RawHeader {
     state_objects: Vec<StateObject>,
     snapshot: Option<Snapshot>,
     facts: Option<Facts>,
+    environment: Option<String>,
 }
 
 impl RawHeader {
@@ -234,8 +239,16 @@ impl RawHeader {
             state_objects: self.state_objects,
             snapshot: self.snapshot,
             facts: self.facts,
+            environment: self.environment,
         })
     }
+}
+
+/// A value as JSON text.
+pub(super) fn compact(value: Value<'_>) -> String {
+    let mut text = Vec::new();
+    value.write_compact(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn text(value: Option<Value<'_>>) -> Option<String> {
@@ -302,6 +315,7 @@ fn raw_header(
         state_objects,
         snapshot,
         facts,
+        environment: object("environment").map(compact),
     })
 }
 
@@ -341,8 +355,15 @@ fn checked(root: Value<'_>) -> std::result::Result<RawHeader, Damage> {
     Ok(header)
 }
 
-/// How deep the last members are nested: the facts' data has its own limit.
-const REST_DEPTH: usize = crate::model::facts::DATA_DEPTH_MAX + 8;
+/// How deep the last members are nested: the facts' data and the environment have limits of their own.
+const REST_DEPTH: usize = {
+    use crate::model::{environment::ENVIRONMENT_DEPTH_MAX, facts::DATA_DEPTH_MAX};
+    if DATA_DEPTH_MAX > ENVIRONMENT_DEPTH_MAX {
+        DATA_DEPTH_MAX + 8
+    } else {
+        ENVIRONMENT_DEPTH_MAX + 8
+    }
+};
 
 /// The header of a file that is byte for byte what Waymark wrote; `None` if it is not, or if the
 /// bytes don't have the expected places.

@@ -21,7 +21,7 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::create::{
-    facts_json, parse_registry, parse_run_record, read_registry, read_run_files, read_run_record,
+    checked_json, parse_registry, parse_run_record, read_registry, read_run_files, read_run_record,
     registry_of,
 };
 use crate::ops::state::{Member, inline_max};
@@ -174,7 +174,7 @@ impl StateNow {
             ..Facts::default()
         };
         let facts_text = facts.to_json();
-        let facts_json = facts_json(&facts_text)?;
+        let facts_json = checked_json(&facts_text)?;
         let mut created_ms = context.now_ms;
         loop {
             let checkpoint_id = RunDir::rescue_id(created_ms)?;
@@ -192,6 +192,7 @@ impl StateNow {
                 state_objects,
                 snapshot,
                 facts: Some((&facts, facts_json.root())),
+                environment: None,
                 sequence,
                 parent,
             };

@@ -1,0 +1,48 @@
+// The fingerprint of a checkpoint's environment: given, kept in the manifest, given back.
+
+import { afterAll, beforeEach, expect, test } from '@jest/globals';
+import waymark from '../index.js';
+import { project, readJson, removeAll } from './support/project.mjs';
+
+const { CheckpointManager } = waymark;
+
+/** @type {ReturnType<typeof project>} */
+let at;
+/** @type {waymark.CheckpointManager} */
+let manager;
+beforeEach(() => {
+  at = project();
+  manager = new CheckpointManager({ runsDir: at.runsDir });
+});
+afterAll(removeAll);
+
+test('it is in the manifest, and list and show give it back', async () => {
+  const environment = {
+    git: { head: 'a'.repeat(40), dirty: ['ünï'] },
+    accepted: { head_moved: true },
+  };
+  const made = await manager.create(at.runId, 1, {}, { environment });
+  manager.createSync(at.runId, 2);
+  expect(readJson(made.path).environment).toEqual(environment);
+  const [second, first] = await manager.list(at.runId);
+  expect(first.environment).toEqual(environment);
+  expect(first.environment).toBe(first.environment);
+  expect(second.environment).toBeUndefined();
+  expect('environment' in second).toBe(false);
+  expect(manager.listSync(at.runId)[1].environment).toEqual(environment);
+  expect((await manager.show(at.runId, made.checkpointId)).environment).toEqual(environment);
+  const shown = manager.showSync(at.runId, made.checkpointId);
+  expect(shown.environment).toEqual(environment);
+  expect(shown.checkpoint).toMatchObject({ environment });
+  const verified = await manager.verify(at.runId);
+  expect(verified.damaged).toEqual([]);
+});
+
+test('what can be none is refused', async () => {
+  for (const environment of ['x', 1, null, [], { a: 'x'.repeat(65536) }, { a: 1n }]) {
+    await expect(
+      manager.create(at.runId, 1, {}, /** @type {any} */ ({ environment })),
+    ).rejects.toMatchObject({ code: 'ERR_OPTION_INVALID' });
+  }
+  expect(await manager.list(at.runId)).toEqual([]);
+});
