@@ -551,6 +551,14 @@ pub enum Error {
         /// What can be done.
         advice: &'static str,
     },
+    /// A git repository can't be read, or does not allow what was asked.
+    #[error("git's repository at {path}: {reason}", path = path.display())]
+    Git {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Somebody else holds the lease of the run.
     #[error("run {run_id:?} is held by {}; wait until then, or end it", who(lease))]
     LeaseHeld {
@@ -741,6 +749,7 @@ impl Error {
             Self::ImportConflict { .. } => "ERR_IMPORT_CONFLICT",
             Self::RunExists { .. } => "ERR_RUN_EXISTS",
             Self::PathExists { .. } => "ERR_PATH_EXISTS",
+            Self::Git { .. } => "ERR_GIT",
             Self::LeaseHeld { .. } => "ERR_LEASE_HELD",
             Self::LeaseLost { .. } => "ERR_LEASE_LOST",
             Self::LeaseDamaged { .. } => "ERR_LEASE_DAMAGED",
@@ -795,6 +804,7 @@ impl Error {
             | Self::ChangesDamaged { path, .. }
             | Self::RecordChanged { path, .. }
             | Self::RecordDamaged { path, .. }
+            | Self::Git { path, .. }
             | Self::LeaseHeld { path, .. }
             | Self::LeaseLost { path, .. }
             | Self::LeaseDamaged { path, .. }

@@ -13,6 +13,7 @@ pub mod diff;
 pub mod events;
 pub mod files;
 pub mod fork;
+pub mod git;
 mod job;
 pub mod lease;
 pub mod query;

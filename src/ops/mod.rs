@@ -25,6 +25,7 @@ pub mod export;
 pub mod files;
 pub mod fork;
 pub mod gc;
+pub mod git;
 pub mod import;
 pub mod lease;
 pub mod lifecycle;

@@ -11,6 +11,7 @@ pub mod chunker;
 pub mod disk;
 pub mod events;
 pub mod folder;
+pub mod git;
 pub mod index;
 pub mod journal;
 pub mod layout;

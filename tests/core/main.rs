@@ -21,6 +21,7 @@ mod fork;
 mod full_disk;
 mod gallery;
 mod gc;
+mod git;
 mod history;
 mod layers;
 mod lease;
