@@ -57,6 +57,9 @@ const VERBS = {
   unarchive: () => import('./commands/unarchive.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
   gc: () => import('./commands/gc.mjs'),
+  status: () => import('./commands/status.mjs'),
+  runs: () => import('./commands/runs.mjs'),
+  pause: () => import('./commands/pause.mjs'),
   resume: () => import('./commands/resume.mjs'),
   doctor: () => import('./commands/doctor.mjs'),
 };

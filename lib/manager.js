@@ -15,7 +15,7 @@ const {
   EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
-const { placeOf } = require('./place.js');
+const { notePlace, placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
 
@@ -82,6 +82,13 @@ const CLEANUP = /** @type {const} */ ({
   onProgress: 'function',
 });
 const DOCTOR = /** @type {const} */ ({ path: 'string', signal: 'signal' });
+const RUN_STATE = /** @type {const} */ ({ quietMs: 'positive' });
+const MOVE_RUN = /** @type {const} */ ({
+  by: 'string',
+  reason: 'string',
+  again: 'boolean',
+  stale: 'any',
+});
 const MANAGER = /** @type {const} */ ({
   runsDir: 'string',
   root: 'string',
@@ -225,6 +232,7 @@ class CheckpointManager {
       refuseAborted,
     };
     if (this.#options.retention) keeping().checkRetention(this.#options, 'CheckpointManager');
+    notePlace(this, () => this.#place());
   }
 
   /** @returns {Place} */
@@ -1074,6 +1082,69 @@ class CheckpointManager {
   /** @param {string} runId */
   async timeline(runId) {
     return require('./timeline.js').timeline(this, runId);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunStateOptions} [options]
+   */
+  runState(runId, options) {
+    const checked = checkOptions(options, RUN_STATE, 'runState');
+    return require('./run-state.js').runState(this, runId, checked);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunStateName} to
+   * @param {import('../index.js').MoveRunOptions} [options]
+   */
+  moveRunState(runId, to, options) {
+    const checked = checkOptions(options, MOVE_RUN, 'moveRunState');
+    return require('./run-state.js').moveRunState(this, runId, to, checked);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PauseOptions} [options]
+   */
+  pause(runId, options) {
+    return require('./pause.js').pause(this, runId, options);
+  }
+
+  /** @param {string} runId */
+  withdrawPause(runId) {
+    return require('./pause.js').withdrawPause(this, runId);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').Step} step
+   * @param {unknown} [state]
+   * @param {import('../index.js').BoundaryOptions} [options]
+   */
+  async boundary(runId, step, state = {}, options = undefined) {
+    return require('./pause.js').boundary(this, runId, step, state, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  lease(runId, options) {
+    return require('./lease.js').lease(this, runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunsOptions} [options]
+   */
+  async status(runId, options) {
+    return require('./status.js').status(this, runId, options);
+  }
+
+  /** @param {import('../index.js').RunsOptions} [options] */
+  async runs(options) {
+    return require('./status.js').runs(this, options);
   }
 
   /**
