@@ -147,7 +147,11 @@ describe('what the files of a run say together', () => {
     const order = [0, 1, 1.5, 'review', 2];
     /** @param {unknown} afterStep @param {unknown} step @param {unknown} [known] */
     const due = (afterStep, step, known = order) =>
-      states.isDue(/** @type {any} */ ({ afterStep }), /** @type {any} */ (step), /** @type {any} */ (known));
+      states.isDue(
+        /** @type {any} */ ({ afterStep }),
+        /** @type {any} */ (step),
+        /** @type {any} */ (known),
+      );
     expect(states.isDue(undefined, 1, order)).toBe(false);
     expect([0, 1, 1.5, 'review', 2].map((step) => due(1.5, step))).toEqual([
       false,
@@ -196,7 +200,10 @@ describe('a run', () => {
     expect(Object.keys(runJson())).toEqual(Object.keys(before));
     expect(runJson()).toEqual({ ...before, status: 'paused', updated_at: expect.any(String) });
     expect(runJson().updated_at).not.toBe(before.updated_at);
-    expect(manager.moveRunState('run-1', 'running')).toMatchObject({ state: 'running', resumes: 1 });
+    expect(manager.moveRunState('run-1', 'running')).toMatchObject({
+      state: 'running',
+      resumes: 1,
+    });
     expect(runJson().status).toBe('in_progress');
     // No word of the runner's: its own stays.
     const reasons = [{ reason: 'head_moved' }];
@@ -217,7 +224,9 @@ describe('a run', () => {
     manager.moveRunState('run-1', 'completed', { by: 'me', reason: 'done elsewhere' });
     const before = fs.readFileSync(path.join(at.dir, 'run.json'), 'utf8');
     const told = refused(() => manager.moveRunState('run-1', 'paused'), 'ERR_RUN_STATE');
-    expect(told).toMatch(/is completed \(since .*, by me, done elsewhere\) and can't become paused/);
+    expect(told).toMatch(
+      /is completed \(since .*, by me, done elsewhere\) and can't become paused/,
+    );
     expect(told).toContain('completed → running → paused, where a step is named (--resume-step)');
     refused(() => manager.moveRunState('run-1', 'running'), 'ERR_RUN_STATE');
     refused(() => manager.pause('run-1'), 'ERR_RUN_STATE');
