@@ -81,7 +81,7 @@ class Glance {
     for (let part = 0; part * PART < rows.length || part < this.#parts; part += 1) {
       const text = JSON.stringify(rows.slice(part * PART, (part + 1) * PART));
       // What can't be kept is read again.
-      const reply = native().writeRecordSync(this.#place, null, `glance-${part}`, text, {});
+      const reply = native().writeRecordSync(this.#place, null, `glance-${part}`, text);
       if ('failed' in reply) return;
     }
   }

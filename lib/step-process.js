@@ -3,6 +3,7 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
+const { givenLease } = require('./held.js');
 const leases = require('./lease.js');
 const { stepFromText } = require('./options.js');
 const pauses = require('./pause.js');
@@ -253,7 +254,7 @@ class StepProcess {
   /** Takes the lease, or the one that was given. */
   #take() {
     if (this.#lease || this.#given !== undefined || process.env.WAYMARK_LEASE === 'off') return;
-    const given = leases.givenLease(process.env);
+    const given = givenLease(process.env);
     if (given?.runId === this.#runId) {
       const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
       if (now?.token !== given.token || !now.live) {
