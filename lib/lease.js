@@ -84,10 +84,15 @@ function lease(manager, runId, options) {
   const { holder = `${whoami()} (${scriptName()})`, ttlMs = TTL_MS, keep = true } = checked;
   const place = placeOfManager(manager);
   const runDir = path.join(manager.runsDir(run), run);
-  const got = unwrap(native().acquireLeaseSync(place, run, { holder, ttlMs }));
+  const got = unwrap(native().acquireLeaseSync(place, run, { holder: inWords(holder), ttlMs }));
   const taken = new Lease(place, run, runDir, ttlMs, got);
   if (keep) taken.keep();
   return taken;
+}
+
+/** One line, of a length that has room. @param {string} holder */
+function inWords(holder) {
+  return holder.replace(/\p{Cc}/gu, ' ').slice(0, 256);
 }
 
 /** What this process is, for people. */

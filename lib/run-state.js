@@ -190,6 +190,15 @@ function change(manager, runId, change) {
 }
 
 /**
+ * Takes away what is kept of a run's state, also if it is damaged.
+ * @param {Manager} manager
+ * @param {string} runId
+ */
+function forget(manager, runId) {
+  unwrap(native().removeRecordSync(placeOfManager(manager), runId, RECORD));
+}
+
+/**
  * The state of a run, by all that is known of it. Nothing is written.
  * @param {Manager} manager
  * @param {unknown} runId
@@ -306,6 +315,7 @@ function whoami() {
 module.exports = {
   ...states,
   change,
+  forget,
   holderOf,
   illegal,
   known,

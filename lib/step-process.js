@@ -34,12 +34,18 @@ const REFUSALS = new Set([
   'ERR_LEASE_HELD',
   'ERR_LEASE_LOST',
   'ERR_RUN_STATE',
+  'ERR_STEP_INVALID',
   'ERR_WORKFLOW_STEP_MISSING',
 ]);
 
 /** @param {unknown} error */
 function codeOf(error) {
   return `${/** @type {{ code?: unknown }} */ (error).code}`;
+}
+
+/** @param {unknown} error */
+function messageOf(error) {
+  return /** @type {Error} */ (error).message;
 }
 
 class StepProcess {
@@ -88,17 +94,26 @@ class StepProcess {
     // Misspelt, it would never be honoured.
     this.#pauseAfter();
     try {
-      this.#tellCrash();
-      // Before the lease is taken, and before a restore says that it runs.
-      const before = runStates.look(this.#manager, this.#runId);
-      this.#from = runStates.known(before, Date.now(), Infinity).state;
-      this.#take();
-      return this.#mayBegin();
+      return this.#enter();
     } catch (error) {
+      const code = codeOf(error);
       // The runner makes its folders itself on a first run.
-      if (!NOT_YET.has(codeOf(error))) throw error;
-      return true;
+      if (NOT_YET.has(code)) return true;
+      if (code !== 'ERR_RECORD_DAMAGED') throw error;
+      // The steps are worth more than the counts of pauses and resumes.
+      this.#say(`what is kept of the state of run ${this.#runId} begins anew: ${messageOf(error)}`);
+      runStates.forget(this.#manager, this.#runId);
+      return this.#enter();
     }
+  }
+
+  #enter() {
+    this.#tellCrash();
+    // Before the lease is taken, and before a restore says that it runs.
+    const before = runStates.look(this.#manager, this.#runId);
+    this.#from = runStates.known(before, Date.now(), Infinity).state;
+    this.#take();
+    return this.#mayBegin();
   }
 
   /**
@@ -124,7 +139,7 @@ class StepProcess {
           `SIGTERM: run ${this.#runId} is paused when step ${this.#underWay?.step} is done; another SIGTERM ends it now`,
         );
       } catch (error) {
-        this.#say(`SIGTERM: no pause can be asked for: ${/** @type {Error} */ (error).message}`);
+        this.#say(`SIGTERM: no pause can be asked for: ${messageOf(error)}`);
         process.kill(process.pid, 'SIGTERM');
       }
     };
@@ -173,7 +188,7 @@ class StepProcess {
       lease?.release();
     } catch (error) {
       // It expires by itself, and this process is about to be gone.
-      this.#say(`the lease of run ${this.#runId} stays: ${/** @type {Error} */ (error).message}`);
+      this.#say(`the lease of run ${this.#runId} stays: ${messageOf(error)}`);
     }
   }
 
@@ -346,7 +361,7 @@ class StepProcess {
       if (NOT_YET.has(codeOf(error))) return;
       this.#isLost = true;
       this.#say(
-        `the state of run ${this.#runId} is not kept: ${/** @type {Error} */ (error).message} [${codeOf(error)}]`,
+        `the state of run ${this.#runId} is not kept: ${messageOf(error)} [${codeOf(error)}]`,
       );
     }
     if (this.#isNoted || this.#isLost) clearInterval(this.#timer);
