@@ -2533,6 +2533,16 @@ export declare class WaymarkError extends Error {
   checkpointId?: string;
   /** Checkpoints that were passed over. */
   skipped: SkippedCheckpoint[];
+  /** The lease that stands in the way, or that took the place of the caller's. */
+  lease?: {
+    token: number;
+    holder: string;
+    pid: number;
+    host: string;
+    since: string;
+    renewed: string;
+    expires: string;
+  };
 }
 
 declare const waymark: {

@@ -356,6 +356,40 @@ describe('a run', () => {
     await expect(manager.status('nobody')).rejects.toMatchObject({ code: 'ERR_RUN_NOT_FOUND' });
   });
 
+  test('what was seen at the last look is believed only while nothing of it has changed', async () => {
+    manager.createSync('run-1', 1, {});
+    addRun(at.runsDir, 'other');
+    const past = new Date(Date.now() - 60_000);
+    const age = () => {
+      for (const runId of ['run-1', 'other']) {
+        for (const name of [
+          'run.json',
+          path.join('checkpoints', '.waymark', 'records', 'run-state'),
+        ]) {
+          const file = path.join(at.runsDir, runId, name);
+          if (fs.existsSync(file)) fs.utimesSync(file, past, past);
+        }
+      }
+    };
+    const seen = async () =>
+      Object.fromEntries((await manager.runs()).map(({ runId, state }) => [runId, state]));
+    age();
+    expect(await seen()).toEqual({ 'run-1': 'running', other: 'running' });
+    const kept = path.join(at.root, '.waymark', 'records', 'glance-0');
+    expect(fs.existsSync(kept)).toBe(true);
+    expect(await seen()).toEqual({ 'run-1': 'running', other: 'running' });
+    manager.moveRunState('run-1', 'paused');
+    writeJson(path.join(at.runsDir, 'other', 'run.json'), { run_id: 'other', status: 'failed' });
+    expect(await seen()).toEqual({ 'run-1': 'paused', other: 'failed' });
+    age();
+    expect(await seen()).toEqual({ 'run-1': 'paused', other: 'failed' });
+    fs.rmSync(path.join(at.runsDir, 'other'), { recursive: true });
+    expect(await seen()).toEqual({ 'run-1': 'paused' });
+    // Damaged, it is none.
+    fs.writeFileSync(kept, 'x');
+    expect(await seen()).toEqual({ 'run-1': 'paused' });
+  });
+
   test('whose record is damaged is told of, and hides no other', async () => {
     addRun(at.runsDir, 'other');
     manager.moveRunState('run-1', 'paused');
