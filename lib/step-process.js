@@ -3,7 +3,6 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { givenLease } = require('./held.js');
 const leases = require('./lease.js');
 const { stepFromText } = require('./options.js');
 const pauses = require('./pause.js');
@@ -185,7 +184,7 @@ class StepProcess {
     const lease = this.#lease;
     this.#lease = undefined;
     try {
-      lease?.release();
+      lease?.releaseSync();
     } catch (error) {
       // It expires by itself, and this process is about to be gone.
       this.#say(`the lease of run ${this.#runId} stays: ${messageOf(error)}`);
@@ -269,26 +268,26 @@ class StepProcess {
   /** Takes the lease, or the one that was given. */
   #take() {
     if (this.#lease || this.#given !== undefined || process.env.WAYMARK_LEASE === 'off') return;
-    const given = givenLease(process.env);
-    if (given?.runId === this.#runId) {
-      const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
-      if (now?.token !== given.token || !now.live) {
+    const place = placeOfManager(this.#manager);
+    const given = leases.inherited(this.#runId);
+    if (given !== undefined) {
+      const now = leases.readLeaseSync(place, this.#runId);
+      if (now?.token !== given || !now.live) {
         throw new WaymarkError(
           'ERR_LEASE_LOST',
           `the lease of run ${this.#runId} that this process was given is no longer held${now?.live ? `: ${now.holder} (pid ${now.pid} on ${now.host}) has it since ${now.since}` : ''}; start the run anew`,
           { runId: this.#runId },
         );
       }
-      this.#given = given.token;
+      this.#given = given;
       return;
     }
     const step = this.#flags.get('step');
     const what = typeof step === 'string' ? `step ${step}` : 'a resume';
-    this.#lease = leases.lease(this.#manager, this.#runId, {
-      holder: `${what} by ${leases.scriptName()}`,
-    });
+    const holder = `${what} by ${leases.holderName()}`.replace(/\p{Cc}/gu, ' ').slice(0, 256);
+    this.#lease = leases.takeLeaseSync(place, this.#runId, { holder });
     // What the step starts for this run may change it.
-    Object.assign(process.env, this.#lease.env);
+    Object.assign(process.env, this.#lease.environment);
   }
 
   /** Whether the run may go on: false if it is paused. */
@@ -438,7 +437,7 @@ class StepProcess {
   #isOurs() {
     const token = this.#lease?.token ?? this.#given;
     if (token === undefined) return true;
-    const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
+    const now = leases.readLeaseSync(placeOfManager(this.#manager), this.#runId);
     if (now?.token === token) return true;
     const who = now
       ? `${now.holder} (pid ${now.pid} on ${now.host}, since ${now.since})`
