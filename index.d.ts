@@ -1924,8 +1924,8 @@ export interface RunState {
   currentStep?: Step;
   /** How many steps of the workflow are behind it. */
   progress?: { done: number; total: number };
-  /** The step that is at work; of an interrupted run the one that was. */
-  underWay?: { step: Step; since: string; pid: number };
+  /** The step that is at work; of an interrupted run the one that was. A runner that resumes by itself names none. */
+  underWay?: { step?: Step; since: string; pid: number };
   /** What runs its steps. */
   runner?: { script?: string; workflow?: string };
   /** How it was cut off: its process is gone, its lease expired, the machine was started anew, or nothing was heard. */
@@ -2117,7 +2117,10 @@ export interface Records {
     change: (value: T | undefined) => T | undefined | Promise<T | undefined>,
   ): Promise<T | undefined>;
   /** Changes one, blocking. */
-  changeSync<T = unknown>(name: string, change: (value: T | undefined) => T | undefined): T | undefined;
+  changeSync<T = unknown>(
+    name: string,
+    change: (value: T | undefined) => T | undefined,
+  ): T | undefined;
   /** Removes one; false if there was none. */
   remove(name: string, options?: RecordOptions): Promise<boolean>;
   /** Removes one, blocking. */
