@@ -1945,6 +1945,177 @@ export interface Timeline {
   };
 }
 
+/** The state of a run; `docs/run-states.md` has the table of legal moves. */
+export type RunStateName =
+  | 'pending'
+  | 'running'
+  | 'paused'
+  | 'interrupted'
+  | 'stale'
+  | 'failed'
+  | 'completed'
+  | 'cancelled';
+
+/** Who holds a run. */
+export interface LeaseHolder {
+  /** Who it is, in words. */
+  holder: string;
+  pid?: number;
+  host?: string;
+  /** Since when, ISO 8601. */
+  since?: string;
+  /** Until when, unless it is renewed, ISO 8601. */
+  until?: string;
+}
+
+/** A pause that is asked for. */
+export interface PauseRequest {
+  reason?: string;
+  /** When it was asked for, ISO 8601. */
+  at: string;
+  /** Who asked. */
+  by: string;
+  /** Not before this step is done. */
+  afterStep?: Step;
+}
+
+/** What is known of a run's state. */
+export interface RunState {
+  runId: string;
+  state: RunStateName;
+  /** The runner's own word, from `run.json`, as it is; `null` if there is none. */
+  status: string | null;
+  /** When it came to be in this state, ISO 8601. */
+  since: string;
+  /** Who moved it, if Waymark did. */
+  by?: string;
+  /** Why. */
+  reason?: string;
+  /** How often it was paused. */
+  pauses: number;
+  /** How often it went on after it had stopped. */
+  resumes: number;
+  /** How often it was cut off. */
+  interruptions: number;
+  /** How long processes of its steps were at work, in milliseconds; of one that was cut off up to its last sign of life. */
+  workMs: number;
+  /** When it began, ISO 8601. */
+  elapsedFrom: string;
+  /** How long ago that is, or was when it ended, in milliseconds. */
+  elapsedMs: number;
+  /** The step that was done last, as far as Waymark saw it. */
+  lastStep?: Step;
+  /** The step that `run.json` names, where Waymark saw none. */
+  currentStep?: Step;
+  /** How many steps of the workflow are behind it. */
+  progress?: { done: number; total: number };
+  /** The step that is at work; of an interrupted run the one that was. A runner that resumes by itself names none. */
+  underWay?: { step?: Step; since: string; pid: number };
+  /** What runs its steps. */
+  runner?: { script?: string; workflow?: string };
+  /** How it was cut off: its process is gone, its lease expired, the machine was started anew, or nothing was heard. */
+  interruption?: {
+    why: 'dead' | 'expired' | 'rebooted' | 'quiet';
+    /** The last sign of life, ISO 8601. */
+    at: string;
+    holder?: string;
+    pid?: number;
+    host?: string;
+  };
+  /** A pause that is asked for. */
+  pauseRequest?: PauseRequest;
+  /** The pause that was honoured; absent of a run that only waits for somebody. */
+  pausedFor?: PauseRequest;
+  /** Why it is stale. */
+  stale?: unknown[];
+  /** Who holds it now. */
+  holder?: LeaseHolder;
+}
+
+/** A run among others. */
+export interface RunStatus extends RunState {
+  /** When something happened last, ISO 8601. */
+  changedAt: string;
+  /** How long ago that is, in milliseconds. */
+  ageMs: number;
+  /** Whether it can go on from a checkpoint now. */
+  resumable: boolean;
+  /** Why not. */
+  why?: string;
+  /** A command that goes on with it. */
+  way?: string;
+  /** Its newest good checkpoint, unless it is over. */
+  checkpoint?: { checkpointId: string; step: Step; timestamp: string };
+  /** What its newest checkpoint holds, in bytes, as far as it is known without reading it; `null` if it is not. */
+  bytes: number | null;
+  /** What of its state can't be read. */
+  problem?: string;
+}
+
+/** How a run's state is read. */
+export interface RunStateOptions {
+  /**
+   * After so many milliseconds without a sign of life a run that says it runs, and that nobody holds, counts as
+   * interrupted. Default: 15 minutes.
+   */
+  quietMs?: number;
+}
+
+/** How runs are looked at. */
+export interface RunsOptions extends RunStateOptions {
+  /** Only those in these states. */
+  states?: RunStateName[];
+  /** Whether runs that were cut off are marked as such. Default: `true`. */
+  note?: boolean;
+  signal?: AbortSignal;
+}
+
+/** How a run is moved from one state to another. */
+export interface MoveRunOptions {
+  /** Who moves it. Default: the user. */
+  by?: string;
+  /** Why. */
+  reason?: string;
+  /** A step was named: then a run that is completed or cancelled may run again. Default: `false`. */
+  again?: boolean;
+  /** Why it is stale. */
+  stale?: unknown[];
+}
+
+/** How a pause is asked for. */
+export interface PauseOptions {
+  /** Why. */
+  reason?: string;
+  /** Not before this step is done. */
+  afterStep?: Step;
+  /** Who asks. Default: the user. */
+  by?: string;
+  /** The workflow file, which has to list the step. Default: the one that the run names, if it is there. */
+  workflow?: string;
+}
+
+/** What became of a pause. */
+export interface PauseResult {
+  runId: string;
+  state: RunStateName;
+  /** Whether it is still to come: a step is at work, or one is waited for. */
+  pending: boolean;
+  afterStep?: Step;
+  /** Who is at work. */
+  holder?: LeaseHolder;
+}
+
+/** How a step boundary is told. The options of `create` are for the checkpoint of a pause. */
+export interface BoundaryOptions extends CreateOptions {
+  /** The workflow file, by whose order it is told whether a step that is waited for was passed. */
+  workflow?: string;
+}
+
+/** Whether a run pauses at a step boundary. */
+export type BoundaryResult =
+  | { paused: false }
+  | { paused: true; reason?: string; by: string; at: string; checkpoint: CreateResult };
+
 /**
  * Everything Waymark does, for one project. It holds no resources: there is nothing to close.
  *
@@ -2467,6 +2638,40 @@ export declare class CheckpointManager {
   drill(runId: string, options?: DrillOptions): Promise<DrillResult>;
   /** What happened in a run: steps of tasks, checkpoints, pauses, failures, restores, durations. */
   timeline(runId: string): Promise<Timeline>;
+
+  /**
+   * The state of a run, by its record, the runner's and its lease. Nothing is written.
+   * @throws {WaymarkError} `ERR_RUN_NOT_FOUND`, `ERR_RECORD_DAMAGED`
+   */
+  runState(runId: string, options?: RunStateOptions): RunState;
+  /**
+   * Moves a run to another state; `run.json` gets the runner's word for it, if there is one.
+   * @throws {WaymarkError} `ERR_RUN_STATE`, which names both states and the way there
+   */
+  moveRunState(runId: string, to: RunStateName, options?: MoveRunOptions): RunState;
+
+  /**
+   * Asks for a pause at the next step boundary, durably; where nobody is at work the run is paused at once.
+   * @throws {WaymarkError} `ERR_RUN_STATE`, `ERR_WORKFLOW_STEP_MISSING`
+   */
+  pause(runId: string, options?: PauseOptions): PauseResult;
+  /** Takes back what was asked for. A run that is paused stays so. */
+  withdrawPause(runId: string): { runId: string; withdrawn: boolean };
+  /**
+   * For a runner of one's own, behind each step: if a pause is due, takes a checkpoint and pauses the run. The runner
+   * then stops, with the exit code 75.
+   */
+  boundary(
+    runId: string,
+    step: Step,
+    state?: unknown,
+    options?: BoundaryOptions,
+  ): Promise<BoundaryResult>;
+
+  /** What is known of a run: state, progress, who holds it, how it goes on. Marks it if it was cut off. */
+  status(runId: string, options?: RunsOptions): Promise<RunStatus>;
+  /** The same of all runs, those that changed last first. */
+  runs(options?: RunsOptions): Promise<RunStatus[]>;
 }
 
 /**

@@ -58,6 +58,9 @@ const VERBS = {
   unarchive: () => import('./commands/unarchive.mjs'),
   cleanup: () => import('./commands/cleanup.mjs'),
   gc: () => import('./commands/gc.mjs'),
+  status: () => import('./commands/status.mjs'),
+  runs: () => import('./commands/runs.mjs'),
+  pause: () => import('./commands/pause.mjs'),
   resume: () => import('./commands/resume.mjs'),
   doctor: () => import('./commands/doctor.mjs'),
 };
@@ -70,7 +73,7 @@ Exit codes:
      diff --exit-code: something differs; health: a threshold is crossed; drill: something is not survived
   130  stopped by Ctrl-C: create, restore, undo, diff, fork, export, import, verify, gc, prune, unarchive, cleanup and
      events --follow
-  resume ends with the exit code of the command that it starts.
+  resume ends with the exit code of the command that it starts; 75 then says that the run was paused behind its step.
 
 Environment:
   WAYMARK_RUNS_DIR  the folder that holds all runs, unless --runs-dir or --root is given
@@ -262,8 +265,8 @@ function printError(error, usage) {
     return;
   }
   if (error instanceof waymark.WaymarkError) {
-    const { code, message, reason, path, runId, checkpointId, skipped } = error;
-    const known = { code, message, reason, path, runId, checkpointId };
+    const { code, message, reason, path, runId, checkpointId, skipped, lease } = error;
+    const known = { code, message, reason, path, runId, checkpointId, lease };
     say({ error: skipped.length > 0 ? { ...known, skipped } : known }, `${message} [${code}]`);
     return;
   }

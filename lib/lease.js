@@ -42,12 +42,12 @@ function folderOf(place, runId) {
 }
 
 /**
- * The token in WAYMARK_LEASE=<run>=<token>, if it is about this run.
+ * The token in WAYMARK_LEASE=<run>=<token>, if it is about this run. The preload also knows `off` there.
  * @param {string} runId
  */
 function inherited(runId) {
   const text = process.env.WAYMARK_LEASE;
-  if (!text) return undefined;
+  if (!text || text === 'off') return undefined;
   const at = text.lastIndexOf('=');
   const token = Number(text.slice(at + 1));
   if (at < 1 || !Number.isSafeInteger(token) || token < 1) {
@@ -199,4 +199,13 @@ function readLeaseSync(place, runId) {
   return unwrap(native().readLeaseSync(place, checkRunId(runId)), readLeaseSync);
 }
 
-module.exports = { Lease, leaseToken, readLease, readLeaseSync, takeLease, takeLeaseSync };
+module.exports = {
+  Lease,
+  holderName,
+  inherited,
+  leaseToken,
+  readLease,
+  readLeaseSync,
+  takeLease,
+  takeLeaseSync,
+};

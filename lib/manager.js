@@ -11,6 +11,7 @@ const {
 const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
+const leasing = require('./lease.js');
 const { libc, native } = require('./native.js');
 const {
   checkCheckpointId,
@@ -20,8 +21,7 @@ const {
   EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
-const leasing = require('./lease.js');
-const { placeOf } = require('./place.js');
+const { notePlace, placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
 
@@ -89,6 +89,13 @@ const CLEANUP = /** @type {const} */ ({
   onProgress: 'function',
 });
 const DOCTOR = /** @type {const} */ ({ path: 'string', signal: 'signal' });
+const RUN_STATE = /** @type {const} */ ({ quietMs: 'positive' });
+const MOVE_RUN = /** @type {const} */ ({
+  by: 'string',
+  reason: 'string',
+  again: 'boolean',
+  stale: 'any',
+});
 const MANAGER = /** @type {const} */ ({
   runsDir: 'string',
   root: 'string',
@@ -232,6 +239,7 @@ class CheckpointManager {
       refuseAborted,
     };
     if (this.#options.retention) keeping().checkRetention(this.#options, 'CheckpointManager');
+    notePlace(this, () => this.#place());
   }
 
   /** @returns {Place} */
@@ -1124,6 +1132,61 @@ class CheckpointManager {
   /** @param {string} runId */
   async timeline(runId) {
     return require('./timeline.js').timeline(this, runId);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunStateOptions} [options]
+   */
+  runState(runId, options) {
+    const checked = checkOptions(options, RUN_STATE, 'runState');
+    return require('./run-state.js').runState(this, runId, checked);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunStateName} to
+   * @param {import('../index.js').MoveRunOptions} [options]
+   */
+  moveRunState(runId, to, options) {
+    const checked = checkOptions(options, MOVE_RUN, 'moveRunState');
+    return require('./run-state.js').moveRunState(this, runId, to, checked);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PauseOptions} [options]
+   */
+  pause(runId, options) {
+    return require('./pause.js').pause(this, runId, options);
+  }
+
+  /** @param {string} runId */
+  withdrawPause(runId) {
+    return require('./pause.js').withdrawPause(this, runId);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').Step} step
+   * @param {unknown} [state]
+   * @param {import('../index.js').BoundaryOptions} [options]
+   */
+  async boundary(runId, step, state = {}, options = undefined) {
+    return require('./pause.js').boundary(this, runId, step, state, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunsOptions} [options]
+   */
+  async status(runId, options) {
+    return require('./status.js').status(this, runId, options);
+  }
+
+  /** @param {import('../index.js').RunsOptions} [options] */
+  async runs(options) {
+    return require('./status.js').runs(this, options);
   }
 
   /**
