@@ -42,6 +42,7 @@ const CREATE = /** @type {const} */ ({
 });
 /** Whether checkpoints take facts: tasks, guards and triggers then say what theirs are of. */
 const FACTS = Object.hasOwn(CREATE, 'facts');
+const RECOVERY = /** @type {const} */ ({ recovery: 'recovery' });
 const RECOVER = /** @type {const} */ ({ unfinished: 'unfinished' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
 const SHOW = /** @type {const} */ ({ signal: 'signal' });
@@ -93,6 +94,7 @@ const MANAGER = /** @type {const} */ ({
   maxBytes: 'number',
   restore: 'restore',
   alerts: 'alerts',
+  recovery: 'recovery',
 });
 
 /**
@@ -1074,6 +1076,30 @@ class CheckpointManager {
   /** @param {string} runId */
   async timeline(runId) {
     return require('./timeline.js').timeline(this, runId);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RecoverySettings} [settings]
+   */
+  recovery(runId, settings) {
+    const { recovery } = checkOptions({ recovery: settings }, RECOVERY, 'recovery');
+    const { Recovery } = require('./recovery/recovery.js');
+    const place = () => this.#place();
+    const layers = [
+      configured(place(), checkRunId(runId)).recovery,
+      this.#options.recovery,
+      recovery,
+    ];
+    return new Recovery(this, place, runId, layers);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').SuperviseOptions} options
+   */
+  async supervise(runId, options) {
+    return require('./supervisor/supervisor.js').supervise(this, runId, options);
   }
 
   /**

@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'recovery'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -110,6 +110,11 @@ const KINDS = {
     test: (value) => alertsProblem(value) === undefined,
     problem: alertsProblem,
   },
+  recovery: {
+    expected: 'settings of recovery',
+    test: (value) => recoveryProblem(value) === undefined,
+    problem: recoveryProblem,
+  },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },
   kinds: {
@@ -147,6 +152,11 @@ function retentionProblem(value) {
 /** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
 function alertsProblem(value) {
   return require('./alerts.js').alertsProblem(value);
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function recoveryProblem(value) {
+  return require('./recovery/rules.js').recoveryProblem(value);
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */
