@@ -1242,3 +1242,10 @@ export declare function verifyStoreSync(place: Place, request: VerifyRequest, ca
 
 /** Checks all checkpoints of a run, or one, and all that they need. */
 export declare function verifySync(place: Place, runId: string, request: VerifyRequest, cancel?: CancelToken | undefined | null): Failure | VerifyOutcome
+export declare function readRecordSync(place: Place, runId: string | null, name: string): Failure | null | { json: string, revision: string }
+export declare function writeRecordSync(place: Place, runId: string | null, name: string, json: string, options?: { revision?: string | null }): Failure | { revision: string }
+export declare function acquireLeaseSync(place: Place, runId: string, request: { holder: string, ttlMs: number }): Failure | { token: number, since: string, expires: string }
+export declare function renewLeaseSync(place: Place, runId: string, token: number, ttlMs: number): Failure | { token: number, since: string, expires: string }
+export declare function releaseLeaseSync(place: Place, runId: string, token: number): Failure | undefined
+export declare function keepLeaseSync(place: Place, runId: string, token: number, ttlMs: number): Failure | undefined
+export declare function readLeaseSync(place: Place, runId: string): Failure | null | any

@@ -891,3 +891,4 @@ module.exports.verify = nativeBinding.verify
 module.exports.verifyStore = nativeBinding.verifyStore
 module.exports.verifyStoreSync = nativeBinding.verifyStoreSync
 module.exports.verifySync = nativeBinding.verifySync
+for (const name of ['acquireLeaseSync','keepLeaseSync','readLeaseSync','readRecordSync','releaseLeaseSync','renewLeaseSync','writeRecordSync']) module.exports[name] = nativeBinding[name]

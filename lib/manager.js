@@ -15,7 +15,7 @@ const {
   EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
-const { placeOf } = require('./place.js');
+const { notePlace, placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
 
@@ -83,6 +83,13 @@ const CLEANUP = /** @type {const} */ ({
   onProgress: 'function',
 });
 const DOCTOR = /** @type {const} */ ({ path: 'string', signal: 'signal' });
+const RUN_STATE = /** @type {const} */ ({ quietMs: 'positive' });
+const MOVE_RUN = /** @type {const} */ ({
+  by: 'string',
+  reason: 'string',
+  again: 'boolean',
+  stale: 'any',
+});
 const MANAGER = /** @type {const} */ ({
   runsDir: 'string',
   root: 'string',
@@ -227,6 +234,7 @@ class CheckpointManager {
       refuseAborted,
     };
     if (this.#options.retention) keeping().checkRetention(this.#options, 'CheckpointManager');
+    notePlace(this, () => this.#place());
   }
 
   /** @returns {Place} */
@@ -1066,6 +1074,26 @@ class CheckpointManager {
 
   /**
    * @param {string} runId
+   * @param {import('../index.js').RecoverySettings} [settings]
+   */
+  recovery(runId, settings) {
+    const { recovery } = checkOptions({ recovery: settings }, RECOVERY, 'recovery');
+    const { Recovery } = require('./recovery/recovery.js');
+    const place = () => this.#place();
+    const file = configured(place(), checkRunId(runId));
+    return new Recovery(this, place, runId, [file.recovery, this.#options.recovery, recovery]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').SuperviseOptions} options
+   */
+  async supervise(runId, options) {
+    return require('./supervisor/supervisor.js').supervise(this, runId, options);
+  }
+
+  /**
+   * @param {string} runId
    * @param {import('../index.js').AutoOptions} options
    */
   auto(runId, options) {
@@ -1080,26 +1108,65 @@ class CheckpointManager {
 
   /**
    * @param {string} runId
-   * @param {import('../index.js').RecoverySettings} [settings]
+   * @param {import('../index.js').RunStateOptions} [options]
    */
-  recovery(runId, settings) {
-    const { recovery } = checkOptions({ recovery: settings }, RECOVERY, 'recovery');
-    const { Recovery } = require('./recovery/recovery.js');
-    const place = () => this.#place();
-    const layers = [
-      configured(place(), checkRunId(runId)).recovery,
-      this.#options.recovery,
-      recovery,
-    ];
-    return new Recovery(this, place, runId, layers);
+  runState(runId, options) {
+    const checked = checkOptions(options, RUN_STATE, 'runState');
+    return require('./run-state.js').runState(this, runId, checked);
   }
 
   /**
    * @param {string} runId
-   * @param {import('../index.js').SuperviseOptions} options
+   * @param {import('../index.js').RunStateName} to
+   * @param {import('../index.js').MoveRunOptions} [options]
    */
-  async supervise(runId, options) {
-    return require('./supervisor/supervisor.js').supervise(this, runId, options);
+  moveRunState(runId, to, options) {
+    const checked = checkOptions(options, MOVE_RUN, 'moveRunState');
+    return require('./run-state.js').moveRunState(this, runId, to, checked);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PauseOptions} [options]
+   */
+  pause(runId, options) {
+    return require('./pause.js').pause(this, runId, options);
+  }
+
+  /** @param {string} runId */
+  withdrawPause(runId) {
+    return require('./pause.js').withdrawPause(this, runId);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').Step} step
+   * @param {unknown} [state]
+   * @param {import('../index.js').BoundaryOptions} [options]
+   */
+  async boundary(runId, step, state = {}, options = undefined) {
+    return require('./pause.js').boundary(this, runId, step, state, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  lease(runId, options) {
+    return require('./lease.js').lease(this, runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RunsOptions} [options]
+   */
+  async status(runId, options) {
+    return require('./status.js').status(this, runId, options);
+  }
+
+  /** @param {import('../index.js').RunsOptions} [options] */
+  async runs(options) {
+    return require('./status.js').runs(this, options);
   }
 
   /**

@@ -4,6 +4,9 @@
 
 const { isOwnCommand } = require('./own-command.js');
 
+/** @type {WeakMap<object, () => import('../native.js').Place>} */
+const places = new WeakMap();
+
 /**
  * @param {{ runsDir?: string, root?: string, store?: string }} options
  * @returns {import('../native.js').Place}
@@ -21,4 +24,21 @@ function placeOf({ runsDir, root, store }) {
   };
 }
 
-module.exports = { placeOf };
+/**
+ * Notes where a manager's runs are, for those parts of it that lie in files of their own.
+ * @param {object} manager
+ * @param {() => import('../native.js').Place} place
+ */
+function notePlace(manager, place) {
+  places.set(manager, place);
+}
+
+/**
+ * @param {object} manager
+ * @returns {import('../native.js').Place}
+ */
+function placeOfManager(manager) {
+  return /** @type {() => import('../native.js').Place} */ (places.get(manager))();
+}
+
+module.exports = { notePlace, placeOf, placeOfManager };

@@ -1,5 +1,5 @@
 // What the preload does in a process that runs one step of a run. The runner's file stays as it is:
-// it only ever sees arguments it knows.
+// it only ever sees arguments it knows. What of it concerns the run's state is in step-process.js.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -29,6 +29,9 @@ const NOT_DONE = new Set([
 
 /** @typedef {import('../index.js').CheckpointManager} Manager */
 
+/** To the supervisor that started this process, if one did. @type {typeof import('./supervisor/line.js') | undefined} */
+let line;
+
 /** Looks at this process's arguments and does what they and the settings ask for. */
 function attach() {
   const words = process.argv.slice(2);
@@ -38,8 +41,15 @@ function attach() {
   // arguments and flags, and a child process may get them (fork, NODE_OPTIONS): neither is a step.
   if (typeof runId !== 'string' || isOwnCommand(process.argv[1]) || !isMainThread) return;
   if (process.env.WAYMARK_ATTACHED === runId) return;
+  if (process.env.WAYMARK_LINE !== undefined) {
+    line = require('./supervisor/line.js');
+    // Whoever started this step was gone before it was known to run: nothing may be done.
+    if (!line.enter()) process.exit(1);
+  }
   let strict = false;
   let wantsResume = false;
+  /** @type {InstanceType<typeof import('./step-process.js').StepProcess> | undefined} */
+  let own;
   try {
     const fromEnv = fromEnvironment(process.env);
     strict = fromEnv.strict ?? false;
@@ -53,14 +63,29 @@ function attach() {
     nameOurselves();
     const manager = new CheckpointManager();
     const dryRun = flags.has('dry-run');
-    if (wantsResume) resume(manager, runId, words, flags, dryRun, settings.onConflict);
-    else if (!dryRun) finishRestore(manager, runId);
-    if (settings.checkpoint && !dryRun) watch(manager, runId, settings.strict);
+    if (!dryRun) {
+      own = new (require('./step-process.js').StepProcess)(manager, runId, flags, say);
+      if (!own.enter()) {
+        own.leave();
+        process.exit(require('./pause.js').EXIT_PAUSED);
+      }
+    }
+    if (wantsResume && !resume(manager, runId, words, flags, dryRun, settings.onConflict)) {
+      own?.leave();
+      process.exit(0);
+    }
+    if (!wantsResume && !dryRun) finishRestore(manager, runId);
+    if (flags.has('pause-after')) withoutPauseAfter();
+    if (own) watch(manager, runId, settings, own);
   } catch (error) {
-    // A resume that can't be made must not start the wrong step; anything else must not stop it.
-    if (wantsResume || strict) {
-      say(`can't ${wantsResume ? 'resume' : 'watch'} run ${runId}: ${describe(error)}`);
-      if (/** @type {{ code?: unknown }} */ (error).code === 'ERR_RESTORE_CONFLICT') {
+    own?.leave();
+    const refused = own && require('./step-process.js').REFUSALS.has(`${codeOf(error)}`);
+    // A resume that can't be made must not start the wrong step, and nobody starts what another is at; anything else
+    // must not stop it.
+    if (wantsResume || strict || refused) {
+      const what = wantsResume ? 'resume' : refused ? 'start a step of' : 'watch';
+      say(`can't ${what} run ${runId}: ${describe(error)}`);
+      if (codeOf(error) === 'ERR_RESTORE_CONFLICT') {
         say(
           'files of the workspace were changed since the newest checkpoint: to go on set WAYMARK_ON_CONFLICT to keep-both (yours stay beside), overwrite (waymark undo brings them back) or merge',
         );
@@ -89,6 +114,20 @@ function nameOurselves() {
   }
 }
 
+/** @param {unknown} error */
+function codeOf(error) {
+  return /** @type {{ code?: unknown }} */ (error).code;
+}
+
+/** The flag is ours alone. */
+function withoutPauseAfter() {
+  process.argv.splice(
+    2,
+    process.argv.length,
+    ...withoutFlags(process.argv.slice(2), ['pause-after']),
+  );
+}
+
 /**
  * Restores and rewrites the arguments to the next step.
  * @param {Manager} manager
@@ -97,6 +136,7 @@ function nameOurselves() {
  * @param {Map<string, string | true>} flags
  * @param {boolean} dryRun
  * @param {import('../index.js').OnConflict | undefined} onConflict
+ * @returns {boolean} false if no step is left
  */
 function resume(manager, runId, words, flags, dryRun, onConflict) {
   const workflow = flags.get('workflow');
@@ -120,7 +160,7 @@ function resume(manager, runId, words, flags, dryRun, onConflict) {
   if (point.next === undefined) {
     const from = `${point.checkpointId} was taken after step ${point.from}`;
     say(`${from}, the workflow's last: nothing is left to do`);
-    process.exit(0);
+    return false;
   }
   const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (step ${point.from})`;
   say(`${restored}; going on with step ${point.next}`);
@@ -131,6 +171,7 @@ function resume(manager, runId, words, flags, dryRun, onConflict) {
     '--step',
     String(point.next),
   );
+  return true;
 }
 
 /**
@@ -158,40 +199,80 @@ function finishRestore(manager, runId) {
 }
 
 /**
- * Takes a checkpoint when the process ends with 0 and the step was done.
+ * Takes a checkpoint when the process ends with 0 and the step was done, and says what became of the step.
  * @param {Manager} manager
  * @param {string} runId
- * @param {boolean} strict
+ * @param {import('./settings.js').PreloadSettings} settings
+ * @param {InstanceType<typeof import('./step-process.js').StepProcess>} own
  */
-function watch(manager, runId, strict) {
+function watch(manager, runId, settings, own) {
   const before = traces(manager, runId);
   const namesBefore = new Set(checkpointNames(manager, runId));
+  // Read now: the arguments are the runner's, after a resume was worked out.
+  const first = stepOf();
+  if (first !== undefined) {
+    own.begin(first);
+    if (settings.pauseOnSigterm) own.pauseOnTerm();
+  }
   atTheVeryEnd((code) => {
-    if (Number(code) !== 0) return;
-    // Read now: the arguments are the runner's, after a resume was worked out.
-    const flags = readFlags(process.argv.slice(2));
-    const step = stepFromText(flags.get('step'));
-    if (typeof step !== 'number' && typeof step !== 'string') return;
-    try {
-      if (traces(manager, runId) === before) {
+    const ended = Number(code ?? 0);
+    // A runner that resumes by itself knows the step only now.
+    const step = stepOf();
+    /** @type {import('./step-process.js').Outcome} */
+    let outcome = 'off';
+    if (ended === 0 && step !== undefined && settings.checkpoint) {
+      try {
+        outcome = checkpointOf(manager, runId, step, before, namesBefore, own);
+      } catch (error) {
+        outcome = 'failed';
         say(
-          `step ${step} left no trace in run ${runId} (a condition that is false?): no checkpoint`,
+          `step ${step} of run ${runId} is done, but no checkpoint was taken: ${describe(error)}`,
         );
-        return;
+        if (settings.strict) process.exitCode = 1;
       }
-      const status = statusOf(manager, runId);
-      if (status !== undefined && NOT_DONE.has(status)) {
-        say(`run ${runId} is ${status} after step ${step}: no checkpoint`);
-        return;
-      }
-      if (tookItsOwn(manager, runId, namesBefore, step)) return;
-      const created = manager.createSync(runId, step, stepState(flags, step));
-      for (const warning of created.warnings) say(warning);
+    }
+    try {
+      if (own.end(ended, step, outcome)) process.exitCode = require('./pause.js').EXIT_PAUSED;
     } catch (error) {
-      say(`step ${step} of run ${runId} is done, but no checkpoint was taken: ${describe(error)}`);
-      if (strict) process.exitCode = 1;
+      say(`the state of run ${runId} is not kept: ${describe(error)}`);
+      if (settings.strict && ended === 0) process.exitCode = 1;
     }
   });
+}
+
+/** The step that the arguments name. */
+function stepOf() {
+  const step = stepFromText(readFlags(process.argv.slice(2)).get('step'));
+  return typeof step === 'number' || typeof step === 'string' ? step : undefined;
+}
+
+/**
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {number | string} step
+ * @param {string} before the traces that there were
+ * @param {Set<string>} namesBefore
+ * @param {InstanceType<typeof import('./step-process.js').StepProcess>} own
+ * @returns {import('./step-process.js').Outcome}
+ */
+function checkpointOf(manager, runId, step, before, namesBefore, own) {
+  if (traces(manager, runId) === before) {
+    line?.tell({ skipped: 'no_trace' });
+    say(`step ${step} left no trace in run ${runId} (a condition that is false?): no checkpoint`);
+    return 'none';
+  }
+  const status = statusOf(manager, runId);
+  if (status !== undefined && NOT_DONE.has(status)) {
+    line?.tell({ waiting: status });
+    say(`run ${runId} is ${status} after step ${step}: no checkpoint`);
+    return 'waits';
+  }
+  if (tookItsOwn(manager, runId, namesBefore, step)) return 'own';
+  const created = manager.createSync(runId, step, stepState(own, step));
+  line?.tell({ checkpoint: created.checkpointId });
+  for (const warning of created.warnings) say(warning);
+  own.bytes = created.size + (created.snapshot?.bytes ?? 0);
+  return 'taken';
 }
 
 /**
@@ -307,22 +388,14 @@ function checkpointNames(manager, runId) {
 
 /**
  * What can be told of a step from outside: what the workflow file says of it.
- * @param {Map<string, string | true>} flags
+ * @param {InstanceType<typeof import('./step-process.js').StepProcess>} own
  * @param {number | string} step
  * @returns {Record<string, unknown>}
  */
-function stepState(flags, step) {
-  const workflow = flags.get('workflow');
-  if (typeof workflow !== 'string') return {};
-  try {
-    const { readSteps } = require('./workflow.js');
-    const found = readSteps(workflow).find((one) => one.step === step);
-    if (!found) return {};
-    return { step_name: found.name, agent: found.agent, artifacts: found.outputs };
-  } catch {
-    // The state is an extra; a workflow file that can't be read is the runner's to report.
-    return {};
-  }
+function stepState(own, step) {
+  const found = own.steps()?.find((one) => one.step === step);
+  if (!found) return {};
+  return { step_name: found.name, agent: found.agent, artifacts: found.outputs };
 }
 
 /** @param {unknown} error */

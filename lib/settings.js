@@ -11,6 +11,7 @@ const { restoreProblem } = require('./options.js');
  * @property {boolean} resume understands --resume and --resume-step
  * @property {boolean} checkpoint takes a checkpoint when a step ends well
  * @property {boolean} strict a failing checkpoint fails the step's process
+ * @property {boolean} pauseOnSigterm SIGTERM asks for a pause behind the step
  * @property {import('../index.js').OnConflict} [onConflict] what a resume does with files changed since
  */
 
@@ -25,16 +26,17 @@ const { restoreProblem } = require('./options.js');
 function preloadSettings(env, place, runId) {
   const fromEnv = fromEnvironment(env);
   if (fromEnv.resume === false && fromEnv.checkpoint === false) {
-    return { resume: false, checkpoint: false, strict: false };
+    return { resume: false, checkpoint: false, strict: false, pauseOnSigterm: false };
   }
   /** @type {PreloadSettings} */
-  const settings = { resume: true, checkpoint: true, strict: false };
+  const settings = { resume: true, checkpoint: true, strict: false, pauseOnSigterm: false };
   const found = configFor(place, runId);
   const register = found?.config.register ?? {};
   if (found && (typeof register !== 'object' || Array.isArray(register))) {
     throw invalid(found.file, 'register must be an object');
   }
-  for (const name of /** @type {const} */ (['resume', 'checkpoint', 'strict'])) {
+  const names = /** @type {const} */ (['resume', 'checkpoint', 'strict', 'pauseOnSigterm']);
+  for (const name of names) {
     if (register[name] === undefined) continue;
     if (found && typeof register[name] !== 'boolean') {
       throw invalid(found.file, `register.${name} must be true or false`);
@@ -73,6 +75,9 @@ function fromEnvironment(env) {
     settings.onConflict = /** @type {import('../index.js').OnConflict} */ (env.WAYMARK_ON_CONFLICT);
   }
   if (env.WAYMARK_STRICT) settings.strict = !['0', 'false'].includes(env.WAYMARK_STRICT);
+  if (env.WAYMARK_PAUSE_ON_SIGTERM) {
+    settings.pauseOnSigterm = !['0', 'false'].includes(env.WAYMARK_PAUSE_ON_SIGTERM);
+  }
   return settings;
 }
 

@@ -5,7 +5,7 @@ const { enter, failed, fresh, succeeded } = require('./breaker.js');
 
 /**
  * @typedef {import('../../index.js').BreakerState} BreakerState
- * @typedef {import('./kept.js').Kept} Kept
+ * @typedef {InstanceType<typeof import('./kept.js')['Kept']>} Kept
  */
 
 class Breakers {

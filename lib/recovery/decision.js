@@ -10,7 +10,7 @@ const { reportOf } = require('./report.js');
  * @typedef {import('../../index.js').FailureRecord} FailureRecord
  * @typedef {import('../../index.js').RecoveryQuestion} RecoveryQuestion
  * @typedef {import('../../index.js').RecoveryAnswer} RecoveryAnswer
- * @typedef {import('./kept.js').Kept} Kept
+ * @typedef {InstanceType<typeof import('./kept.js')['Kept']>} Kept
  */
 
 const FORMAT = 1;

@@ -8,7 +8,7 @@ const { likeness } = require('./failure.js');
  * @typedef {import('../../index.js').FailureRecord} FailureRecord
  * @typedef {import('../../index.js').RecoverySummary} RecoverySummary
  * @typedef {import('../../index.js').Step} Step
- * @typedef {import('./kept.js').Kept} Kept
+ * @typedef {InstanceType<typeof import('./kept.js')['Kept']>} Kept
  */
 
 const FORMAT = 1;

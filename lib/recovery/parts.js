@@ -26,7 +26,7 @@ const PARTS_MAX = 100;
  * @param {Manager} about.manager
  * @param {string} about.runId
  * @param {Step} about.step
- * @param {import('./kept.js').Kept} about.kept the run's records
+ * @param {InstanceType<typeof import('./kept.js')['Kept']>} about.kept the run's records
  * @param {import('./pursue.js').Ground} about.ground
  * @param {FailureRecord} about.failure
  * @param {Splitter} about.splitter

@@ -32,7 +32,7 @@ const RULES = [
   {
     name: 'what passes by itself',
     when: { class: ['network', 'overloaded'] },
-    then: [
+    do: [
       { retry: { limit: 5, delayMs: 2_000, maxDelayMs: 120_000 } },
       { reassign: {} },
       { manual: {} },
@@ -41,23 +41,23 @@ const RULES = [
   {
     name: 'too large for this worker',
     when: { class: ['memory', 'timeout', 'stalled', 'killed'] },
-    then: [{ retry: { limit: 1 } }, { reassign: {} }, { decompose: {} }, { manual: {} }],
+    do: [{ retry: { limit: 1 } }, { reassign: {} }, { decompose: {} }, { manual: {} }],
   },
   {
     name: 'the worker is broken',
     when: { class: ['crash', 'not_started', 'unexpected'] },
-    then: [{ retry: { limit: 1 } }, { reassign: {} }, { manual: {} }],
+    do: [{ retry: { limit: 1 } }, { reassign: {} }, { manual: {} }],
   },
   {
     name: 'only a person can mend it',
     when: { class: ['permission', 'disk_full', 'missing', 'status'] },
-    then: [{ manual: {} }],
+    do: [{ manual: {} }],
   },
-  { name: 'the run is no longer ours', when: { class: ['lease'] }, then: [{ fail: {} }] },
+  { name: 'the run is no longer ours', when: { class: ['lease'] }, do: [{ fail: {} }] },
   {
     name: 'everything else',
     when: {},
-    then: [{ retry: { limit: 2 } }, { reassign: {} }, { manual: {} }],
+    do: [{ retry: { limit: 2 } }, { reassign: {} }, { manual: {} }],
   },
 ];
 
@@ -127,7 +127,7 @@ function fits({ when = {} }, failure) {
  */
 function choose(settled, failure, series, can) {
   const rule = settled.rules.find((one) => fits(one, failure)) ?? RULES[RULES.length - 1];
-  for (const [at, strategy] of rule.then.entries()) {
+  for (const [at, strategy] of rule.do.entries()) {
     const [kind, how = {}] = /** @type {[Chosen['kind'], Record<string, any>]} */ (
       Object.entries(strategy)[0]
     );
@@ -142,7 +142,7 @@ function choose(settled, failure, series, can) {
     if (kind === 'decompose' && used === 0 && can.splits) return chosen;
     if (kind === 'manual' || kind === 'fail') return chosen;
   }
-  return { kind: 'fail', rule: rule.name, at: rule.then.length, used: 0, how: {} };
+  return { kind: 'fail', rule: rule.name, at: rule.do.length, used: 0, how: {} };
 }
 
 /**
@@ -226,9 +226,9 @@ function problemIn(list, where, problem) {
 
 /** @param {any} rule @param {string} where */
 function ruleProblem(rule, where) {
-  const { name, when = {}, then } = rule;
-  const strange = Object.keys(rule).find((one) => !['name', 'when', 'then'].includes(one));
-  if (strange !== undefined) return unknown(where, strange, ['name', 'when', 'then']);
+  const { name, when = {}, do: list } = rule;
+  const strange = Object.keys(rule).find((one) => !['name', 'when', 'do'].includes(one));
+  if (strange !== undefined) return unknown(where, strange, ['name', 'when', 'do']);
   if (!isText(name)) return `${where}.name must say in words what the rule is for`;
   if (!isObject(when)) return `${where}.when must be an object`;
   for (const [member, list] of Object.entries(when)) {
@@ -241,11 +241,11 @@ function ruleProblem(rule, where) {
       return `${where}.when.${member} must be an array of ${member === 'step' ? 'steps' : 'names'}`;
     }
   }
-  if (!Array.isArray(then) || then.length === 0) {
-    return `${where}.then must be an array of strategies`;
+  if (!Array.isArray(list) || list.length === 0) {
+    return `${where}.do must be an array of strategies`;
   }
-  for (const [at, strategy] of then.entries()) {
-    const found = strategyProblem(strategy, `${where}.then[${at}]`);
+  for (const [at, strategy] of list.entries()) {
+    const found = strategyProblem(strategy, `${where}.do[${at}]`);
     if (found) return found;
   }
   return undefined;
@@ -361,8 +361,8 @@ function breakerProblem(breaker) {
 
 /** Workers that a rule names have to be there. @param {any} value */
 function reassignProblem({ rules = [], workers = {} }) {
-  for (const { name, then } of rules) {
-    for (const { reassign } of then) {
+  for (const { name, do: list } of rules) {
+    for (const { reassign } of list) {
       const missing = reassign?.to?.find(
         (/** @type {string} */ one) => one !== 'default' && !Object.hasOwn(workers, one),
       );

@@ -50,9 +50,9 @@ function reportOf({ runId, workflow, steps, done, ended, tookMs, kept, failures,
       const { step: number, name } = one;
       const base = { step: number, name: name ?? null };
       if (found === undefined)
-        return { ...base, status: /** @type {const} */ (number === step ? 'stopped' : 'open') };
+        return { ...base, status: number === step ? 'stopped' : 'open' };
       const { how: way, checkpointId, attempts, ms, at, worker, strategy } = found;
-      const status = /** @type {const} */ (way === 'checkpoint' ? 'done' : way);
+      const status = way === 'checkpoint' ? 'done' : way;
       const facts = { ...base, status, checkpointId, attempts, ms, at, worker };
       return strategy === undefined ? facts : { ...facts, strategy };
     }),

@@ -57,6 +57,16 @@ function pauseRequest(manager, runId, last, steps) {
   return isDue ? asked : undefined;
 }
 
+/** @param {Manager} manager @param {string} runId @returns {{ state?: string, reason?: string }} */
+function stateOf(manager, runId) {
+  try {
+    return states.runState(manager, runId);
+  } catch {
+    // Only the reason is wanted of it.
+    return {};
+  }
+}
+
 /** @param {Manager} manager @param {string} runId @param {{ by: string, reason?: string }} asked */
 function honourPause(manager, runId, asked) {
   honour(manager, runId, asked);
@@ -91,4 +101,12 @@ async function splitterFrom(name) {
   return { split, merge };
 }
 
-module.exports = { honourPause, isHeld, moveRunState, pauseRequest, splitterFrom, takeLease };
+module.exports = {
+  honourPause,
+  isHeld,
+  moveRunState,
+  pauseRequest,
+  splitterFrom,
+  stateOf,
+  takeLease,
+};

@@ -8,7 +8,6 @@
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { setTimeout: sleepFor } = require('node:timers/promises');
 const { WaymarkError } = require('../error.js');
 const { checkOptions, checkRunId, checkStep } = require('../options.js');
 const { WorkFailed } = require('../recovery/failure.js');
@@ -31,6 +30,9 @@ const seams = require('./seams.js');
  * @typedef {import('../workflow.js').WorkflowStep} WorkflowStep
  * @typedef {import('./plan.js').Done} Done
  * @typedef {import('./left-over.js').UnderWay} UnderWay
+ *
+ * @typedef {{ how: SuperviseReport['outcome'], reason?: string, step?: Step }} End
+ * @typedef {{ done?: Done, stop?: End }} Result
  *
  * What is kept in the run's record `supervisor`.
  * @typedef {object} Kept
@@ -106,7 +108,7 @@ class Supervisor {
   #settled;
   #ground;
   #aborter = new AbortController();
-  /** @type {Set<StepProcess>} */
+  /** @type {Set<InstanceType<typeof StepProcess>>} */
   #children = new Set();
   /** @type {string | undefined} the signal, or `aborted` */
   #stopping;
@@ -132,7 +134,9 @@ class Supervisor {
     this.#runId = runId;
     this.#steps = steps;
     this.#options = options;
-    this.#recovery = manager.recovery(runId, options.recovery);
+    this.#recovery = /** @type {InstanceType<typeof import('../recovery/recovery.js')['Recovery']>} */ (
+      /** @type {unknown} */ (manager.recovery(runId, options.recovery))
+    );
     this.#settled = this.#recovery.settings;
     this.#ground = this.#recovery.ground({
       signal: this.#aborter.signal,
@@ -354,7 +358,7 @@ class Supervisor {
     seams.moveRunState(this.#manager, this.#runId, to, { by: 'supervisor', reason, again });
   }
 
-  /** @returns {Promise<{ how: SuperviseReport['outcome'], reason?: string, step?: Step }>} */
+  /** @returns {Promise<End>} */
   async #go() {
     const done = new Set(this.#now.keys());
     for (;;) {
@@ -385,12 +389,12 @@ class Supervisor {
   /**
    * Runs steps side by side, at most so many at once. All come to their end, also if one fails.
    * @param {WorkflowStep[]} open
-   * @returns {Promise<{ done?: Done, stop?: { how: SuperviseReport['outcome'], reason?: string, step?: Step } }[]>}
+   * @returns {Promise<Result[]>}
    */
   async #together(open) {
     const { jobs = os.availableParallelism() } = this.#options;
     const waiting = [...open];
-    /** @type {Awaited<ReturnType<Supervisor['together']>>} */
+    /** @type {Result[]} */
     const results = [];
     const lane = async () => {
       for (let one = waiting.shift(); one !== undefined; one = waiting.shift()) {
@@ -408,6 +412,7 @@ class Supervisor {
   /**
    * @param {WorkflowStep} one
    * @param {boolean} alone
+   * @returns {Promise<Result>}
    */
   async #step(one, alone) {
     const { step } = one;
@@ -454,58 +459,72 @@ class Supervisor {
       });
       if (outcome.how === 'failed') {
         const reason = `step ${step} ${outcome.failure?.message}`;
-        return { stop: { how: /** @type {const} */ ('failed'), reason, step } };
+        return { stop: { how: 'failed', reason, step } };
       }
       if (outcome.how === 'paused') {
         const reason = `step ${step}: ${outcome.reason === 'decision' ? 'a decision is needed' : 'no worker is fit for work'}`;
-        return { stop: { how: /** @type {const} */ ('waiting'), reason, step } };
+        return { stop: { how: 'waiting', reason, step } };
       }
-      const { how, done: checkpointId } =
-        outcome.how === 'skipped' ? { how: 'decided', done: this.#head } : outcome.result;
-      if (how === 'checkpoint') this.#head = checkpointId;
-      /** @type {Done} */
-      const done = {
-        step,
-        how,
-        checkpointId: how === 'checkpoint' ? checkpointId : this.#head,
-        attempts: outcome.attempts,
-        ms: Math.round(ms),
-        at: new Date().toISOString(),
-        worker: outcome.worker,
-        ...(outcome.strategy === undefined ? {} : { strategy: outcome.strategy }),
-      };
-      this.#now.set(step, done);
-      this.#record.done = [...this.#record.done.filter((other) => other.step !== step), done];
-      // Nothing else tells of these.
-      if (how !== 'checkpoint') await this.#write();
-      const what = {
-        checkpoint: 'done',
-        skipped: 'passed over: it left no trace',
-        decided: 'passed over by decision',
-      }[how];
-      const took = how === 'checkpoint' ? ` in ${(ms / 1000).toFixed(1)} s (${checkpointId})` : '';
-      this.#tell('done', `step ${step} ${what}${took}`, { step, ms: done.ms, checkpointId });
-      return { done };
+      const { how, done } =
+        outcome.how === 'skipped' ? { how: 'decided', done: null } : outcome.result;
+      return { done: await this.#noteDone(step, how, done, ms, outcome) };
     } catch (error) {
       if (!(error instanceof Stopped)) throw error;
-      return { stop: this.#stopped(step, error) };
+      const stop = this.#stopped(step, error);
+      const { checkpoint } = error.facts;
+      if (typeof checkpoint !== 'string') return { stop };
+      // It paused behind the step, not before it.
+      const about = { attempts: 1, worker: 'default' };
+      return { stop, done: await this.#noteDone(step, 'checkpoint', checkpoint, ms, about) };
     }
   }
 
-  /** @param {Step} step @param {Stopped} stopped */
+  /**
+   * @param {Step} step
+   * @param {Done['how']} how
+   * @param {string | null} checkpointId
+   * @param {number} ms
+   * @param {{ attempts: number, worker: string, strategy?: string }} about
+   * @returns {Promise<Done>}
+   */
+  async #noteDone(step, how, checkpointId, ms, { attempts, worker, strategy }) {
+    if (how === 'checkpoint') this.#head = checkpointId;
+    /** @type {Done} */
+    const done = {
+      step,
+      how,
+      checkpointId: this.#head,
+      attempts,
+      ms: Math.round(ms),
+      at: new Date().toISOString(),
+      worker,
+      ...(strategy === undefined ? {} : { strategy }),
+    };
+    this.#now.set(step, done);
+    this.#record.done = [...this.#record.done.filter((other) => other.step !== step), done];
+    // Nothing else tells of these.
+    if (how !== 'checkpoint') await this.#write();
+    const ways = { skipped: 'passed over: it left no trace', decided: 'passed over by decision' };
+    const what =
+      how === 'checkpoint' ? `done in ${(ms / 1000).toFixed(1)} s (${checkpointId})` : ways[how];
+    this.#tell('done', `step ${step} ${what}`, { step, ms: done.ms, checkpointId });
+    return done;
+  }
+
+  /** @param {Step} step @param {InstanceType<typeof Stopped>} stopped @returns {End} */
   #stopped(step, { reason, facts }) {
     if (reason === 'paused') {
       return {
-        how: /** @type {const} */ ('paused'),
+        how: 'paused',
         reason: `step ${step} ended with ${EXIT_PAUSED}`,
         step,
       };
     }
     if (reason === 'waiting') {
-      return { how: /** @type {const} */ ('waiting'), reason: `the run is ${facts.status}`, step };
+      return { how: 'waiting', reason: `the run is ${facts.status}`, step };
     }
-    if (reason === 'cancelled') return { how: /** @type {const} */ ('cancelled'), step };
-    return { how: /** @type {const} */ ('interrupted'), reason: this.#stopping ?? reason, step };
+    if (reason === 'cancelled') return { how: 'cancelled', step };
+    return { how: 'interrupted', reason: this.#stopping ?? reason, step };
   }
 
   /**
@@ -593,7 +612,7 @@ class Supervisor {
     const { step } = one;
     const said = { exitCode: code, signal, output, ...(told.threw ? { error: told.threw } : {}) };
     if (over) throw new WorkFailed({ kind: over, ...said });
-    if (code === EXIT_PAUSED) throw new Stopped('paused');
+    if (code === EXIT_PAUSED) throw new Stopped('paused', { checkpoint: told.checkpoint });
     if (code !== 0) {
       if (this.#stopping !== undefined) throw new Stopped('signal');
       throw new WorkFailed({ kind: signal === null ? 'exit' : 'signal', ...said });
@@ -671,7 +690,7 @@ class Supervisor {
   }
 
   /**
-   * @param {{ how: SuperviseReport['outcome'], reason?: string, step?: Step }} ended
+   * @param {End} ended
    * @param {number} tookMs
    * @param {boolean} worked
    * @returns {Promise<SuperviseReport>}

@@ -1,0 +1,320 @@
+// The state of a run as it is kept: read together with the runner's record and the lease, and moved.
+//
+// The record `run-state` is durable before a call returns. Where the runner has a word for a state, `run.json` gets it
+// first: cut off in between, the runner's word is the one that counts.
+
+const os = require('node:os');
+const path = require('node:path');
+const { WaymarkError } = require('./error.js');
+const { native } = require('./native.js');
+const { checkRunId } = require('./options.js');
+const { placeOfManager } = require('./place.js');
+const { readRunJson, writeStatus } = require('./run-json.js');
+const states = require('./run-states.js');
+
+/**
+ * @typedef {import('../index.js').CheckpointManager} Manager
+ * @typedef {import('../index.js').RunStateName} Name
+ * @typedef {import('../index.js').RunState} RunState
+ * @typedef {import('./run-states.js').StateRecord} StateRecord
+ * @typedef {import('./run-states.js').LeaseSeen} LeaseSeen
+ *
+ * All that is known of a run's state at one moment.
+ * @typedef {object} Look
+ * @property {string} runId
+ * @property {string} runDir
+ * @property {string | undefined} status
+ * @property {number | undefined} changedMs
+ * @property {Record<string, any> | undefined} json
+ * @property {StateRecord | undefined} record
+ * @property {string | null} revision
+ * @property {(LeaseSeen & { token: number }) | undefined} lease
+ */
+
+const RECORD = 'run-state';
+/** So often a change is tried anew because somebody else wrote in between. */
+const TRIES = 50;
+
+/**
+ * @template T
+ * @param {T | import('../native.js').Failure} reply
+ * @returns {T}
+ */
+function unwrap(reply) {
+  const failure = /** @type {import('../native.js').Failure | null} */ (reply);
+  if (typeof failure === 'object' && failure?.failed === true) {
+    throw WaymarkError.from(failure, unwrap);
+  }
+  return /** @type {T} */ (reply);
+}
+
+/**
+ * @param {Manager} manager
+ * @param {unknown} runId
+ * @returns {Look}
+ */
+function look(manager, runId) {
+  const run = checkRunId(runId);
+  const place = placeOfManager(manager);
+  return lookAt(place, run, path.join(manager.runsDir(run), run));
+}
+
+/**
+ * @param {import('../native.js').Place} place
+ * @param {string} runId
+ * @param {string} runDir
+ * @returns {Look}
+ */
+function lookAt(place, runId, runDir) {
+  const found = readRecord(place, runId);
+  const record = found === undefined ? undefined : found.record;
+  const runJson = readRunJson(runDir);
+  const lease = readLease(place, runId);
+  return { runId, runDir, ...runJson, record, revision: found?.revision ?? null, lease };
+}
+
+/**
+ * @param {import('../native.js').Place} place
+ * @param {string} runId
+ * @returns {{ record: StateRecord | undefined, revision: string } | undefined}
+ */
+function readRecord(place, runId) {
+  const found = native().readRecordSync(place, runId, RECORD);
+  const read = unwrap(found);
+  if (read === null) return undefined;
+  return { record: JSON.parse(read.json), revision: read.revision };
+}
+
+/**
+ * @param {import('../native.js').Place} place
+ * @param {string} runId
+ * @returns {any}
+ */
+function readLease(place, runId) {
+  return unwrap(native().readLeaseSync(place, runId)) ?? undefined;
+}
+
+/**
+ * The record to go on from, with what happened unseen: a crash is counted, and how long was worked before it.
+ * @param {Look} seen
+ * @param {number} now
+ * @param {number} [quietMs]
+ * @returns {{ state: Name, record: StateRecord, isNew: boolean }} `isNew`: the record does not say so yet
+ */
+function known(seen, now, quietMs) {
+  const { record, status, changedMs, lease } = seen;
+  const settled = states.settle(seen, now, quietMs);
+  const { state, since, isOwn, crash } = settled;
+  const begun = beginOf(seen) ?? new Date(now).toISOString();
+  const base = record ?? states.fresh(state, since ?? begun);
+  if (crash === undefined) {
+    if (isOwn || record === undefined) return { state, record: base, isNew: false };
+    // The runner said something since.
+    const { by: _, reason: __, stale: ___, ...rest } = base;
+    const kept = base.state === state ? base.since : (since ?? base.since);
+    return { state, record: { ...rest, state, since: kept }, isNew: true };
+  }
+  const { why, at } = crash;
+  const cut = states.moved({ ...base, state: 'running' }, 'running', 'interrupted', {
+    now: Date.parse(at),
+    by: 'waymark',
+    reason: reasonOf(why, lease),
+    status,
+    changedMs,
+  });
+  const { holder, pid, host } = lease ?? {};
+  const worked = workedBefore(base, lease);
+  return {
+    state,
+    isNew: true,
+    record: {
+      ...cut,
+      workMs: cut.workMs + worked,
+      interruption: { why, at, holder, pid, host },
+    },
+  };
+}
+
+/**
+ * How long a process that was cut off had worked, by its last sign of life.
+ * @param {StateRecord} record
+ * @param {LeaseSeen | undefined} lease
+ */
+function workedBefore({ underWay }, lease) {
+  if (underWay === undefined || lease?.renewed === undefined) return 0;
+  return Math.max(0, Date.parse(lease.renewed) - Date.parse(underWay.since));
+}
+
+/**
+ * @param {import('./run-states.js').Crash} why
+ * @param {LeaseSeen | undefined} lease
+ */
+function reasonOf(why, lease) {
+  const who = `${lease?.holder ?? 'its process'}${lease?.pid ? ` (pid ${lease.pid})` : ''}`;
+  if (why === 'dead') return `${who} is gone`;
+  if (why === 'rebooted') return `the machine was started anew since ${who} was at work`;
+  if (why === 'expired') return `nothing was heard of ${who} since ${lease?.renewed}`;
+  return 'it says that it runs, nobody holds it, and nothing has changed for a while';
+}
+
+/** When the run began. @param {Look} seen */
+function beginOf({ json, changedMs }) {
+  for (const one of [json?.created_at, json?.timestamps?.started_at]) {
+    const ms = typeof one === 'string' || typeof one === 'number' ? Date.parse(`${one}`) : NaN;
+    if (!Number.isNaN(ms)) return new Date(ms).toISOString();
+  }
+  return changedMs === undefined ? undefined : new Date(changedMs).toISOString();
+}
+
+/**
+ * Reads, changes and writes the record, once more where somebody else wrote in between.
+ * @param {Manager} manager
+ * @param {unknown} runId
+ * @param {(seen: Look, now: number) => StateRecord | undefined} change `undefined` leaves it as it is
+ * @returns {Look} as it was when the change was made, with the record that was written
+ */
+function change(manager, runId, change) {
+  const place = placeOfManager(manager);
+  for (let tries = 0; ; tries += 1) {
+    const seen = look(manager, runId);
+    const record = change(seen, Date.now());
+    if (record === undefined) return seen;
+    const reply = native().writeRecordSync(place, seen.runId, RECORD, JSON.stringify(record), {
+      revision: seen.revision,
+    });
+    const failure = /** @type {any} */ (reply);
+    if (failure?.failed === true && failure.code === 'ERR_RECORD_CHANGED' && tries < TRIES)
+      continue;
+    return { ...seen, record, revision: unwrap(reply).revision };
+  }
+}
+
+/**
+ * The state of a run, by all that is known of it. Nothing is written.
+ * @param {Manager} manager
+ * @param {unknown} runId
+ * @param {{ quietMs?: number }} [options]
+ * @returns {RunState}
+ */
+function runState(manager, runId, { quietMs } = {}) {
+  const now = Date.now();
+  const seen = look(manager, runId);
+  return told(seen, known(seen, now, quietMs), now);
+}
+
+/**
+ * @param {Look} seen
+ * @param {{ state: Name, record: StateRecord }} at
+ * @param {number} now
+ * @returns {RunState}
+ */
+function told({ runId, status, lease, json }, { state, record }, now) {
+  const { status: _, changedMs: __, ...kept } = record;
+  const isOver = state === 'completed' || state === 'cancelled';
+  const end = isOver ? Date.parse(record.since) : now;
+  const worksSince =
+    lease?.live && record.underWay ? Math.max(0, now - Date.parse(record.underWay.since)) : 0;
+  return {
+    runId,
+    ...kept,
+    state,
+    status: status ?? null,
+    workMs: record.workMs + worksSince,
+    elapsedMs: Math.max(0, end - Date.parse(record.elapsedFrom)),
+    ...(record.lastStep === undefined && isStep(json?.current_step) && state !== 'pending'
+      ? { currentStep: json?.current_step }
+      : {}),
+    ...(lease?.live ? { holder: holderOf(lease) } : {}),
+  };
+}
+
+/** @param {unknown} value */
+function isStep(value) {
+  return typeof value === 'number' || (typeof value === 'string' && value !== '');
+}
+
+/** @param {LeaseSeen} lease @returns {import('../index.js').LeaseHolder} */
+function holderOf({ holder = 'unknown', pid, host, since, expires }) {
+  return { holder, pid, host, since, until: expires };
+}
+
+/**
+ * Moves a run from the state it is in to another.
+ * @param {Manager} manager
+ * @param {unknown} runId
+ * @param {Name} to
+ * @param {import('../index.js').MoveRunOptions & { keepStatus?: boolean, change?: (record: StateRecord, seen: Look) => StateRecord }} [options]
+ * `keepStatus`: the runner's word stays; `change`: what else changes in the record
+ * @returns {RunState}
+ */
+function moveRunState(manager, runId, to, options = {}) {
+  const { by = whoami(), reason, again = false, stale, keepStatus = false } = options;
+  if (!states.NAMES.includes(to)) {
+    throw new WaymarkError(
+      'ERR_OPTION_INVALID',
+      `there is no run state ${JSON.stringify(to)}; there are ${states.NAMES.join(', ')}`,
+    );
+  }
+  const seen = change(manager, runId, (seen, now) => {
+    const { state: from, record } = known(seen, now);
+    if (!states.isLegal(from, to, { again })) throw illegal(seen.runId, from, to, record);
+    const word = keepStatus ? undefined : states.statusFor(to, seen.status);
+    if (word !== undefined && word !== seen.status && seen.status !== undefined) {
+      writeStatus(seen.runDir, word);
+      Object.assign(seen, readRunJson(seen.runDir));
+    }
+    const { status, changedMs } = seen;
+    const next = states.moved(record, from, to, { now, by, reason, status, changedMs });
+    if (to === 'stale' && stale !== undefined) next.stale = stale;
+    return options.change ? options.change(next, seen) : next;
+  });
+  const now = Date.now();
+  return told(seen, known(seen, now), now);
+}
+
+/**
+ * @param {string} runId
+ * @param {Name} from
+ * @param {Name} to
+ * @param {{ since: string, by?: string, reason?: string }} record
+ */
+function illegal(runId, from, to, { since, by, reason }) {
+  const way = states.wayTo(from, to);
+  const over = states.STATES[from].again?.includes(way[1]);
+  const there =
+    way.length === 0
+      ? 'there is no way there'
+      : `the way there is ${way.join(' → ')}${over ? ', where a step is named (--resume-step)' : ''}`;
+  const told = [`since ${since}`, by && `by ${by}`, reason].filter(Boolean).join(', ');
+  return new WaymarkError(
+    'ERR_RUN_STATE',
+    `run ${runId} is ${from} (${told}) and can't become ${to}; ${there}; nothing was changed`,
+    { runId, reason: `${from}_to_${to}` },
+  );
+}
+
+/** Who is at work here, for people. */
+function whoami() {
+  try {
+    return os.userInfo().username;
+  } catch {
+    // A container may run as a user that has no name.
+    return `uid ${process.getuid?.() ?? '?'}`;
+  }
+}
+
+module.exports = {
+  ...states,
+  change,
+  holderOf,
+  illegal,
+  known,
+  look,
+  lookAt,
+  moveRunState,
+  readLease,
+  runState,
+  told,
+  unwrap,
+  whoami,
+};

@@ -1,0 +1,446 @@
+// A process that runs one step of a run, as the run's state sees it: it takes the lease, says what is under way, and at
+// the end what became of it. Loaded by the preload, in processes of steps only.
+
+const path = require('node:path');
+const { WaymarkError } = require('./error.js');
+const leases = require('./lease.js');
+const { stepFromText } = require('./options.js');
+const pauses = require('./pause.js');
+const { placeOfManager } = require('./place.js');
+const { writeStatus, readRunJson } = require('./run-json.js');
+const runStates = require('./run-state.js');
+
+/**
+ * @typedef {import('../index.js').CheckpointManager} Manager
+ * @typedef {import('../index.js').Step} Step
+ * @typedef {import('./run-states.js').StateRecord} StateRecord
+ * @typedef {Map<string, string | true>} Flags
+ *
+ * What became of the step's checkpoint: `taken` by us, the runner's `own`, `none` because the step left no trace, `off`;
+ * `waits`: the step is not done although it ended well; `failed`.
+ * @typedef {'taken' | 'own' | 'none' | 'off' | 'waits' | 'failed'} Outcome
+ */
+
+/** How often a run that is not there yet is looked for, in milliseconds. */
+const LOOK_MS = 100;
+/** What is not there before a runner made it. */
+const NOT_YET = new Set(['ERR_RUNS_DIR_NOT_FOUND', 'ERR_RUN_NOT_FOUND']);
+/** What must not start, whatever the settings say. */
+const REFUSALS = new Set([
+  'ERR_LEASE_DAMAGED',
+  'ERR_LEASE_HELD',
+  'ERR_LEASE_LOST',
+  'ERR_RUN_STATE',
+  'ERR_WORKFLOW_STEP_MISSING',
+]);
+
+/** @param {unknown} error */
+function codeOf(error) {
+  return `${/** @type {{ code?: unknown }} */ (error).code}`;
+}
+
+class StepProcess {
+  #manager;
+  #runId;
+  #flags;
+  #say;
+  /** @type {InstanceType<typeof leases.Lease> | undefined} */
+  #lease;
+  /** The lease of the process that started this one. @type {number | undefined} */
+  #given;
+  /** What the checkpoint that was taken holds. @type {number | undefined} */
+  bytes;
+  /** Whether the record says what is under way. */
+  #isNoted = false;
+  /** Whether somebody else has the run now. */
+  #isLost = false;
+  /** What the run was in when this process began. @type {import('../index.js').RunStateName | undefined} */
+  #from;
+  /** @type {NodeJS.Timeout | undefined} */
+  #timer;
+  /** @type {{ step: Step, since: string } | undefined} */
+  #underWay;
+  #begun = performance.now();
+  /** @type {import('./workflow.js').WorkflowStep[] | null | undefined} */
+  #steps;
+
+  /**
+   * @param {Manager} manager
+   * @param {string} runId
+   * @param {Flags} flags
+   * @param {(text: string) => void} say
+   */
+  constructor(manager, runId, flags, say) {
+    this.#manager = manager;
+    this.#runId = runId;
+    this.#flags = flags;
+    this.#say = say;
+  }
+
+  /**
+   * Takes the run, before anything of it is read or changed. Throws where another holds it, or it must not go on.
+   * @returns {boolean} false if the run is paused: the step must not begin
+   */
+  enter() {
+    // Misspelt, it would never be honoured.
+    this.#pauseAfter();
+    try {
+      this.#tellCrash();
+      // Before the lease is taken, and before a restore says that it runs.
+      const before = runStates.look(this.#manager, this.#runId);
+      this.#from = runStates.known(before, Date.now(), Infinity).state;
+      this.#take();
+      return this.#mayBegin();
+    } catch (error) {
+      // The runner makes its folders itself on a first run.
+      if (!NOT_YET.has(codeOf(error))) throw error;
+      return true;
+    }
+  }
+
+  /**
+   * Says which step is under way. The run that is not there yet is waited for.
+   * @param {Step} step
+   */
+  begin(step) {
+    this.#underWay = { step, since: new Date().toISOString() };
+    if (this.#note()) return;
+    this.#timer = setInterval(() => this.#late(), LOOK_MS).unref();
+  }
+
+  /**
+   * SIGTERM asks for a pause behind the step; a second one ends the process as ever.
+   */
+  pauseOnTerm() {
+    const onTerm = () => {
+      process.off('SIGTERM', onTerm);
+      try {
+        this.#late();
+        pauses.ask(this.#manager, this.#runId, { by: 'SIGTERM', reason: 'SIGTERM' });
+        this.#say(
+          `SIGTERM: run ${this.#runId} is paused when step ${this.#underWay?.step} is done; another SIGTERM ends it now`,
+        );
+      } catch (error) {
+        this.#say(`SIGTERM: no pause can be asked for: ${/** @type {Error} */ (error).message}`);
+        process.kill(process.pid, 'SIGTERM');
+      }
+    };
+    process.on('SIGTERM', onTerm);
+  }
+
+  /** The workflow's steps, if its file can be read. */
+  steps() {
+    if (this.#steps !== undefined) return this.#steps ?? undefined;
+    this.#steps = null;
+    const workflow = this.#flags.get('workflow');
+    if (typeof workflow === 'string') {
+      try {
+        this.#steps = require('./workflow.js').readSteps(workflow);
+      } catch {
+        // A workflow file that can't be read is the runner's to report.
+      }
+    }
+    return this.#steps ?? undefined;
+  }
+
+  /**
+   * Says how the process ends, and honours a pause that is due.
+   * @param {number} code
+   * @param {Step | undefined} step
+   * @param {Outcome} outcome
+   * @returns {boolean} whether a pause was honoured
+   */
+  end(code, step, outcome) {
+    clearInterval(this.#timer);
+    try {
+      this.#late();
+      if (this.#isLost || !this.#isNoted || !this.#isOurs()) return false;
+      return this.#finish(code, step, outcome);
+    } finally {
+      this.leave();
+    }
+  }
+
+  /** Lets the run go. */
+  leave() {
+    clearInterval(this.#timer);
+    const lease = this.#lease;
+    this.#lease = undefined;
+    try {
+      lease?.release();
+    } catch (error) {
+      // It expires by itself, and this process is about to be gone.
+      this.#say(`the lease of run ${this.#runId} stays: ${/** @type {Error} */ (error).message}`);
+    }
+  }
+
+  /**
+   * @param {number} code
+   * @param {Step | undefined} step
+   * @param {Outcome} outcome
+   */
+  #finish(code, step, outcome) {
+    const seen = runStates.look(this.#manager, this.#runId);
+    const isBoundary = code === 0 && outcome !== 'waits' && outcome !== 'failed';
+    const isDone = isBoundary && outcome !== 'none';
+    const order = this.steps()?.map((one) => one.step);
+    const worked = Math.round(performance.now() - this.#begun);
+    /** @param {StateRecord} record @returns {StateRecord} */
+    const ended = ({ underWay: _, ...record }) => {
+      const done = order === undefined || step === undefined ? -1 : order.indexOf(step);
+      return {
+        ...record,
+        workMs: record.workMs + worked,
+        ...(isDone ? { lastStep: step } : {}),
+        ...(this.bytes === undefined ? {} : { bytes: this.bytes }),
+        ...(isBoundary && done >= 0
+          ? { progress: { done: done + 1, total: order?.length ?? 0 } }
+          : {}),
+      };
+    };
+    const request = seen.record?.pauseRequest;
+    const isDue =
+      isBoundary && step !== undefined && runStates.isDue(request, step, order) && request;
+    const word = runStates.stateOf(seen.status);
+    if (isDue && word === 'running') {
+      pauses.honour(this.#manager, this.#runId, isDue, ended);
+      this.#say(
+        `run ${this.#runId} is paused behind step ${step}${isDue.reason ? ` (${isDue.reason})` : ''}; --resume goes on`,
+      );
+      return true;
+    }
+    const how = { by: 'waymark/register', reason: undefined };
+    runStates.change(this.#manager, this.#runId, (at, now) => {
+      const { state: from, record } = runStates.known(at, now, Infinity);
+      const before = ended(record);
+      if (runStates.stateOf(at.status) === 'completed') delete before.pauseRequest;
+      if (at.record?.state === 'cancelled') {
+        // Given up while the step was at work; the runner's own word came after that.
+        writeStatus(at.runDir, 'cancelled');
+        const { status, changedMs } = readRunJson(at.runDir);
+        return { ...ended(at.record), status: status ?? null, changedMs: changedMs ?? null };
+      }
+      const { status, changedMs } = at;
+      const failed = code !== 0 && from === 'running';
+      return runStates.moved(before, from, failed ? 'failed' : from, {
+        now,
+        ...how,
+        reason: failed ? `step ${step} ended with exit code ${code}` : record.reason,
+        status,
+        changedMs,
+      });
+    });
+    if (isDue && word === 'completed') {
+      this.#say(`run ${this.#runId} is completed: there is nothing left to pause`);
+    }
+    return false;
+  }
+
+  /** Tells of a process that was cut off, and notes it. */
+  #tellCrash() {
+    const seen = runStates.look(this.#manager, this.#runId);
+    // Between two steps nobody holds a run, however long that is.
+    const before = runStates.known(seen, Date.now(), Infinity);
+    if (before.state !== 'interrupted' || !before.isNew) return;
+    const { reason, underWay, lastStep } = noteCrash(this.#manager, this.#runId, Infinity);
+    const what = underWay ? `; step ${underWay.step} was under way since ${underWay.since}` : '';
+    const last = lastStep === undefined ? '' : `; step ${lastStep} was the last that was done`;
+    this.#say(`run ${this.#runId} was cut off: ${reason}${what}${last}`);
+  }
+
+  /** Takes the lease, or the one that was given. */
+  #take() {
+    if (this.#lease || this.#given !== undefined || process.env.WAYMARK_LEASE === 'off') return;
+    const given = leases.givenLease(process.env);
+    if (given?.runId === this.#runId) {
+      const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
+      if (now?.token !== given.token || !now.live) {
+        throw new WaymarkError(
+          'ERR_LEASE_LOST',
+          `the lease of run ${this.#runId} that this process was given is no longer held${now?.live ? `: ${now.holder} (pid ${now.pid} on ${now.host}) has it since ${now.since}` : ''}; start the run anew`,
+          { runId: this.#runId },
+        );
+      }
+      this.#given = given.token;
+      return;
+    }
+    const step = this.#flags.get('step');
+    const what = typeof step === 'string' ? `step ${step}` : 'a resume';
+    this.#lease = leases.lease(this.#manager, this.#runId, {
+      holder: `${what} by ${leases.scriptName()}`,
+    });
+    // What the step starts for this run may change it.
+    Object.assign(process.env, this.#lease.env);
+  }
+
+  /** Whether the run may go on: false if it is paused. */
+  #mayBegin() {
+    const { state, record } = runStates.known(
+      runStates.look(this.#manager, this.#runId),
+      Date.now(),
+      Infinity,
+    );
+    const named = this.#flags.has('resume-step');
+    if (this.#flags.has('resume') || named) {
+      if (state === 'cancelled' && !named) {
+        throw runStates.illegal(this.#runId, state, 'running', record);
+      }
+      return true;
+    }
+    if (state === 'cancelled' && record.state === 'cancelled' && record.by !== undefined) {
+      throw runStates.illegal(this.#runId, state, 'running', record);
+    }
+    const paused = state === 'paused' ? record.pausedFor : undefined;
+    if (paused === undefined) {
+      const { pauseRequest: request, lastStep } = record;
+      const isDue =
+        request !== undefined &&
+        (request.afterStep === undefined ||
+          (lastStep !== undefined &&
+            runStates.isDue(
+              request,
+              lastStep,
+              this.steps()?.map((one) => one.step),
+            )));
+      if (!isDue || !runStates.isLegal(state, 'paused')) return true;
+      pauses.honour(this.#manager, this.#runId, request);
+    }
+    const { by, reason } = /** @type {import('./run-states.js').PauseRequest} */ (
+      paused ?? record.pauseRequest
+    );
+    const who = `by ${by}${reason ? `: ${reason}` : ''}`;
+    this.#say(`run ${this.#runId} is paused (${who}); nothing was started; --resume goes on`);
+    return false;
+  }
+
+  /** @returns {Step | undefined} the step behind which the run is to pause */
+  #pauseAfter() {
+    const text = this.#flags.get('pause-after');
+    if (text === undefined) return undefined;
+    const step = stepFromText(text);
+    if (typeof step !== 'number' && typeof step !== 'string') {
+      throw new WaymarkError(
+        'ERR_STEP_INVALID',
+        '--pause-after needs a step, such as 3 or 1.5; nothing was started',
+        { runId: this.#runId, reason: 'missing' },
+      );
+    }
+    const order = this.steps()?.map((one) => one.step);
+    if (order !== undefined && !order.includes(step)) {
+      throw pauses.noSuchStep(`${this.#flags.get('workflow')}`, step, order);
+    }
+    return step;
+  }
+
+  /** Takes a run that is there by now, and says what is under way. */
+  #late() {
+    if (this.#isNoted || this.#isLost || this.#underWay === undefined) return;
+    try {
+      if (readRunJson(this.#runDir()).changedMs === undefined) return;
+      this.#take();
+      this.#note();
+    } catch (error) {
+      if (NOT_YET.has(codeOf(error))) return;
+      this.#isLost = true;
+      this.#say(
+        `the state of run ${this.#runId} is not kept: ${/** @type {Error} */ (error).message} [${codeOf(error)}]`,
+      );
+    }
+    if (this.#isNoted || this.#isLost) clearInterval(this.#timer);
+  }
+
+  #runDir() {
+    return path.join(this.#manager.runsDir(this.#runId), this.#runId);
+  }
+
+  /** @returns {boolean} false if the run is not there yet */
+  #note() {
+    const underWay = /** @type {{ step: Step, since: string }} */ (this.#underWay);
+    const pauseAfter = this.#pauseAfter();
+    const resumes = this.#flags.has('resume') || this.#flags.has('resume-step');
+    const workflow = this.#flags.get('workflow');
+    try {
+      if (readRunJson(this.#runDir()).changedMs === undefined) return false;
+      runStates.change(this.#manager, this.#runId, (seen, now) => {
+        const { state, record } = runStates.known(seen, now, Infinity);
+        // A resume is somebody's word that the run goes on.
+        const { pauseRequest, ...rest } = record;
+        const kept =
+          pauseRequest && (!resumes || this.#isAhead(pauseRequest.afterStep, underWay.step));
+        const base = kept ? record : rest;
+        const next = runStates.moved(base, this.#from ?? state, 'running', {
+          now,
+          by: 'waymark/register',
+          status: seen.status,
+          changedMs: seen.changedMs,
+        });
+        return {
+          ...next,
+          ...(pauseAfter === undefined
+            ? {}
+            : {
+                pauseRequest: {
+                  at: underWay.since,
+                  by: '--pause-after',
+                  afterStep: pauseAfter,
+                },
+              }),
+          underWay: { ...underWay, pid: process.pid },
+          runner: {
+            ...(process.argv[1] === undefined ? {} : { script: process.argv[1] }),
+            ...(typeof workflow === 'string' ? { workflow: path.resolve(workflow) } : {}),
+          },
+        };
+      });
+    } catch (error) {
+      if (NOT_YET.has(codeOf(error))) return false;
+      throw error;
+    }
+    this.#isNoted = true;
+    return true;
+  }
+
+  /**
+   * Whether a step that is waited for is still to come.
+   * @param {Step | undefined} wanted
+   * @param {Step} step
+   */
+  #isAhead(wanted, step) {
+    if (wanted === undefined) return false;
+    const order = this.steps()?.map((one) => one.step);
+    const [there, here] = [order?.indexOf(wanted) ?? -1, order?.indexOf(step) ?? -1];
+    if (there >= 0 && here >= 0) return there >= here;
+    return typeof wanted !== 'number' || typeof step !== 'number' || wanted >= step;
+  }
+
+  /** Whether nobody took the run over. */
+  #isOurs() {
+    const token = this.#lease?.token ?? this.#given;
+    if (token === undefined) return true;
+    const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
+    if (now?.token === token) return true;
+    const who = now
+      ? `${now.holder} (pid ${now.pid} on ${now.host}, since ${now.since})`
+      : 'nobody';
+    this.#say(`run ${this.#runId} was taken over by ${who}: nothing more is recorded here`);
+    return false;
+  }
+}
+
+/**
+ * Notes that a run was cut off, if it was and nothing says so yet.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {number} [quietMs]
+ * @returns {import('../index.js').RunState}
+ */
+function noteCrash(manager, runId, quietMs) {
+  const seen = runStates.change(manager, runId, (seen, now) => {
+    const { state, record, isNew } = runStates.known(seen, now, quietMs);
+    return isNew && state === 'interrupted' ? record : undefined;
+  });
+  const now = Date.now();
+  return runStates.told(seen, runStates.known(seen, now, quietMs), now);
+}
+
+module.exports = { REFUSALS, StepProcess, noteCrash };
