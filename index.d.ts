@@ -1591,6 +1591,8 @@ export interface FailureRecord {
     waitMs?: number | 'forever';
     suggest?: string;
   } | null;
+  /** What a person decided about it. */
+  decided?: RecoveryAnswer;
   /** How it ended, `null` while it is open. `ms`: from the first failure of the series. */
   recovery: { success: boolean; strategy: string; at: string; ms: number } | null;
 }

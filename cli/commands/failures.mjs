@@ -12,7 +12,10 @@ export const definition = {
     { flags: '--rules', about: 'the rules that hold, as JSON' },
     { flags: '--reset <worker>', about: "close a worker's breaker" },
   ],
-  examples: [['waymark failures r1', ''], ['waymark failures r1 --rules', 'which rules hold']],
+  examples: [
+    ['waymark failures r1', ''],
+    ['waymark failures r1 --rules', 'which rules hold'],
+  ],
 };
 
 /** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */

@@ -43,7 +43,11 @@ export const definition = {
       about: 'before the first repetition, such as 2s; twice as long each time',
       parse: parseMs,
     },
-    { flags: '--step-timeout <time>', about: 'how long a step may take, such as 30m', parse: parseMs },
+    {
+      flags: '--step-timeout <time>',
+      about: 'how long a step may take, such as 30m',
+      parse: parseMs,
+    },
     {
       flags: '--stall-timeout <time>',
       about: 'how long a step may give no sign of life',
@@ -58,7 +62,11 @@ export const definition = {
       flags: '--on-conflict <policy>',
       about: 'files of the workspace changed since: refuse, keep-both, overwrite or merge',
     },
-    { flags: '--heartbeat <time>', about: 'how often a step at work is told of (30s)', parse: parseMs },
+    {
+      flags: '--heartbeat <time>',
+      about: 'how often a step at work is told of (30s)',
+      parse: parseMs,
+    },
     { flags: '--report <file>', about: 'write the report there: .json, or else Markdown' },
   ],
   examples: [
@@ -82,7 +90,7 @@ export const definition = {
 
 /** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
 export async function run({ manager, options, command = [], tell }) {
-  const { runId, json, report: file, heartbeat = HEARTBEAT_MS } = options;
+  const { runId, report: file, heartbeat = HEARTBEAT_MS } = options;
   if (command.length === 0) throw new UsageError('the command is missing: give it after "--"');
   const flags = readFlags(command);
   const ownRun = flags.get('run-id');
@@ -100,7 +108,10 @@ export async function run({ manager, options, command = [], tell }) {
       { runId },
     );
   }
-  const env = options.runsDir || options.root ? { WAYMARK_RUNS_DIR: manager.runsDir(runId) } : {};
+  /** @type {Record<string, string>} */
+  const env = {};
+  // Whoever was told where the runs are here must look there in the command, too.
+  if (options.runsDir || options.root) env.WAYMARK_RUNS_DIR = manager.runsDir(runId);
   /** @type {Map<import('../../index.js').Step, number>} */
   const atWork = new Map();
   const beat = setInterval(() => {
@@ -184,7 +195,9 @@ function textOf(report) {
     );
   }
   if (question) {
-    lines.push(`read ${question.report}, then: waymark decide ${runId} ${question.options.join('|')}`);
+    lines.push(
+      `read ${question.report}, then: waymark decide ${runId} ${question.options.join('|')}`,
+    );
   }
   return plainLines(lines.join('\n'));
 }

@@ -118,7 +118,11 @@ class History {
         };
       }
       const made = { ...found, id, at, like, chosen: null, recovery: null };
-      const chosen = choose(made, seriesOf(failures, found.step, found.subtask));
+      const series = seriesOf(failures, found.step, found.subtask);
+      const chosen = choose(
+        made,
+        series.filter((one) => !one.decided),
+      );
       failure = { ...made, chosen };
       return { format: FORMAT, failures: bounded([...failures, failure]) };
     });
@@ -135,6 +139,22 @@ class History {
   }
 
   /**
+   * Notes what a person decided about a step's failures: what comes now is counted anew.
+   * @param {Step} step
+   * @param {string | undefined} subtask
+   * @param {import('../../index.js').RecoveryAnswer} answer
+   */
+  async decide(step, subtask, answer) {
+    await this.run.change('failures', (kept) => {
+      const open = new Set(seriesOf(kept.failures, step, subtask).filter((one) => !one.decided));
+      const failures = kept.failures.map((/** @type {FailureRecord} */ one) =>
+        open.has(one) ? { ...one, decided: answer } : one,
+      );
+      return { ...kept, failures };
+    });
+  }
+
+  /**
    * Ends a step's series of failures: it is done, or was given up.
    * @param {Step} step
    * @param {string | undefined} subtask
@@ -146,7 +166,8 @@ class History {
     const open = seriesOf(await this.all(), step, subtask);
     if (open.length === 0) return undefined;
     const now = this.now();
-    const strategy = by ?? open.at(-1)?.chosen?.kind ?? 'none';
+    const last = open[open.length - 1];
+    const strategy = by ?? (last.decided ? 'manual' : (last.chosen?.kind ?? 'none'));
     const ms = Math.max(0, now - Date.parse(open[0].at));
     const recovery = { success, strategy, at: new Date(now).toISOString(), ms };
     const ids = new Set(open.map((one) => one.id));

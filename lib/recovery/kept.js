@@ -6,9 +6,14 @@ const { native } = require('../native.js');
 
 /** @typedef {import('../../native.js').Place} Place */
 
+const NOT_YET = new Set(['ERR_RUNS_DIR_NOT_FOUND', 'ERR_RUN_NOT_FOUND']);
+
 class Kept {
   /** The names of those that were damaged; what they held is lost, and work goes on without. @type {Set<string>} */
   damaged = new Set();
+
+  /** What was written while the run had no folder yet: the runner makes it with its first step. @type {Map<string, any>} */
+  #early = new Map();
 
   /**
    * @param {() => Place} place
@@ -44,7 +49,14 @@ class Kept {
       const run = this.runId ?? undefined;
       const written = await native().writeRecord(this.place(), run, name, text, wanted);
       const failure = failureIn(written);
-      if (failure === undefined) return made;
+      if (failure === undefined) {
+        this.#early.delete(name);
+        return made;
+      }
+      if (NOT_YET.has(failure.code)) {
+        this.#early.set(name, made);
+        return made;
+      }
       if (failure.code !== 'ERR_RECORD_CHANGED') throw WaymarkError.from(failure);
     }
   }
@@ -53,6 +65,7 @@ class Kept {
   async names() {
     const names = await native().listRecords(this.place(), this.runId ?? undefined);
     const failure = failureIn(names);
+    if (failure && NOT_YET.has(failure.code)) return [];
     if (failure) throw WaymarkError.from(failure);
     return /** @type {string[]} */ (names);
   }
@@ -65,8 +78,9 @@ class Kept {
       this.damaged.add(name);
       return { value: undefined };
     }
+    const isMissing = found === null || (failure !== undefined && NOT_YET.has(failure.code));
+    if (isMissing) return { value: this.#early.get(name), revision: null };
     if (failure) throw WaymarkError.from(failure);
-    if (found === null) return { value: undefined, revision: null };
     const { json, revision } = /** @type {{ json: string, revision: string }} */ (found);
     return { value: JSON.parse(json), revision };
   }

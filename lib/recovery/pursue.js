@@ -69,38 +69,43 @@ async function pursue(ground, job) {
   const { history, decisions, breakers, settled } = ground;
   const { step, subtask } = job;
   const workers = Object.keys(settled.workers);
-  const series = seriesOf(await history.all(), step, subtask);
-  // Taken up where another process left it: what was chosen last is still to be done.
-  let failure = series.at(-1);
-  let worker = failure?.chosen?.worker ?? failure?.worker ?? workers[0];
+  const open = seriesOf(await history.all(), step, subtask);
+  // What a person decided begins a series of its own.
+  const series = open.filter((one) => !one.decided);
+  // Taken up where another process left it: what was chosen or decided last is still to be done.
+  const last = open.at(-1);
+  let failure = last?.decided ? undefined : last;
+  let worker = last?.decided?.worker ?? last?.chosen?.worker ?? last?.worker ?? workers[0];
   if (!workers.includes(worker)) worker = workers[0];
-  /** The failure for which the work is done in parts. */
-  let parted = failure?.chosen?.kind === 'decompose' ? failure : undefined;
   /** @type {string | undefined} */
-  let strategy = parted && 'decompose';
+  let strategy = last?.decided ? 'manual' : last?.chosen?.kind;
+  /** The failure for which the work is done in parts. */
+  let parted = (last?.decided?.decision ?? last?.chosen?.kind) === 'decompose' ? last : undefined;
   let attempts = 0;
   for (;;) {
-    const last = failure?.chosen?.kind;
-    if (failure !== undefined && (last === 'manual' || last === 'fail')) {
-      const answer = last === 'manual' ? await decided(ground, job, failure) : undefined;
-      if (last === 'manual' && answer === undefined) {
+    const chosen = failure?.chosen?.kind;
+    if (failure !== undefined && (chosen === 'manual' || chosen === 'fail')) {
+      const answer = chosen === 'manual' ? await decided(ground, job, failure) : undefined;
+      if (chosen === 'manual' && answer === undefined) {
         return { how: 'paused', reason: 'decision', attempts, worker, failure };
       }
-      await decisions.clear();
       if (answer === undefined || answer.decision === 'abort') {
         await history.close(step, subtask, false, answer && 'manual');
+        await decisions.clear();
         return { how: 'failed', attempts, worker, failure };
       }
       strategy = 'manual';
       if (answer.decision === 'skip') {
         const closed = await history.close(step, subtask, true, strategy);
+        await decisions.clear();
         return { how: 'skipped', attempts, worker, failure, strategy, recoveryMs: closed?.ms };
       }
-      // Decided on: what comes now begins a series of its own.
-      await history.close(step, subtask, false, `manual: ${answer.decision}`);
+      await history.decide(step, subtask, answer);
+      await decisions.clear();
       if (answer.decision === 'reassign') worker = answer.worker ?? worker;
       parted = answer.decision === 'decompose' ? failure : undefined;
       series.length = 0;
+      attempts = 0;
       await job.before?.();
     }
     const admitted = await admit(ground, worker);

@@ -119,6 +119,11 @@ class StepProcess {
     }
   }
 
+  /** Leaves it to itself, as a supervisor that is gone does. */
+  hangUp() {
+    this.#line?.destroy();
+  }
+
   /** @param {NodeJS.Signals} signal */
   kill(signal) {
     return this.#child.kill(signal);

@@ -45,21 +45,25 @@ function reportOf({ runId, workflow, steps, done, ended, tookMs, kept, failures,
     tookMs: Math.round(tookMs),
     elapsedMs: Math.max(0, Date.parse(kept.ended?.at ?? kept.started) - Date.parse(kept.started)),
     workMs: Math.round(kept.workMs),
-    steps: steps.map((one) => {
-      const found = done.get(one.step);
-      const { step: number, name } = one;
-      const base = { step: number, name: name ?? null };
-      if (found === undefined)
-        return { ...base, status: number === step ? 'stopped' : 'open' };
-      const { how: way, checkpointId, attempts, ms, at, worker, strategy } = found;
-      const status = way === 'checkpoint' ? 'done' : way;
-      const facts = { ...base, status, checkpointId, attempts, ms, at, worker };
-      return strategy === undefined ? facts : { ...facts, strategy };
-    }),
+    steps: steps.map((one) => rowOf(one, done.get(one.step), one.step === step)),
     failures,
     recovery: summaryOf(failures),
     question,
   };
+}
+
+/**
+ * @param {import('../workflow.js').WorkflowStep} one
+ * @param {import('./plan.js').Done | undefined} found
+ * @param {boolean} isStopped
+ * @returns {SuperviseReport['steps'][number]}
+ */
+function rowOf({ step, name = null }, found, isStopped) {
+  if (found === undefined) return { step, name, status: isStopped ? 'stopped' : 'open' };
+  const { how, checkpointId, attempts, ms, at, worker, strategy } = found;
+  const facts = { checkpointId, attempts, ms, at, worker };
+  const status = how === 'checkpoint' ? 'done' : how;
+  return { step, name, status, ...facts, ...(strategy === undefined ? {} : { strategy }) };
 }
 
 /**

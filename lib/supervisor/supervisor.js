@@ -134,9 +134,10 @@ class Supervisor {
     this.#runId = runId;
     this.#steps = steps;
     this.#options = options;
-    this.#recovery = /** @type {InstanceType<typeof import('../recovery/recovery.js')['Recovery']>} */ (
-      /** @type {unknown} */ (manager.recovery(runId, options.recovery))
-    );
+    this.#recovery =
+      /** @type {InstanceType<typeof import('../recovery/recovery.js')['Recovery']>} */ (
+        /** @type {unknown} */ (manager.recovery(runId, options.recovery))
+      );
     this.#settled = this.#recovery.settings;
     this.#ground = this.#recovery.ground({
       signal: this.#aborter.signal,
