@@ -1674,8 +1674,10 @@ export interface BreakerSettings {
   windowMs?: number;
   /** … for so long (1 min), twice as long each time it opens again … */
   openMs?: number;
-  /** … at most (15 min). Also how long a process waits for it. */
+  /** … at most (15 min). */
   maxOpenMs?: number;
+  /** How long a process waits for it (2 min); what takes longer pauses the run. */
+  waitMs?: number;
   /** How long a probe may take before another one is let in (10 min). */
   probeMs?: number;
   /** The classes of failures that count. */

@@ -642,5 +642,9 @@ describe('the breaker of a worker', () => {
     await soon.attempt(1, failing(1, crash()));
     expect(await soon.attempt(1, () => 'done')).toMatchObject({ how: 'done' });
     expect((await soon.breakers())[0].state).toBe('closed');
+    const long = manager.recovery(runId, { ...settings, breaker: { failures: 1, waitMs: 1_000 } });
+    await long.attempt(1, failing(1, crash()));
+    const paused = await long.attempt(1, () => 'done');
+    expect(paused).toMatchObject({ how: 'paused', reason: 'breaker_open', attempts: 0 });
   });
 });

@@ -5,11 +5,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from '@jest/globals';
-import waymark from '../index.js';
 import command from '../lib/supervisor/command.js';
 import plan from '../lib/supervisor/plan.js';
 import { waymark as cli, ended } from './support/cli.mjs';
-import { readJson, removeAll, writeJson } from './support/project.mjs';
+import { readJson, removeAll } from './support/project.mjs';
 import { STEPS, startRun, supervisedProject, WORKFLOW } from './support/supervised.mjs';
 
 afterAll(removeAll);
@@ -160,7 +159,7 @@ describe('a run', () => {
       told.steps.map((/** @type {any} */ one) => [one.step, one.status, one.attempts]),
     ).toEqual(STEPS.map((step) => [step, 'done', 1]));
     expect(
-      waymark.CheckpointManager.prototype.runState.call(project.manager, 'demo'),
+      project.manager.runState('demo'),
     ).toMatchObject({ state: 'completed' });
   });
 
@@ -295,8 +294,9 @@ describe('a step that fails', () => {
     const file = workflow(project.root, twoSteps);
     const script = runner(
       project,
-      `const note = path.join(runDir, 'artifacts', 'half.txt');
-       if (step === 1.5) fs.appendFileSync(path.join(runDir, 'state.json'), '{}');
+      `const state = path.join(runDir, 'state.json');
+       if (step === 0) fs.writeFileSync(state, 'first');
+       else fs.appendFileSync(state, ' more');
        if (step === 1.5 && attempt < 3) { console.error('Error: read ECONNRESET'); process.exit(1); }
        done();`,
     );
@@ -323,12 +323,12 @@ describe('a step that fails', () => {
       stdout: expect.stringContaining('retry: helped 1 of 1 times'),
     });
     // What the attempts before left behind was put away.
-    expect(fs.readFileSync(path.join(project.dir, 'state.json'), 'utf8')).toBe('{}');
+    expect(fs.readFileSync(path.join(project.dir, 'state.json'), 'utf8')).toBe('first more');
   });
 
   test('that dies by a signal, or takes too long, or shows no life', async () => {
     const project = supervisedProject();
-    const file = workflow(project.root, [{ step: 0 }, { step: 1 }, { step: 2, timeout: '400ms' }]);
+    const file = workflow(project.root, [{ step: 0 }, { step: 1 }, { step: 2, timeout: '4s' }]);
     project.configure({
       rules: [{ name: 'quick', do: [{ retry: { limit: 1, delayMs: 1 } }, { fail: {} }] }],
       graceMs: 200,

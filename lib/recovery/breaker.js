@@ -13,6 +13,7 @@ const BREAKER = {
   windowMs: 600_000,
   openMs: 60_000,
   maxOpenMs: 900_000,
+  waitMs: 120_000,
   probeMs: 600_000,
   classes: [
     'timeout',

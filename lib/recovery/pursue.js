@@ -249,7 +249,7 @@ async function admit({ breakers, settled, tell, sleep, now }, worker) {
       tried.push({ worker: other });
     }
     const ms = Math.max(0, (until ?? now()) - now());
-    if (ms > settled.breaker.maxOpenMs) return undefined;
+    if (ms > settled.breaker.waitMs) return undefined;
     tell({
       kind: 'waits',
       message: `worker ${worker} fails too often: it is tried again in ${Math.ceil(ms / 1000)} s`,

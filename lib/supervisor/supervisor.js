@@ -674,7 +674,7 @@ class Supervisor {
   #splitter() {
     const { splitter } = this.#settled;
     if (splitter === undefined) return undefined;
-    return seams.splitterFrom(splitter, this.#options.workflow);
+    return seams.splitterFrom(splitter);
   }
 
   /** @returns {Kept} */
