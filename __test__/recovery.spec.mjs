@@ -9,7 +9,7 @@ import breaker from '../lib/recovery/breaker.js';
 import failure from '../lib/recovery/failure.js';
 import history from '../lib/recovery/history.js';
 import rules from '../lib/recovery/rules.js';
-import { project, removeAll, writeJson } from './support/project.mjs';
+import { project, removeAll, repo, writeJson } from './support/project.mjs';
 
 afterAll(removeAll);
 
@@ -257,6 +257,14 @@ describe('rules', () => {
       new waymark.CheckpointManager({ root }).recovery(runId, /** @type {any} */ ({ x: 1 })),
     ).toThrow();
   });
+});
+
+test('the document has a row for each class and rule, and names all settings', () => {
+  const text = fs.readFileSync(path.join(repo, 'docs', 'supervisor.md'), 'utf8');
+  for (const name of rules.CLASS_NAMES) expect(text).toContain(`| \`${name}\` |`);
+  for (const { name } of rules.RULES) expect(text).toContain(`| ${name} |`);
+  for (const name of Object.keys(rules.STRATEGIES)) expect(text).toContain(`| \`${name}\` |`);
+  for (const name of Object.keys(breaker.BREAKER)) expect(text).toContain(`\`${name}\``);
 });
 
 describe('numbers', () => {
