@@ -2,7 +2,7 @@
 // started this one, names it with every verb that changes the run.
 
 const path = require('node:path');
-const { WaymarkError } = require('./error.js');
+const { held } = require('./held.js');
 const { native } = require('./native.js');
 const { checkOptions, checkRunId } = require('./options.js');
 const { placeOfManager } = require('./place.js');
@@ -15,44 +15,6 @@ const { readLease, unwrap, whoami } = require('./run-state.js');
 
 const TTL_MS = 60_000;
 const LEASE = /** @type {const} */ ({ holder: 'string', ttlMs: 'positive', keep: 'boolean' });
-
-/** The leases that this process holds, by the run's folder. @type {Map<string, number>} */
-const held = new Map();
-
-/**
- * The lease that a process was given by the one that started it: `WAYMARK_LEASE=<run>=<token>`.
- * @param {NodeJS.ProcessEnv} env
- * @returns {{ runId: string, token: number } | undefined}
- */
-function givenLease(env) {
-  const text = env.WAYMARK_LEASE;
-  if (!text || text === 'off') return undefined;
-  const at = text.lastIndexOf('=');
-  const token = Number(text.slice(at + 1));
-  if (at < 1 || !Number.isSafeInteger(token) || token <= 0) {
-    throw new WaymarkError(
-      'ERR_OPTION_INVALID',
-      `WAYMARK_LEASE must be <run>=<token>, or off, not ${JSON.stringify(text.slice(0, 80))}`,
-    );
-  }
-  return { runId: text.slice(0, at), token };
-}
-
-/**
- * The token to name when a run is changed.
- * @param {Place} place
- * @param {string} runId
- * @returns {number | undefined}
- */
-function tokenFor(place, runId) {
-  if (held.size > 0) {
-    const runsDir = native().locateSync(place, runId);
-    const token = typeof runsDir === 'string' ? held.get(path.join(runsDir, runId)) : undefined;
-    if (token !== undefined) return token;
-  }
-  const given = givenLease(process.env);
-  return given?.runId === runId ? given.token : undefined;
-}
 
 /** The lease of a run, held until it is let go, lost, or its process ends. */
 class Lease {
@@ -106,13 +68,7 @@ class Lease {
   /** Lets it go. It is no error if it was lost. @returns {boolean} whether it was still held */
   release() {
     if (held.get(this.#runDir) === this.token) held.delete(this.#runDir);
-    try {
-      unwrap(native().releaseLeaseSync(this.#place, this.runId, this.token));
-      return true;
-    } catch (error) {
-      if (/** @type {{ code?: unknown }} */ (error).code === 'ERR_LEASE_LOST') return false;
-      throw error;
-    }
+    return unwrap(native().releaseLeaseSync(this.#place, this.runId, this.token));
   }
 }
 
@@ -139,4 +95,4 @@ function scriptName() {
   return process.argv[1] === undefined ? 'node' : path.basename(process.argv[1]);
 }
 
-module.exports = { Lease, givenLease, lease, scriptName, tokenFor };
+module.exports = { Lease, lease, scriptName };

@@ -8,7 +8,7 @@ const { checkCheckpointId, checkOptions, checkRunId } = require('./options.js');
  * @typedef {import('../native.js').ChangeRequest} ChangeRequest
  * @typedef {import('../native.js').BecomeOutcome} BecomeOutcome
  * @typedef {import('../native.js').Place} Place
- * @typedef {{ place: Place, key: string }} Ground
+ * @typedef {{ place: Place, key: string, lease?: number }} Ground
  * @typedef {'activate' | 'complete' | 'fail' | 'update' | 'pin' | 'unpin'} Verb
  */
 
@@ -121,7 +121,8 @@ function asked(verb, what, options) {
 async function change(calls, ground, verb, runId, checkpointId, what, options) {
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
-  const { place, key } = ground(run);
+  const { place, key, lease } = ground(run);
+  request.lease = lease;
   return calls.run(signal, (token) => native().change(place, run, id, request, token), key);
 }
 
@@ -140,7 +141,8 @@ function changeSync(calls, ground, verb, runId, checkpointId, what, options, abo
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
   calls.refuseAborted(signal);
-  const { place } = ground(run);
+  const { place, lease } = ground(run);
+  request.lease = lease;
   return calls.now((token) => native().changeSync(place, run, id, request, token), above);
 }
 

@@ -6,6 +6,7 @@ const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./check
 const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
+const { tokenFor } = require('./held.js');
 const { libc, native } = require('./native.js');
 const {
   checkCheckpointId,
@@ -263,6 +264,7 @@ class CheckpointManager {
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
+      lease: tokenFor(this.#place(), runId),
     };
   }
 
@@ -377,6 +379,7 @@ class CheckpointManager {
     return {
       place,
       key: this.#key(runId),
+      lease: tokenFor(place, runId),
       settle: ({ files, onConflict, capture, maxBytes }) => ({
         // What was captured is restored, whatever is captured now.
         capture:
@@ -607,6 +610,12 @@ class CheckpointManager {
     return queries().rebuildIndex(this.#calls, () => this.#place(), options);
   }
 
+  /** @param {string} runId @returns {import('./lifecycle.js').Ground} */
+  #changeGround(runId) {
+    const place = this.#place();
+    return { place, key: this.#key(runId), lease: tokenFor(place, runId) };
+  }
+
   /**
    * @param {import('./lifecycle.js').Verb} verb
    * @param {string} runId
@@ -615,7 +624,7 @@ class CheckpointManager {
    * @param {unknown} options
    */
   #change(verb, runId, checkpointId, what, options) {
-    const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
+    const ground = (/** @type {string} */ id) => this.#changeGround(id);
     return lives().change(this.#calls, ground, verb, runId, checkpointId, what, options);
   }
 
@@ -628,7 +637,7 @@ class CheckpointManager {
    * @param {Function} above
    */
   #changeSync(verb, runId, checkpointId, what, options, above) {
-    const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
+    const ground = (/** @type {string} */ id) => this.#changeGround(id);
     return lives().changeSync(this.#calls, ground, verb, runId, checkpointId, what, options, above);
   }
 

@@ -180,7 +180,7 @@ function change(manager, runId, change) {
     const record = change(seen, Date.now());
     if (record === undefined) return seen;
     const reply = native().writeRecordSync(place, seen.runId, RECORD, JSON.stringify(record), {
-      revision: seen.revision,
+      ...(seen.revision === null ? { missing: true } : { revision: seen.revision }),
     });
     const failure = /** @type {any} */ (reply);
     if (failure?.failed === true && failure.code === 'ERR_RECORD_CHANGED' && tries < TRIES)

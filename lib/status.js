@@ -1,7 +1,7 @@
 // All runs at one glance: what state each is in, how far it is, and whether it can go on.
 //
-// For many runs: of each its record, the runner's and, where somebody may hold it, the lease are read; checkpoints come
-// from the index. Runs that were cut off are noted as such on the way.
+// Of each run its record, the runner's and the lease count, read only where one changed since the last look; checkpoints
+// come from the index. Runs that were cut off are noted as such on the way.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -45,14 +45,16 @@ async function runs(manager, options) {
   // Said once: looked for, it would be looked for a thousand times.
   const place = { ...placeOfManager(manager), runsDir, root: undefined, environment: undefined };
   const now = Date.now();
+  const glance = new (require('./glance.js').Glance)(place, now);
   /** @type {RunStatus[]} */
   const rows = [];
   for (const entry of fs.readdirSync(runsDir, { withFileTypes: true })) {
     if (!entry.isDirectory() || entry.name.startsWith('.')) continue;
-    const seen = lookQuickly(place, entry.name, path.join(runsDir, entry.name));
+    const seen = lookQuickly(glance, entry.name, `${runsDir}${path.sep}${entry.name}`);
     if (seen === undefined) continue;
     rows.push(rowOf(manager, seen, newest.get(entry.name), { now, quietMs, note }));
   }
+  glance.keep();
   return rows
     .filter((row) => states === undefined || states.includes(row.state))
     .sort((a, b) => a.ageMs - b.ageMs);
@@ -90,15 +92,15 @@ async function newestOf(manager, signal, run) {
 }
 
 /**
- * What is known of a run, without what can't matter.
- * @param {import('../native.js').Place} place
+ * What is known of a run, also of one that can't be read.
+ * @param {InstanceType<typeof import('./glance.js').Glance>} glance
  * @param {string} runId
  * @param {string} runDir
  * @returns {import('./run-state.js').Look & { problem?: string } | undefined}
  */
-function lookQuickly(place, runId, runDir) {
+function lookQuickly(glance, runId, runDir) {
   try {
-    const seen = runStates.lookAt(place, runId, runDir);
+    const seen = glance.look(runId, runDir);
     // A folder among the runs that is none.
     if (seen.changedMs === undefined && !fs.existsSync(path.join(runDir, 'checkpoints'))) {
       return undefined;

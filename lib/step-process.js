@@ -3,6 +3,7 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
+const { givenLease } = require('./held.js');
 const leases = require('./lease.js');
 const { stepFromText } = require('./options.js');
 const pauses = require('./pause.js');
@@ -25,6 +26,8 @@ const runStates = require('./run-state.js');
 const LOOK_MS = 100;
 /** What is not there before a runner made it. */
 const NOT_YET = new Set(['ERR_RUNS_DIR_NOT_FOUND', 'ERR_RUN_NOT_FOUND']);
+/** States that a run goes on from. @type {Set<string>} */
+const STOPPED = new Set(['paused', 'interrupted', 'stale', 'failed']);
 /** What must not start, whatever the settings say. */
 const REFUSALS = new Set([
   'ERR_LEASE_DAMAGED',
@@ -221,7 +224,7 @@ class StepProcess {
         return { ...ended(at.record), status: status ?? null, changedMs: changedMs ?? null };
       }
       const { status, changedMs } = at;
-      const failed = code !== 0 && from === 'running';
+      const failed = code !== 0 && (from === 'running' || from === 'failed');
       return runStates.moved(before, from, failed ? 'failed' : from, {
         now,
         ...how,
@@ -251,7 +254,7 @@ class StepProcess {
   /** Takes the lease, or the one that was given. */
   #take() {
     if (this.#lease || this.#given !== undefined || process.env.WAYMARK_LEASE === 'off') return;
-    const given = leases.givenLease(process.env);
+    const given = givenLease(process.env);
     if (given?.runId === this.#runId) {
       const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
       if (now?.token !== given.token || !now.live) {
@@ -368,7 +371,10 @@ class StepProcess {
         const kept =
           pauseRequest && (!resumes || this.#isAhead(pauseRequest.afterStep, underWay.step));
         const base = kept ? record : rest;
-        const next = runStates.moved(base, this.#from ?? state, 'running', {
+        // A restore has said already that it runs; what it was in before is what it goes on from.
+        const before = seen.record?.state;
+        const from = before !== undefined && STOPPED.has(before) ? before : (this.#from ?? state);
+        const next = runStates.moved(base, from, 'running', {
           now,
           by: 'waymark/register',
           status: seen.status,
