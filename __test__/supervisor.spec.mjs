@@ -58,7 +58,10 @@ function runner({ root }, body) {
 }
 
 describe('the plan', () => {
-  const one = (/** @type {any} */ step, /** @type {string} */ parallel = undefined) => ({
+  const one = (
+    /** @type {any} */ step,
+    /** @type {string | undefined} */ parallel = undefined,
+  ) => ({
     step,
     outputs: [],
     parallel,
@@ -158,9 +161,7 @@ describe('a run', () => {
     expect(
       told.steps.map((/** @type {any} */ one) => [one.step, one.status, one.attempts]),
     ).toEqual(STEPS.map((step) => [step, 'done', 1]));
-    expect(
-      project.manager.runState('demo'),
-    ).toMatchObject({ state: 'completed' });
+    expect(project.manager.runState('demo')).toMatchObject({ state: 'completed' });
   });
 
   test('begun once more it is refused; with --resume there is nothing left', async () => {

@@ -2,6 +2,7 @@
 // for, so that no step is ever at work twice.
 
 const os = require('node:os');
+const { WaymarkError } = require('../error.js');
 const { native } = require('../native.js');
 
 /**
@@ -19,9 +20,16 @@ const { native } = require('../native.js');
 
 const POLL_MS = 20;
 
+/** @param {number} pid @returns {import('../../native.js').ProcessIdentity} */
+function look(pid) {
+  const found = native().processIdentitySync(pid);
+  if ('failed' in found) throw WaymarkError.from(found, look);
+  return found;
+}
+
 /** Who a process is. @param {number} pid @returns {{ pid: number, host: string, started: string | null }} */
 function identityOf(pid) {
-  const found = native().processIdentity(pid);
+  const found = look(pid);
   return {
     pid,
     host: os.hostname(),
@@ -33,7 +41,7 @@ function identityOf(pid) {
 function isAlive({ pid, host, started }) {
   // Of another host's nobody can tell; its lease says when it may be taken over.
   if (host !== os.hostname()) return false;
-  const found = native().processIdentity(pid);
+  const found = look(pid);
   if (!found.alive) return false;
   return started === null || found.started == null || String(found.started) === started;
 }
