@@ -645,7 +645,7 @@ describe('stopping', () => {
   test('its damaged record is begun anew: the checkpoints tell where to go on', async () => {
     const project = supervisedProject();
     await run(project, ['--pause-after', '1.5']);
-    const file = path.join(project.dir, 'checkpoints', '.waymark', 'records', 'supervisor');
+    const file = path.join(project.dir, 'checkpoints', '.waymark', 'records', 'supervisor.json');
     fs.truncateSync(file, 20);
     const { code, stderr } = await run(project, ['--resume']);
     expect({ code, stderr }).toMatchObject({
