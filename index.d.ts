@@ -1719,6 +1719,8 @@ export interface BreakerState {
 export interface RecoveryQuestion {
   failureId: string;
   step: Step;
+  /** The part of the step, if it is done in parts. */
+  subtask?: string;
   worker: string;
   /** When it was asked, ISO 8601. */
   asked: string;
@@ -1809,8 +1811,7 @@ export interface AttemptOutcome<T> {
 }
 
 /** Failures of a run and what is done about them. */
-export declare class Recovery {
-  private constructor();
+export interface Recovery {
   readonly runId: string;
   /** All settings, with what was left open. */
   readonly settings: Required<Pick<RecoverySettings, 'rules' | 'classes' | 'workers' | 'graceMs'>> &
@@ -1820,7 +1821,8 @@ export declare class Recovery {
   summary(): Promise<RecoverySummary>;
   /** What waits for a decision. */
   question(): Promise<RecoveryQuestion | null>;
-  answer(): Promise<RecoveryAnswer | null>;
+  /** All that is not settled, oldest first, with the answers that were not acted upon yet. */
+  questions(): Promise<{ question: RecoveryQuestion; answer: RecoveryAnswer | null }[]>;
   /** Decides. Also gives `ERR_NO_QUESTION`, `ERR_DECISION_INVALID`. */
   decide(decision: {
     decision: RecoveryAnswer['decision'];

@@ -591,6 +591,62 @@ describe('a decision', () => {
     expect((await recovery.failures())[0].decided).toMatchObject({ via: 'file', by: 'ops' });
   });
 
+  test('several can wait; each answer is for one of them', async () => {
+    const { root, runId } = project();
+    const recovery = new waymark.CheckpointManager({ root }).recovery(runId, settings());
+    const [one, two] = [failing(1), failing(1)];
+    await recovery.attempt(1, one);
+    await recovery.attempt(1.5, two);
+    const ids = (await recovery.questions()).map((each) => each.question.failureId);
+    expect(ids).toHaveLength(2);
+    await expect(recovery.decide({ decision: 'retry' })).rejects.toMatchObject({
+      code: 'ERR_DECISION_INVALID',
+      message: expect.stringContaining(ids[1]),
+    });
+    await recovery.decide({ decision: 'skip', failureId: ids[1] });
+    // Now there is but one that has no answer.
+    await recovery.decide({ decision: 'retry' });
+    expect(await recovery.question()).toBeNull();
+    expect(await recovery.attempt(1, one)).toMatchObject({ how: 'done' });
+    expect(await recovery.attempt(1.5, two)).toMatchObject({ how: 'skipped' });
+    expect(await recovery.questions()).toEqual([]);
+  });
+
+  test('about a part makes the whole wait; the parts that are done stay done', async () => {
+    const { root, runId } = project();
+    const manager = new waymark.CheckpointManager({ root });
+    manager.createSync(runId, 1);
+    const recovery = manager.recovery(runId, {
+      rules: [
+        { name: 'parts', when: { class: ['memory'] }, do: [{ decompose: {} }] },
+        { name: 'ask', do: [{ manual: {} }] },
+      ],
+    });
+    /** @type {string[]} */
+    const done = [];
+    let isBroken = true;
+    const work = (/** @type {any} */ { part }) => {
+      if (part === undefined) throw new Error('heap out of memory');
+      if (part.name === 'b' && isBroken) throw new Error('no');
+      done.push(part.name);
+      return part.name;
+    };
+    const options = {
+      split: () => [{ name: 'a' }, { name: 'b' }],
+      merge: (/** @type {any} */ { parts }) => parts.length,
+    };
+    const paused = await recovery.attempt(2, work, options);
+    expect(paused).toMatchObject({ how: 'paused', reason: 'decision', failure: { subtask: 'b' } });
+    expect(await recovery.question()).toMatchObject({ step: 2, subtask: 'b' });
+    isBroken = false;
+    await recovery.decide({ decision: 'retry' });
+    expect(await recovery.attempt(2, work, options)).toMatchObject({
+      how: 'done',
+      result: { result: 2 },
+    });
+    expect(done).toEqual(['a', 'b']);
+  });
+
   test('that is none is refused', async () => {
     const { root, runId } = project();
     const recovery = new waymark.CheckpointManager({ root }).recovery(runId, settings());

@@ -1,6 +1,7 @@
 // The supervisor: a runner that knows one step per process is driven through all of them. The runner is the one of
 // examples/, which knows nothing of Waymark.
 
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +10,7 @@ import command from '../lib/supervisor/command.js';
 import plan from '../lib/supervisor/plan.js';
 import { waymark as cli, ended } from './support/cli.mjs';
 import { readJson, removeAll } from './support/project.mjs';
-import { STEPS, startRun, supervisedProject, WORKFLOW } from './support/supervised.mjs';
+import { RUNNER, STEPS, startRun, supervisedProject, WORKFLOW } from './support/supervised.mjs';
 
 afterAll(removeAll);
 
@@ -253,6 +254,31 @@ describe('a run', () => {
     expect(project.checkpointSteps().toSorted()).toEqual([0, 1, 1.5, 2]);
   });
 
+  test('a run that was begun by hand is refused without --resume, and its steps are not done again with it', async () => {
+    const project = supervisedProject();
+    const words = ['--workflow', WORKFLOW, '--run-id', 'demo', '--step', '0'];
+    const env = { ...process.env, STEP_LOG: project.log };
+    execFileSync(process.execPath, [RUNNER, ...words], { cwd: project.root, env });
+    const refused = await run(project);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_RUN_STARTED') });
+    project.manager.createSync('demo', 0);
+    expect(await run(project, ['--resume'])).toMatchObject({ code: 0 });
+    expect(project.effects()).toEqual(STEPS);
+  });
+
+  test('a shell that starts two processes of the step', async () => {
+    const project = supervisedProject();
+    const file = workflow(project.root, [{ step: 0 }, { step: 1 }]);
+    const [node, script] = runner(project, 'done();');
+    const one = `${node} ${script} --run-id {run} --step {step}`;
+    const how = { workflow: file, command: ['sh', '-c', `${one} && ${one}`] };
+    const { code, stderr } = await run(project, [], how);
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(project.effects()).toEqual([0, 0, 1, 1]);
+    expect(await run(project, ['--resume'], how)).toMatchObject({ code: 0 });
+    expect(project.effects()).toEqual([0, 0, 1, 1]);
+  });
+
   test('what the command line gets wrong', async () => {
     const project = supervisedProject();
     expect(
@@ -476,6 +502,13 @@ describe('a step that fails', () => {
       code: 1,
       stderr: expect.stringContaining('not_started'),
     });
+  });
+
+  test('because its program is not there, before anybody knows where runs are', async () => {
+    const project = supervisedProject();
+    fs.rmSync(path.join(project.root, '.claude', 'context'), { recursive: true });
+    const { code, stderr } = await run(project, QUICK, { command: ['no-such-program'] });
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOENT') });
   });
 
   test('although it ends with 0: the runner calls the run failed', async () => {

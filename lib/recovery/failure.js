@@ -17,7 +17,9 @@ const { ADVICE, CLASSES } = require('./classes.js');
  * @typedef {import('./classes.js').ClassSign} ClassSign
  */
 
-const TEXT_MAX = 4_000;
+/** The longest texts that are kept of an error, in characters. */
+const TEXT_MAX = 1_000;
+const STACK_MAX = 2_000;
 
 /** Work that ended badly, as an error that carries how. */
 class WorkFailed extends Error {
@@ -32,17 +34,21 @@ class WorkFailed extends Error {
 /** How work ended that threw. @param {unknown} error @returns {End} */
 function endOf(error) {
   if (error instanceof WorkFailed) return error.end;
-  const { name, code, message, stack } = /** @type {NodeJS.ErrnoException} */ (
-    typeof error === 'object' && error !== null ? error : { message: String(error) }
-  );
+  const thrown = typeof error === 'object' && error !== null ? error : { message: String(error) };
+  return { kind: 'error', error: short(thrown) };
+}
+
+/**
+ * What is kept of an error.
+ * @param {{ name?: unknown, code?: unknown, message?: unknown, stack?: unknown }} error
+ * @returns {NonNullable<End['error']>}
+ */
+function short({ name, code, message, stack }) {
   return {
-    kind: 'error',
-    error: {
-      ...(typeof name === 'string' ? { name } : {}),
-      ...(typeof code === 'string' ? { code } : {}),
-      message: cut(String(message)),
-      ...(typeof stack === 'string' ? { stack: cut(stack) } : {}),
-    },
+    ...(typeof name === 'string' ? { name: cut(name, 100) } : {}),
+    ...(typeof code === 'string' ? { code: cut(code, 100) } : {}),
+    message: cut(String(message)),
+    ...(typeof stack === 'string' ? { stack: cut(stack, STACK_MAX) } : {}),
   };
 }
 
@@ -169,4 +175,14 @@ function cut(text, max = TEXT_MAX) {
   return text.length <= max ? text : `${text.slice(0, max - 1)}…`;
 }
 
-module.exports = { WorkFailed, adviceFor, classOf, cut, endOf, likeness, signatureOf, summaryOf };
+module.exports = {
+  WorkFailed,
+  adviceFor,
+  classOf,
+  cut,
+  endOf,
+  likeness,
+  short,
+  signatureOf,
+  summaryOf,
+};

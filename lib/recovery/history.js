@@ -14,6 +14,8 @@ const { likeness } = require('./failure.js');
 const FORMAT = 1;
 /** The most failures that a run keeps; those that were recovered go first. */
 const FAILURES_MAX = 100;
+/** Of how many the output and the stack are kept. */
+const OUTPUTS_MAX = 10;
 const KINDS_MAX = 200;
 
 /**
@@ -70,8 +72,17 @@ function summaryOf(failures) {
  */
 function bounded(failures) {
   let over = failures.length - FAILURES_MAX;
-  const kept = failures.filter((one) => one.recovery === null || over-- <= 0);
-  return kept.slice(-FAILURES_MAX);
+  const kept = failures.filter((one) => one.recovery === null || over-- <= 0).slice(-FAILURES_MAX);
+  // A record has its limit: what a process has said is kept of the newest.
+  const short = kept.length - OUTPUTS_MAX;
+  return kept.map((one, at) => (at < short ? withoutOutput(one) : one));
+}
+
+/** @param {FailureRecord} failure @returns {FailureRecord} */
+function withoutOutput({ output: _, ...failure }) {
+  if (failure.error?.stack === undefined) return failure;
+  const { stack: __, ...error } = failure.error;
+  return { ...failure, error };
 }
 
 /** What a run's failures are kept in. */

@@ -4,7 +4,7 @@
 
 const { createHash } = require('node:crypto');
 const { WaymarkError } = require('../error.js');
-const { pursue } = require('./pursue.js');
+const { pursue, Waits } = require('./pursue.js');
 
 /**
  * @typedef {import('../../index.js').CheckpointManager} Manager
@@ -51,12 +51,14 @@ async function inParts({ manager, runId, step, kept, ground, failure, splitter, 
         step,
         subtask: part.name,
         work: ({ attempt, worker }) => work({ part, run, attempt, worker }),
+        before: () => putBack(manager, run),
         checkpoint: () => newest(manager, run),
       });
-      if (outcome.how === 'failed' || outcome.how === 'paused') {
+      if (outcome.how === 'paused') throw new Waits(outcome);
+      if (outcome.how === 'failed') {
         throw new WaymarkError(
           'ERR_RECOVERY_PART_FAILED',
-          `part ${part.name} of step ${step} was not done: ${outcome.failure?.message ?? outcome.reason}`,
+          `part ${part.name} of step ${step} ${outcome.failure?.message}`,
           { runId: run },
         );
       }
@@ -121,6 +123,22 @@ async function begin(manager, runId, run, checkpointId) {
     await manager.fork(runId, run, { checkpointId });
   } catch (error) {
     if (/** @type {{ code?: unknown }} */ (error).code !== 'ERR_RUN_EXISTS') throw error;
+  }
+}
+
+/**
+ * What an attempt at a part left behind is put away before the next.
+ * @param {Manager} manager
+ * @param {string} run
+ */
+async function putBack(manager, run) {
+  const checkpointId = newest(manager, run);
+  if (checkpointId === null) return;
+  try {
+    await manager.restore(run, { checkpointId });
+  } catch (error) {
+    if (/** @type {{ code?: unknown }} */ (error).code !== 'ERR_RESTORE_CONFLICT') throw error;
+    await manager.restore(run, { checkpointId, files: false });
   }
 }
 

@@ -6,7 +6,7 @@ const os = require('node:os');
 const { version } = require('../../package.json');
 const { delayOf } = require('./backoff.js');
 const { seriesOf } = require('./history.js');
-const { classOf, endOf, signatureOf, summaryOf } = require('./failure.js');
+const { classOf, cut, endOf, short, signatureOf, summaryOf } = require('./failure.js');
 const { choose, nextWorker, RETRY } = require('./rules.js');
 
 /**
@@ -60,6 +60,16 @@ class Stopped extends Error {
   }
 }
 
+/** A part of the work waits, for a person or a worker: so does the whole. */
+class Waits extends Error {
+  /** @param {Outcome} outcome of the part */
+  constructor(outcome) {
+    super(`waits: ${outcome.reason}`);
+    this.name = 'Waits';
+    this.outcome = outcome;
+  }
+}
+
 /**
  * @param {Ground} ground
  * @param {Job} job
@@ -91,17 +101,18 @@ async function pursue(ground, job) {
       }
       if (answer === undefined || answer.decision === 'abort') {
         await history.close(step, subtask, false, answer && 'manual');
-        await decisions.clear();
+        await decisions.settle(failure.id);
         return { how: 'failed', attempts, worker, failure };
       }
       strategy = 'manual';
       if (answer.decision === 'skip') {
         const closed = await history.close(step, subtask, true, strategy);
-        await decisions.clear();
+        await decisions.settle(failure.id);
         return { how: 'skipped', attempts, worker, failure, strategy, recoveryMs: closed?.ms };
       }
+      // In this order: cut off in between, the answer is found once more.
       await history.decide(step, subtask, answer);
-      await decisions.clear();
+      await decisions.settle(failure.id);
       if (answer.decision === 'reassign') worker = answer.worker ?? worker;
       parted = answer.decision === 'decompose' ? failure : undefined;
       series.length = 0;
@@ -125,9 +136,11 @@ async function pursue(ground, job) {
       if (by !== undefined) ground.tell(recovered(job, by, closed?.ms));
       return { how: 'done', result, attempts, worker, strategy: by, recoveryMs: closed?.ms };
     } catch (error) {
-      if (error instanceof Stopped) {
-        await breakers.release(worker);
-        throw error;
+      if (error instanceof Stopped || error instanceof Waits) await breakers.release(worker);
+      if (error instanceof Stopped) throw error;
+      if (error instanceof Waits) {
+        const { reason, failure: of } = error.outcome;
+        return { how: 'paused', reason, attempts, worker, failure: of ?? failure };
       }
       const took = performance.now() - clock;
       failure = await record(ground, job, { end: endOf(error), worker, attempt, took });
@@ -179,7 +192,7 @@ async function record({ settled, history, random, tell }, job, { end, worker, at
     exitCode: end.exitCode ?? null,
     signal: end.signal ?? null,
     ...(end.status === undefined ? {} : { status: end.status }),
-    ...(end.error === undefined ? {} : { error: end.error }),
+    ...(end.error === undefined ? {} : { error: short(end.error) }),
     ...(end.output ? { output: end.output } : {}),
     message: summaryOf(end),
     signature: signatureOf(class_, end),
@@ -190,7 +203,7 @@ async function record({ settled, history, random, tell }, job, { end, worker, at
       pid: process.pid,
       node: process.versions.node,
       waymark: version,
-      ...(job.command ? { command: job.command(worker) } : {}),
+      ...(job.command ? { command: job.command(worker).slice(0, 50).map((word) => cut(word, 200)) } : {}),
     },
   };
   const failure = await history.add(found, (made, series) => {
@@ -268,9 +281,8 @@ async function admit({ breakers, settled, tell, sleep, now }, worker) {
  */
 async function decided(ground, job, failure) {
   const { decisions, settled, sleep, tell, history } = ground;
-  let { question } = await decisions.look().catch(() => ({ question: null }));
-  if (question?.failureId !== failure.id) {
-    question = await decisions.ask(failure, {
+  if (!(await decisions.asked(failure.id))) {
+    const question = await decisions.ask(failure, {
       suggest: failure.chosen?.suggest,
       workers: Object.keys(settled.workers).filter((name) => name !== failure.worker),
       splits: job.decompose !== undefined,
@@ -282,9 +294,9 @@ async function decided(ground, job, failure) {
       failure,
     });
   }
-  return decisions.wait(failure.chosen?.waitMs ?? 0, sleep, (error) =>
+  return decisions.wait(failure.id, failure.chosen?.waitMs ?? 0, sleep, (error) =>
     tell({ kind: 'complains', message: /** @type {Error} */ (error).message }),
   );
 }
 
-module.exports = { Stopped, pursue };
+module.exports = { Stopped, Waits, pursue };

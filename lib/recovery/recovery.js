@@ -80,12 +80,13 @@ class Recovery {
     return summaryOf(await this.#history.all());
   }
 
-  async question() {
-    return (await this.#decisions.look()).question;
+  async questions() {
+    return this.#decisions.entries();
   }
 
-  async answer() {
-    return (await this.#decisions.look()).answer;
+  async question() {
+    const open = await this.#decisions.entries();
+    return open.find((one) => one.answer === null)?.question ?? null;
   }
 
   /** @param {unknown} given */

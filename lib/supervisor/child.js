@@ -119,9 +119,12 @@ class StepProcess {
     }
   }
 
-  /** Leaves it to itself, as a supervisor that is gone does. */
+  /** Says that it must not begin. One that does not listen is ended. */
   hangUp() {
     this.#line?.destroy();
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
+    this.#later(this.#wanted.graceMs, () => this.kill('SIGKILL'));
   }
 
   /** @param {NodeJS.Signals} signal */
@@ -167,7 +170,9 @@ class StepProcess {
   /** @param {string} line */
   #hear(line) {
     try {
-      const { beat: _, ...told } = JSON.parse(line);
+      const { beat: _, entered, ...told } = JSON.parse(line);
+      // A shell may start more than one process of the step; each waits for a word of its own.
+      if (entered) this.#line?.write('\n');
       Object.assign(this.#told, told);
     } catch {
       // Some process of the runner's writes to a file descriptor that is not its own.
@@ -207,7 +212,8 @@ class StepProcess {
             ms,
           });
         };
-        const timer = setTimeout(finish, DRAIN_MS);
+        // Behind what has arrived meanwhile.
+        const timer = setTimeout(() => setImmediate(finish), DRAIN_MS);
         child.once('close', finish);
       });
     });

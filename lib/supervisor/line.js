@@ -28,6 +28,7 @@ function enter() {
   }
   if (!readByte(fd)) return false;
   line = fd;
+  tell({ entered: true });
   process.on('uncaughtExceptionMonitor', (error) => {
     const { name, code, message, stack } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
     tell({ threw: { name, code, message: String(message ?? error), stack } });

@@ -58,7 +58,8 @@ function reportOf({ runId, workflow, steps, done, ended, tookMs, kept, failures,
  * @param {boolean} isStopped
  * @returns {SuperviseReport['steps'][number]}
  */
-function rowOf({ step, name = null }, found, isStopped) {
+function rowOf({ step, name: text }, found, isStopped) {
+  const name = text ?? null;
   if (found === undefined) return { step, name, status: isStopped ? 'stopped' : 'open' };
   const { how, checkpointId, attempts, ms, at, worker, strategy } = found;
   const facts = { checkpointId, attempts, ms, at, worker };

@@ -11,7 +11,11 @@ const states = require('../run-state.js');
  * @typedef {import('../../index.js').Step} Step
  */
 
-/** @param {Manager} manager @param {string} runId */
+/**
+ * Takes the run, and keeps it while this process lives.
+ * @param {Manager} manager
+ * @param {string} runId
+ */
 function takeLease(manager, runId) {
   return lease(manager, runId, { holder: `${states.whoami()} (waymark run)` });
 }
@@ -57,13 +61,13 @@ function pauseRequest(manager, runId, last, steps) {
   return isDue ? asked : undefined;
 }
 
-/** @param {Manager} manager @param {string} runId @returns {{ state?: string, reason?: string }} */
-function stateOf(manager, runId) {
+/** Why the run is in its state. @param {Manager} manager @param {string} runId @returns {string | undefined} */
+function reasonOf(manager, runId) {
   try {
-    return states.runState(manager, runId);
+    return states.runState(manager, runId).reason;
   } catch {
-    // Only the reason is wanted of it.
-    return {};
+    // It is only told.
+    return undefined;
   }
 }
 
@@ -107,6 +111,6 @@ module.exports = {
   moveRunState,
   pauseRequest,
   splitterFrom,
-  stateOf,
+  reasonOf,
   takeLease,
 };

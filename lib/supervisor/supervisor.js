@@ -67,6 +67,8 @@ const RECORD = 'supervisor';
 const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
 /** The runner's words for a step that is not done although its process ended with 0, and that is a failure. */
 const FAILED = new Set(['failed', 'error']);
+/** Its words for one that waits for somebody. */
+const WAITS = new Set(['awaiting_approval', 'handoff_pending', 'paused']);
 const EXIT_PAUSED = 75;
 
 /**
@@ -86,6 +88,7 @@ async function supervise(manager, runId, options) {
   }
   if (command.length === 0) throw invalid('the option command is missing');
   if (orphans !== 'wait' && orphans !== 'end') throw invalid("orphans must be 'wait' or 'end'");
+  if (command.includes('--dry-run')) throw invalid('with --dry-run the command does no step');
   const steps = readSteps(workflow);
   for (const [name, step] of /** @type {const} */ ([
     ['pauseAfter', checked.pauseAfter],
@@ -112,7 +115,7 @@ class Supervisor {
   #children = new Set();
   /** @type {string | undefined} the signal, or `aborted` */
   #stopping;
-  /** @type {{ release(): unknown, env: Record<string, string> } | undefined} */
+  /** @type {ReturnType<typeof seams.takeLease> | undefined} */
   #lease;
   /** @type {Kept | undefined} */
   #kept;
@@ -122,6 +125,8 @@ class Supervisor {
   #head = null;
   /** @type {Map<Step, Done>} */
   #now = new Map();
+  /** @type {string | undefined} */
+  #lastFailure;
 
   /**
    * @param {Manager} manager
@@ -141,7 +146,10 @@ class Supervisor {
     this.#settled = this.#recovery.settings;
     this.#ground = this.#recovery.ground({
       signal: this.#aborter.signal,
-      tell: (event) => this.#tell(event.kind, event.message, { failure: event.failure }),
+      tell: ({ kind, message, failure }) => {
+        if (failure) this.#lastFailure = failure.message;
+        this.#tell(kind, message, { failure, step: failure?.step });
+      },
     });
   }
 
@@ -158,7 +166,7 @@ class Supervisor {
       if (signal?.aborted) this.#stop('aborted', 'SIGTERM');
       const left = await this.#begin();
       const ended = left ? await this.#go() : { how: /** @type {const} */ ('completed') };
-      return await this.#finish(ended, performance.now() - began, left);
+      return await this.#finish(ended, performance.now() - began);
     } finally {
       signal?.removeEventListener('abort', abort);
       if (signals) for (const name of SIGNALS) process.off(name, forward);
@@ -204,12 +212,16 @@ class Supervisor {
     }
     const wantsResume = resume || resumeStep !== undefined;
     const { rows, damaged } = held ? this.#checkpoints(wantsResume) : { rows: [], damaged: [] };
-    if (!wantsResume && (rows.length > 0 || (kept?.done ?? []).length > 0)) {
+    const wasBegun = rows.length > 0 || (kept?.done ?? []).length > 0 || this.#hasDoneSteps();
+    if (!wantsResume && wasBegun) {
       throw new WaymarkError(
         'ERR_RUN_STARTED',
         `run ${this.#runId} was begun before (${rows[0]?.checkpointId ?? 'it has no checkpoint'}); give --resume to go on with it, or another run id`,
         { runId: this.#runId },
       );
+    }
+    if (wantsResume && rows.length === 0 && damaged.length === 0 && wasBegun) {
+      this.#tell('complains', `run ${this.#runId} has no checkpoint: it begins with its first step`);
     }
     const head = resumeStep === undefined ? rows[0] : rows.find((one) => one.step === resumeStep);
     if (resumeStep !== undefined && head === undefined) {
@@ -366,6 +378,13 @@ class Supervisor {
       const open = nextSteps(this.#steps, done);
       if (open.length === 0) return { how: 'completed' };
       if (this.#stopping !== undefined) return { how: 'interrupted', reason: this.#stopping };
+      if (this.#lease?.lost) {
+        throw new WaymarkError(
+          'ERR_LEASE_LOST',
+          `another process has taken run ${this.#runId} over: what it does counts, and this one stops`,
+          { runId: this.#runId },
+        );
+      }
       const asked = seams.pauseRequest(this.#manager, this.#runId, [...done].at(-1), this.#steps);
       if (asked !== undefined) {
         seams.honourPause(this.#manager, this.#runId, asked);
@@ -470,7 +489,12 @@ class Supervisor {
         outcome.how === 'skipped' ? { how: 'decided', done: null } : outcome.result;
       return { done: await this.#noteDone(step, how, done, ms, outcome) };
     } catch (error) {
-      if (!(error instanceof Stopped)) throw error;
+      if (!(error instanceof Stopped)) {
+        const { code } = /** @type {{ code?: unknown }} */ (error);
+        // The first step failed before anybody knew where runs are: there is nowhere to ask from.
+        if (code !== 'ERR_RUNS_DIR_NOT_FOUND' || this.#lastFailure === undefined) throw error;
+        return { stop: { how: 'failed', reason: `step ${step} ${this.#lastFailure}`, step } };
+      }
       const stop = this.#stopped(step, error);
       const { checkpoint } = error.facts;
       if (typeof checkpoint !== 'string') return { stop };
@@ -515,11 +539,8 @@ class Supervisor {
   /** @param {Step} step @param {InstanceType<typeof Stopped>} stopped @returns {End} */
   #stopped(step, { reason, facts }) {
     if (reason === 'paused') {
-      return {
-        how: 'paused',
-        reason: `step ${step} ended with ${EXIT_PAUSED}`,
-        step,
-      };
+      const why = seams.reasonOf(this.#manager, this.#runId);
+      return { how: 'paused', reason: why ?? `step ${step} ended with ${EXIT_PAUSED}`, step };
     }
     if (reason === 'waiting') {
       return { how: 'waiting', reason: `the run is ${facts.status}`, step };
@@ -573,6 +594,7 @@ class Supervisor {
       onOutput: (chunk) => this.#tell('output', '', { step, chunk }),
     });
     this.#children.add(child);
+    let isReleased = false;
     try {
       const at = this.#steps.indexOf(one) + 1;
       const again = attempt > 1 ? `, attempt ${attempt}` : '';
@@ -588,14 +610,17 @@ class Supervisor {
           ...(limit === undefined ? {} : { timeLimitMs: limit }),
         });
         await this.#write();
+        isReleased = true;
+        child.release();
+        // A signal that came before there was a child to pass it on to.
+        if (this.#stopping !== undefined) child.kill('SIGTERM');
       }
-      child.release();
-      // A signal that came before there was a child to pass it on to.
-      if (this.#stopping !== undefined) child.kill('SIGTERM');
       const ended = await child.ended;
       count(ended);
       return await this.#judge(one, run, ended, before);
     } finally {
+      // That it runs could not be written down: then it does not.
+      if (!isReleased) child.hangUp();
       this.#children.delete(child);
       this.#record.running = this.#record.running.filter((under) => under.pid !== child.pid);
     }
@@ -628,7 +653,7 @@ class Supervisor {
       throw new WorkFailed({ kind: 'status', status, ...said });
     }
     if (status === 'cancelled') throw new Stopped('cancelled');
-    if (told.waiting) throw new Stopped('waiting', { status });
+    if (status !== undefined && WAITS.has(status)) throw new Stopped('waiting', { status });
     if (told.checkpoint) return { how: 'checkpoint', done: told.checkpoint };
     const row = this.#rows(run).find((other) => other.step === step);
     if (row && (row.sequence ?? 0) > before) return { how: 'checkpoint', done: row.checkpointId };
@@ -660,13 +685,24 @@ class Supervisor {
 
   /** The runner's own word. @param {string} run @returns {string | undefined} */
   #statusOf(run) {
+    const { status } = this.#runRecord(run);
+    return typeof status === 'string' ? status : undefined;
+  }
+
+  /** Whether the runner's own record tells of steps that were done, by hand or without Waymark. */
+  #hasDoneSteps() {
+    const { status, timestamps } = this.#runRecord(this.#runId);
+    return status === 'completed' || Boolean(timestamps?.last_step_completed_at);
+  }
+
+  /** @param {string} run @returns {Record<string, any>} empty if it can't be read */
+  #runRecord(run) {
     try {
       const file = path.join(this.#manager.runsDir(run), run, 'run.json');
-      const { status } = JSON.parse(fs.readFileSync(file, 'utf8'));
-      return typeof status === 'string' ? status : undefined;
+      return JSON.parse(fs.readFileSync(file, 'utf8')) ?? {};
     } catch {
       // Taking the checkpoint will say what is wrong with it.
-      return undefined;
+      return {};
     }
   }
 
@@ -693,22 +729,21 @@ class Supervisor {
   /**
    * @param {End} ended
    * @param {number} tookMs
-   * @param {boolean} worked
    * @returns {Promise<SuperviseReport>}
    */
-  async #finish(ended, tookMs, worked) {
+  async #finish(ended, tookMs) {
     const { how, reason } = ended;
     this.#record.ended = { how, at: new Date().toISOString(), ...(reason ? { reason } : {}) };
     this.#record.running = [];
-    await this.#write();
-    if (this.#lease && worked) {
-      const to = how === 'waiting' ? 'paused' : how;
+    // What somebody else has taken over is not ours to write down.
+    if (this.#lease && !this.#lease.lost) {
+      await this.#write();
       try {
-        this.#move(to, false, reason);
+        this.#move(how === 'waiting' ? 'paused' : how, false, reason);
       } catch (error) {
         // The runner has said something else meanwhile, and it is the runner's run.
         if (/** @type {{ code?: unknown }} */ (error).code !== 'ERR_RUN_STATE') throw error;
-        this.#tell('complains', /** @type {Error} */ (error).message);
+        if (how !== 'interrupted') this.#tell('complains', /** @type {Error} */ (error).message);
       }
     }
     const known = this.#lease !== undefined;
