@@ -1,11 +1,9 @@
 // Runs of the runner of examples/ under the preload, in real processes: pauses, signals, kills, two at once.
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
 import { waymark as command, ended, start } from './support/cli.mjs';
 import { readJson, removeAll, repo, temporary, writeJson } from './support/project.mjs';
@@ -14,6 +12,12 @@ const RUNNER = path.join('.claude', 'tools', 'workflow_runner.js');
 const WORKFLOW = path.join('.claude', 'workflows', 'research.yaml');
 const preload = pathToFileURL(path.join(repo, 'lib', 'register.mjs')).href;
 
+/** @type {import('node:child_process').ChildProcess[]} */
+const children = [];
+// What a test that failed left at work.
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+});
 afterAll(removeAll);
 
 /** @type {string} */
@@ -28,7 +32,23 @@ beforeEach(() => {
   fs.cpSync(path.join(repo, 'examples', 'project'), root, { recursive: true });
   log = path.join(root, 'steps.log');
   dir = path.join(root, '.claude', 'context', 'runs', 'demo');
+  // A step is at work until it is told to go on.
+  edit(
+    'await sleep(Number(process.env.WORK_MS) || 0);',
+    'while (process.env.GATE && !existsSync(process.env.GATE)) await sleep(5);',
+  );
 });
+
+/** Changes the runner. @param {string} from @param {string} to */
+function edit(from, to) {
+  const file = path.join(root, RUNNER);
+  const text = fs.readFileSync(file, 'utf8');
+  expect(text).toContain(from);
+  fs.writeFileSync(
+    file,
+    text.replace(from, () => to),
+  );
+}
 
 /**
  * @param {string[]} words
@@ -40,6 +60,7 @@ function spawned(words, env = {}) {
     { cwd: root, env: { STEP_LOG: log, ...env }, script: '--import' },
   );
   child.stdin.end();
+  children.push(child);
   return child;
 }
 
@@ -53,17 +74,37 @@ async function steps(...steps_) {
   }
 }
 
+let gates = 0;
+
 /**
- * A step that is at work until the file `go` is there, or it is killed.
+ * A step that is at work until it is told to go on, or killed.
  * @param {string[]} words
- * @param {NodeJS.ProcessEnv} [env]
  */
-async function atWork(words, env) {
-  const child = spawned(words, { WORK_MS: '1500', ...env });
+async function atWork(words) {
+  gates += 1;
+  const gate = path.join(root, `gate-${gates}`);
+  const child = spawned(words, { GATE: gate });
   const end = ended(child);
-  for await (const text of child.stdout) if (`${text}`.includes('started')) break;
-  return { child, end };
+  await new Promise((resolve) => {
+    child.stdout.on('data', (text) => `${text}`.includes('started') && resolve(undefined));
+    end.then(resolve);
+  });
+  /** Lets it go on, and waits for its end. */
+  const done = () => {
+    fs.writeFileSync(gate, '');
+    return end;
+  };
+  return { child, end, done };
 }
+
+/**
+ * @param {import('node:child_process').ChildProcessWithoutNullStreams} child
+ * @param {string} word
+ */
+const said = (child, word) =>
+  new Promise((resolve) => {
+    child.stderr.on('data', (text) => `${text}`.includes(word) && resolve(undefined));
+  });
 
 const effects = () =>
   fs.existsSync(log)
@@ -85,7 +126,7 @@ const status = () => readJson(path.join(dir, 'run.json')).status;
 describe('a pause', () => {
   test('of a step at work is honoured behind it: checkpoint, paused, 75; a resume goes on', async () => {
     await steps(0);
-    const { end } = await atWork(['--step', '1']);
+    const { done: through } = await atWork(['--step', '1']);
     const asked = await command(['pause', 'demo', '--reason', 'look first'], { cwd: root });
     expect(asked).toMatchObject({ code: 0 });
     expect(asked.stdout).toMatch(/paused when its step is done; step 1 by workflow_runner\.js/);
@@ -95,7 +136,7 @@ describe('a pause', () => {
       holder: { holder: 'step 1 by workflow_runner.js' },
       pauseRequest: { reason: 'look first' },
     });
-    const done = await end;
+    const done = await through();
     expect(done.code).toBe(75);
     expect(done.stderr).toContain('run demo is paused behind step 1 (look first)');
     expect(checkpointSteps()).toEqual([0, 1]);
@@ -103,8 +144,8 @@ describe('a pause', () => {
     const paused = state();
     expect(paused).toMatchObject({ state: 'paused', lastStep: 1, pauses: 1, resumes: 0 });
     expect(paused.progress).toEqual({ done: 2, total: 5 });
-    expect(paused.workMs).toBeGreaterThan(1500);
-    expect(paused.elapsedMs).toBeGreaterThan(paused.workMs - 100);
+    expect(paused.workMs).toBeGreaterThan(0);
+    expect(paused.elapsedMs).toBeGreaterThan(0);
     expect([paused.holder, paused.underWay, paused.pauseRequest]).toEqual([
       undefined,
       undefined,
@@ -125,11 +166,13 @@ describe('a pause', () => {
   });
 
   test('behind a named step, fractions included; the runner does not see the flag', async () => {
-    fs.appendFileSync(
-      path.join(root, RUNNER),
-      "\nconsole.log('words', JSON.stringify(process.argv.slice(2)));\n",
+    edit(
+      '  await createRunIfMissing(job);',
+      "  console.log('words', process.argv.join(' '));\n  await createRunIfMissing(job);",
     );
-    expect((await step(['--step', '0', '--pause-after', '1.5'])).stdout).not.toContain('pause');
+    const first = await step(['--step', '0', '--pause-after', '1.5']);
+    expect(first.stdout).toContain('words');
+    expect(first.stdout).not.toContain('pause');
     expect((await step(['--step', '1'])).code).toBe(0);
     expect((await step(['--step', '1.5'])).code).toBe(75);
     // Once more behind the same step: the wish is kept over a resume while it is still to come.
@@ -196,15 +239,16 @@ describe('a pause', () => {
     await steps(0);
     const first = await atWork(['--step', '1']);
     first.child.kill('SIGTERM');
-    const done = await first.end;
+    await said(first.child, 'SIGTERM');
+    const done = await first.done();
     expect(done.code).toBe(75);
     expect(done.stderr).toContain('SIGTERM: run demo is paused when step 1 is done');
     expect(checkpointSteps()).toEqual([0, 1]);
     expect(state()).toMatchObject({ state: 'paused', by: 'SIGTERM', status: 'paused' });
 
-    const second = await atWork(['--resume'], { WORK_MS: '60000' });
+    const second = await atWork(['--resume']);
     second.child.kill('SIGTERM');
-    for await (const text of second.child.stderr) if (`${text}`.includes('SIGTERM')) break;
+    await said(second.child, 'SIGTERM');
     second.child.kill('SIGTERM');
     expect((await second.end).signal).toBe('SIGTERM');
     expect(state()).toMatchObject({ state: 'interrupted', pauseRequest: { by: 'SIGTERM' } });
@@ -212,7 +256,7 @@ describe('a pause', () => {
 
   test('by SIGTERM is not made up: without the setting it ends the process', async () => {
     await steps(0);
-    const { child, end } = await atWork(['--step', '1'], { WORK_MS: '60000' });
+    const { child, end } = await atWork(['--step', '1']);
     child.kill('SIGTERM');
     expect((await end).signal).toBe('SIGTERM');
     expect(state().pauseRequest).toBeUndefined();
@@ -222,7 +266,7 @@ describe('a pause', () => {
 describe('a run that was cut off', () => {
   test('is found by status, with what was under way and the way on, and at the next start', async () => {
     await steps(0, 1);
-    const { child, end } = await atWork(['--step', '1.5'], { WORK_MS: '60000' });
+    const { child, end } = await atWork(['--step', '1.5']);
     child.kill('SIGKILL');
     await end;
     expect(status()).toBe('in_progress');
@@ -251,7 +295,7 @@ describe('a run that was cut off', () => {
       lastStep: 1.5,
     });
 
-    const next = await atWork(['--step', '2'], { WORK_MS: '60000' });
+    const next = await atWork(['--step', '2']);
     next.child.kill('SIGKILL');
     await next.end;
     const resumed = await step(['--resume']);
@@ -262,18 +306,9 @@ describe('a run that was cut off', () => {
 
   test('that its runner completed before it was killed is completed', async () => {
     await steps(0, 1, 1.5, 2);
-    fs.appendFileSync(
-      path.join(root, RUNNER),
-      "\nif (process.env.HANG) { console.log('end of it'); await new Promise((go) => setTimeout(go, 60000)); }\n",
-    );
-    // The runner exits by itself at its end; this one is cut off right before.
-    const text = fs.readFileSync(path.join(root, RUNNER), 'utf8');
-    fs.writeFileSync(
-      path.join(root, RUNNER),
-      text.replace(
-        '  writeSummary(job);',
-        "  writeSummary(job);\n  if (process.env.HANG) process.kill(process.pid, 'SIGKILL');",
-      ),
+    edit(
+      '  writeSummary(job);',
+      "  writeSummary(job);\n  if (process.env.HANG) process.kill(process.pid, 'SIGKILL');",
     );
     await step(['--step', '3'], { HANG: '1' });
     expect(state()).toMatchObject({ state: 'completed' });
@@ -283,7 +318,7 @@ describe('a run that was cut off', () => {
 describe('two at once', () => {
   test('the second is told who is at work, since when and until when', async () => {
     await steps(0);
-    const { end } = await atWork(['--step', '1']);
+    const { done } = await atWork(['--step', '1']);
     for (const words of [['--step', '1'], ['--resume']]) {
       const second = await step(words);
       expect(second).toMatchObject({ code: 1, stdout: '' });
@@ -291,13 +326,14 @@ describe('two at once', () => {
       expect(second.stderr).toMatch(/step 1 by workflow_runner\.js/);
       expect(second.stderr).toMatch(/since .*until .*\d{4}-/);
     }
-    expect((await end).code).toBe(0);
+    expect((await done()).code).toBe(0);
     expect(effects()).toEqual([0, 1]);
   });
 
   test('of many resumes at the same instant exactly one goes on', async () => {
     await steps(0);
-    for (let round = 0; round < 5; round += 1) {
+    // WAYMARK_RACES=200 shows it more often.
+    for (let round = 0; round < Number(process.env.WAYMARK_RACES ?? 5); round += 1) {
       const before = effects().length;
       const all = await Promise.all(
         [1, 2, 3].map(() => step(['--resume', '--resume-step', '0'], { WORK_MS: '700' })),
@@ -312,7 +348,7 @@ describe('two at once', () => {
   });
 
   test('a run that is not there yet is held as soon as it is', async () => {
-    const { end } = await atWork(['--step', '0']);
+    const { done } = await atWork(['--step', '0']);
     let held;
     while (held === undefined) {
       held = state().holder;
@@ -321,82 +357,76 @@ describe('two at once', () => {
     const second = await step(['--step', '0']);
     expect(second).toMatchObject({ code: 1, stdout: '' });
     expect(second.stderr).toContain('ERR_LEASE_HELD');
-    expect((await end).code).toBe(0);
+    expect((await done()).code).toBe(0);
     expect(state()).toMatchObject({ state: 'running', lastStep: 0 });
   });
 
   test('a step works under the lease of the process that started it', async () => {
     await steps(0);
-    const lease = manager().lease('demo', { holder: 'the supervisor' });
+    const lease = manager().leaseSync('demo', { holder: 'the supervisor' });
     const alone = await step(['--step', '1']);
     expect(alone).toMatchObject({ code: 1, stderr: expect.stringContaining('the supervisor') });
-    expect(await step(['--step', '1'], lease.env)).toMatchObject({ code: 0, stderr: '' });
+    expect(await step(['--step', '1'], lease.environment)).toMatchObject({ code: 0, stderr: '' });
     expect(lease.lost).toBe(false);
     expect(checkpointSteps()).toEqual([0, 1]);
-    lease.release();
-    const late = await step(['--step', '1.5'], lease.env);
+    lease.releaseSync();
+    const late = await step(['--step', '1.5'], lease.environment);
     expect(late).toMatchObject({ code: 1, stdout: '' });
     expect(late.stderr).toContain('ERR_LEASE_LOST');
     const wrong = await step(['--step', '1.5'], { WAYMARK_LEASE: 'demo', WAYMARK_STRICT: '1' });
-    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('WAYMARK_LEASE must') });
+    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('it must be <run>=<token>') });
   });
 
   test('what a step starts may change its run; others may not', async () => {
     await steps(0);
-    const text = fs.readFileSync(path.join(root, RUNNER), 'utf8');
     const main = path.join(repo, 'cli', 'main.mjs');
-    fs.writeFileSync(
-      path.join(root, RUNNER),
-      text.replace(
-        '  registerArtifacts(job, inputs);',
-        `  const { execFileSync } = await import('node:child_process');
+    edit(
+      '  registerArtifacts(job, inputs);',
+      `  const { execFileSync } = await import('node:child_process');
   execFileSync(process.execPath, [${JSON.stringify(main)}, 'create', 'demo', '--step', 'half'], { stdio: ['ignore', 'ignore', 'inherit'] });
   registerArtifacts(job, inputs);`,
-      ),
     );
     expect(await step(['--step', '1'])).toMatchObject({ code: 0, stderr: '' });
     expect(checkpointSteps()).toEqual([0, 'half', 1]);
-    const { end } = await atWork(['--step', '1.5']);
+    const { done } = await atWork(['--step', '1.5']);
     const other = await command(['create', 'demo', '--step', '9'], { cwd: root });
     expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_LEASE_HELD') });
-    await end;
+    await done();
   });
 
   test('without leases, where steps of one run are meant to work side by side', async () => {
     await steps(0, 1);
     const env = { WAYMARK_LEASE: 'off' };
-    const both = await Promise.all([
-      step(['--step', '1.5'], { ...env, WORK_MS: '500' }),
-      step(['--step', '1.5'], { ...env, WORK_MS: '500' }),
-    ]);
+    const both = await Promise.all([step(['--step', '1.5'], env), step(['--step', '1.5'], env)]);
     expect(both.map((one) => one.code)).toEqual([0, 0]);
   });
 
   test('an old holder that was frozen and taken over records nothing any more', async () => {
     await steps(0);
-    const { child, end } = await atWork(['--step', '1'], { WORK_MS: '300' });
+    const { child, done } = await atWork(['--step', '1']);
     child.kill('SIGSTOP');
     const file = path.join(dir, 'checkpoints', '.waymark', 'lease');
     expect(fs.existsSync(file)).toBe(true);
     // As if its time were over: the file goes, and with it the right.
     fs.unlinkSync(file);
-    const lease = manager().lease('demo', { holder: 'the next one' });
+    const lease = manager().leaseSync('demo', { holder: 'the next one' });
     child.kill('SIGCONT');
-    const old = await end;
+    const old = await done();
     expect(old.stderr).toMatch(/ERR_LEASE_(LOST|HELD)/);
     expect(old.stderr).toContain('was taken over by the next one');
     expect(checkpointSteps()).toEqual([0]);
     expect(lease.lost).toBe(false);
-    lease.release();
+    lease.releaseSync();
   });
 });
 
-test('a process that is no step of a run pays nothing', async () => {
-  const child = spawn(
-    process.execPath,
-    ['--import', preload, '-e', 'process.stdout.write(process._getActiveHandles().length + "")'],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  const [code] = await once(child, 'exit');
-  expect(code).toBe(0);
+test('a record that is damaged costs its counts, and no checkpoint', async () => {
+  await steps(0);
+  const file = path.join(dir, 'checkpoints', '.waymark', 'records', 'run-state.json');
+  fs.writeFileSync(file, fs.readFileSync(file, 'utf8').slice(0, -20));
+  const done = await step(['--step', '1']);
+  expect(done.code).toBe(0);
+  expect(done.stderr).toContain('what is kept of the state of run demo begins anew');
+  expect(checkpointSteps()).toEqual([0, 1]);
+  expect(state()).toMatchObject({ state: 'running', lastStep: 1 });
 });

@@ -356,10 +356,44 @@ describe('a run', () => {
     await expect(manager.status('nobody')).rejects.toMatchObject({ code: 'ERR_RUN_NOT_FOUND' });
   });
 
+  test('what was seen at the last look is believed only while nothing of it has changed', async () => {
+    manager.createSync('run-1', 1, {});
+    addRun(at.runsDir, 'other');
+    const past = new Date(Date.now() - 60_000);
+    const age = () => {
+      for (const runId of ['run-1', 'other']) {
+        for (const name of [
+          'run.json',
+          path.join('checkpoints', '.waymark', 'records', 'run-state.json'),
+        ]) {
+          const file = path.join(at.runsDir, runId, name);
+          if (fs.existsSync(file)) fs.utimesSync(file, past, past);
+        }
+      }
+    };
+    const seen = async () =>
+      Object.fromEntries((await manager.runs()).map(({ runId, state }) => [runId, state]));
+    age();
+    expect(await seen()).toEqual({ 'run-1': 'running', other: 'running' });
+    const kept = path.join(at.root, '.waymark', 'records', 'glance-0.json');
+    expect(fs.existsSync(kept)).toBe(true);
+    expect(await seen()).toEqual({ 'run-1': 'running', other: 'running' });
+    manager.moveRunState('run-1', 'paused');
+    writeJson(path.join(at.runsDir, 'other', 'run.json'), { run_id: 'other', status: 'failed' });
+    expect(await seen()).toEqual({ 'run-1': 'paused', other: 'failed' });
+    age();
+    expect(await seen()).toEqual({ 'run-1': 'paused', other: 'failed' });
+    fs.rmSync(path.join(at.runsDir, 'other'), { recursive: true });
+    expect(await seen()).toEqual({ 'run-1': 'paused' });
+    // Damaged, it is none.
+    fs.writeFileSync(kept, 'x');
+    expect(await seen()).toEqual({ 'run-1': 'paused' });
+  });
+
   test('whose record is damaged is told of, and hides no other', async () => {
     addRun(at.runsDir, 'other');
     manager.moveRunState('run-1', 'paused');
-    const file = path.join(at.checkpoints, '.waymark', 'records', 'run-state');
+    const file = path.join(at.checkpoints, '.waymark', 'records', 'run-state.json');
     fs.writeFileSync(file, fs.readFileSync(file, 'utf8').slice(0, -20));
     const rows = await manager.runs();
     const damaged = rows.find((row) => row.runId === 'run-1');
@@ -370,22 +404,22 @@ describe('a run', () => {
   });
 
   test('is held by one at a time', () => {
-    const first = manager.lease('run-1', { holder: 'first', keep: false });
-    const told = refused(() => manager.lease('run-1', { holder: 'second' }), 'ERR_LEASE_HELD');
+    const first = manager.leaseSync('run-1', { holder: 'first', keep: false });
+    const told = refused(() => manager.leaseSync('run-1', { holder: 'second' }), 'ERR_LEASE_HELD');
     expect(told).toContain('first');
     expect(first.lost).toBe(false);
     expect(manager.runState('run-1').holder).toMatchObject({ holder: 'first', pid: process.pid });
     // Whoever holds it changes it.
     manager.createSync('run-1', 1, {});
     expect(manager.pause('run-1')).toMatchObject({ pending: true, holder: { holder: 'first' } });
-    expect(Date.parse(first.renew().expires)).toBeGreaterThan(Date.now());
-    expect(first.release()).toBe(true);
+    expect(Date.parse(first.renewSync().expires)).toBeGreaterThan(Date.now());
+    expect(first.releaseSync()).toBe(true);
     expect(first.lost).toBe(true);
-    expect(first.release()).toBe(false);
-    const second = manager.lease('run-1', { holder: 'second' });
+    expect(first.releaseSync()).toBe(false);
+    const second = manager.leaseSync('run-1', { holder: 'second' });
     expect(second.token).toBeGreaterThan(first.token);
-    expect(second.env).toEqual({ WAYMARK_LEASE: `run-1=${second.token}` });
-    refused(() => first.renew(), 'ERR_LEASE_LOST');
-    second.release();
+    expect(second.environment).toEqual({ WAYMARK_LEASE: `run-1=${second.token}` });
+    refused(() => first.renewSync(), 'ERR_LEASE_LOST');
+    second.releaseSync();
   });
 });

@@ -269,8 +269,8 @@ function printError(error, usage) {
     return;
   }
   if (error instanceof waymark.WaymarkError) {
-    const { code, message, reason, path, runId, checkpointId, skipped } = error;
-    const known = { code, message, reason, path, runId, checkpointId };
+    const { code, message, reason, path, runId, checkpointId, skipped, lease } = error;
+    const known = { code, message, reason, path, runId, checkpointId, lease };
     say({ error: skipped.length > 0 ? { ...known, skipped } : known }, `${message} [${code}]`);
     return;
   }

@@ -2,8 +2,9 @@
 // each run three files are asked for their times. A cache, in records of the store: without it everything is read.
 
 const fs = require('node:fs');
-const { native } = require('./native.js');
-const { lookAt, readLease } = require('./run-state.js');
+const { readLeaseSync } = require('./lease.js');
+const { Records } = require('./records.js');
+const { lookAt } = require('./run-state.js');
 
 /**
  * @typedef {import('../native.js').Place} Place
@@ -19,12 +20,13 @@ const SETTLED_MS = 200;
 const MEMBERS = ['created_at', 'current_step', 'selected_workflow', 'timestamps'];
 const FILES = [
   '/run.json',
-  '/checkpoints/.waymark/records/run-state',
+  '/checkpoints/.waymark/records/run-state.json',
   '/checkpoints/.waymark/lease',
 ];
 
 class Glance {
   #place;
+  #records;
   /** @type {Map<string, Kept>} */
   #before = new Map();
   /** @type {Map<string, Kept>} */
@@ -37,12 +39,16 @@ class Glance {
   constructor(place, now) {
     this.#place = place;
     this.#now = now;
-    for (;;) {
-      const found = native().readRecordSync(place, null, `glance-${this.#parts}`);
-      // Damaged, or of a store that can't be read: then it is none.
-      if (found === null || 'failed' in found) break;
-      for (const [name, kept] of JSON.parse(found.json)) this.#before.set(name, kept);
-      this.#parts += 1;
+    this.#records = new Records(place, null);
+    try {
+      for (;;) {
+        const found = this.#records.readSync(`glance-${this.#parts}`);
+        if (found === null) break;
+        for (const [name, kept] of found.value) this.#before.set(name, kept);
+        this.#parts += 1;
+      }
+    } catch {
+      // Damaged, or of a store that can't be read: then what follows is none.
     }
   }
 
@@ -59,7 +65,7 @@ class Glance {
       this.#after.set(runId, kept);
       const { lease } = kept.look;
       // That a holder lives is never remembered.
-      const now = lease?.live ? readLease(this.#place, runId) : lease;
+      const now = lease?.live ? (readLeaseSync(this.#place, runId) ?? undefined) : lease;
       return { runId, runDir, ...kept.look, lease: now };
     }
     const seen = lookAt(this.#place, runId, runDir);
@@ -78,11 +84,13 @@ class Glance {
   keep() {
     if (!this.#isChanged && this.#after.size === this.#before.size) return;
     const rows = [...this.#after];
-    for (let part = 0; part * PART < rows.length || part < this.#parts; part += 1) {
-      const text = JSON.stringify(rows.slice(part * PART, (part + 1) * PART));
+    try {
+      for (let part = 0; part * PART < rows.length || part < this.#parts; part += 1) {
+        const some = rows.slice(part * PART, (part + 1) * PART);
+        this.#records.writeSync(`glance-${part}`, some);
+      }
+    } catch {
       // What can't be kept is read again.
-      const reply = native().writeRecordSync(this.#place, null, `glance-${part}`, text);
-      if ('failed' in reply) return;
     }
   }
 }

@@ -1,98 +1,201 @@
-// The right to go on with a run: one holder at a time. Whoever holds it here, or was given it by the process that
-// started this one, names it with every verb that changes the run.
+// Leases: who goes on with a run. A lease that is held in this process, or named in WAYMARK_LEASE, goes with every
+// verb that records something; what a holder that was followed by another still writes is refused.
 
 const path = require('node:path');
-const { held } = require('./held.js');
+const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
 const { checkOptions, checkRunId } = require('./options.js');
-const { placeOfManager } = require('./place.js');
-const { readLease, unwrap, whoami } = require('./run-state.js');
 
 /**
+ * @typedef {import('../native.js').Failure} Failure
  * @typedef {import('../native.js').Place} Place
- * @typedef {import('../index.js').CheckpointManager} Manager
+ * @typedef {import('../native.js').LeaseTaken} LeaseTaken
  */
 
-const TTL_MS = 60_000;
-const LEASE = /** @type {const} */ ({ holder: 'string', ttlMs: 'positive', keep: 'boolean' });
+const LEASE = /** @type {const} */ ({
+  holder: 'string',
+  ttlMs: 'positive',
+  keep: 'boolean',
+  token: 'positive',
+  force: 'boolean',
+});
 
-/** The lease of a run, held until it is let go, lost, or its process ends. */
+/** The tokens of the leases that are held in this process, by their runs' folders. @type {Map<string, number>} */
+const held = new Map();
+
+/**
+ * @template T
+ * @param {Failure | T} reply
+ * @param {Function} above
+ * @returns {T}
+ */
+function unwrap(reply, above) {
+  if (/** @type {Failure | null} */ (reply)?.failed === true) {
+    throw WaymarkError.from(/** @type {Failure} */ (reply), above);
+  }
+  return /** @type {T} */ (reply);
+}
+
+/** @param {Place} place @param {string} runId */
+function folderOf(place, runId) {
+  return path.join(unwrap(native().locateSync(place, runId), folderOf), runId);
+}
+
+/**
+ * The token in WAYMARK_LEASE=<run>=<token>, if it is about this run. The preload also knows `off` there.
+ * @param {string} runId
+ */
+function inherited(runId) {
+  const text = process.env.WAYMARK_LEASE;
+  if (!text || text === 'off') return undefined;
+  const at = text.lastIndexOf('=');
+  const token = Number(text.slice(at + 1));
+  if (at < 1 || !Number.isSafeInteger(token) || token < 1) {
+    throw new WaymarkError(
+      'ERR_OPTION_INVALID',
+      `WAYMARK_LEASE is ${JSON.stringify(text)}; it must be <run>=<token>`,
+    );
+  }
+  return text.slice(0, at) === runId ? token : undefined;
+}
+
+/**
+ * The token that goes with what is recorded of a run; undefined without a lease.
+ * @param {Place} place
+ * @param {string} runId
+ * @returns {number | undefined}
+ */
+function leaseToken(place, runId) {
+  // Where the run lies is only looked up where it matters.
+  const own = held.size > 0 ? held.get(folderOf(place, runId)) : undefined;
+  return own ?? inherited(runId);
+}
+
+/** This process, for others. */
+function holderName() {
+  const script = process.argv[1];
+  return script ? path.basename(script) : 'node';
+}
+
+/** The right to go on with a run. */
 class Lease {
+  /** @type {Place} */
   #place;
-  #runDir;
+  /** @type {string} */
+  #folder;
+  /** @type {number | undefined} */
   #ttlMs;
 
   /**
    * @param {Place} place
    * @param {string} runId
-   * @param {string} runDir
-   * @param {number} ttlMs
-   * @param {{ token: number, since: string, expires: string }} got
+   * @param {string} holder
+   * @param {number | undefined} ttlMs
+   * @param {LeaseTaken} taken
    */
-  constructor(place, runId, runDir, ttlMs, { token, since, expires }) {
+  constructor(place, runId, holder, ttlMs, taken) {
     this.#place = place;
-    this.#runDir = runDir;
+    this.#folder = folderOf(place, runId);
     this.#ttlMs = ttlMs;
     this.runId = runId;
-    this.token = token;
-    this.since = since;
-    this.expires = expires;
-    held.set(runDir, token);
+    this.holder = holder;
+    /** The fencing token. */
+    this.token = taken.token;
+    this.since = taken.since;
+    /** Who held it before and had not given it back. @type {import('../native.js').LeaseStanding | undefined} */
+    this.tookOver = taken.tookOver;
+    held.set(this.#folder, this.token);
   }
 
-  /** What a process that is started for this run is given, so that it may change it. */
-  get env() {
+  /** Whether it is somebody else's by now, or was given back. */
+  get lost() {
+    const found = unwrap(native().readLeaseSync(this.#place, this.runId), this.renewSync);
+    if (found?.why === 'damaged') return false;
+    return found === null || found.token !== this.token || found.why === 'released';
+  }
+
+  /** What a child process is given, so that what it records is recorded by this lease. */
+  get environment() {
     return { WAYMARK_LEASE: `${this.runId}=${this.token}` };
   }
 
-  /** Whether it is somebody else's by now, or expired. Reads the lease. */
-  get lost() {
-    const now = readLease(this.#place, this.runId);
-    return now === undefined || now.token !== this.token || !now.live;
+  async renew() {
+    const reply = await native().renewLease(this.#place, this.runId, this.token, this.#ttlMs);
+    return { expires: unwrap(reply, this.renew).expires };
   }
 
-  /** Makes it last so long again from now on. */
-  renew() {
-    const renewed = unwrap(
-      native().renewLeaseSync(this.#place, this.runId, this.token, this.#ttlMs),
-    );
-    this.expires = renewed.expires;
-    return { expires: this.expires };
+  renewSync() {
+    const reply = native().renewLeaseSync(this.#place, this.runId, this.token, this.#ttlMs);
+    return { expires: unwrap(reply, this.renewSync).expires };
   }
 
-  /** Keeps it while this process lives, also while its event loop is blocked. */
-  keep() {
-    unwrap(native().keepLeaseSync(this.#place, this.runId, this.token, this.#ttlMs));
+  async release() {
+    const reply = await native().releaseLease(this.#place, this.runId, this.token);
+    this.#forget();
+    return unwrap(reply, this.release);
   }
 
-  /** Lets it go. It is no error if it was lost. @returns {boolean} whether it was still held */
-  release() {
-    if (held.get(this.#runDir) === this.token) held.delete(this.#runDir);
-    return unwrap(native().releaseLeaseSync(this.#place, this.runId, this.token));
+  releaseSync() {
+    const reply = native().releaseLeaseSync(this.#place, this.runId, this.token);
+    this.#forget();
+    return unwrap(reply, this.releaseSync);
   }
+
+  #forget() {
+    if (held.get(this.#folder) === this.token) held.delete(this.#folder);
+  }
+}
+
+/** @param {string} runId @param {unknown} options @param {string} where */
+function asked(runId, options, where) {
+  const checked = checkOptions(options, LEASE, where);
+  const { holder = holderName(), ttlMs, keep = true, token, force } = checked;
+  return { id: checkRunId(runId), keep, request: { holder, ttlMs, token, force } };
 }
 
 /**
- * Takes the lease of a run.
- * @param {Manager} manager
- * @param {unknown} runId
+ * @param {Place} place
+ * @param {string} runId
  * @param {import('../index.js').LeaseOptions} [options]
  */
-function lease(manager, runId, options) {
-  const run = checkRunId(runId);
-  const checked = checkOptions(options, LEASE, 'lease');
-  const { holder = `${whoami()} (${scriptName()})`, ttlMs = TTL_MS, keep = true } = checked;
-  const place = placeOfManager(manager);
-  const runDir = path.join(manager.runsDir(run), run);
-  const got = unwrap(native().acquireLeaseSync(place, run, { holder, ttlMs }));
-  const taken = new Lease(place, run, runDir, ttlMs, got);
-  if (keep) taken.keep();
-  return taken;
+async function takeLease(place, runId, options) {
+  const { id, keep, request } = asked(runId, options, 'lease');
+  const taken = unwrap(await native().acquireLease(place, id, request), takeLease);
+  const lease = new Lease(place, id, request.holder, request.ttlMs, taken);
+  if (keep) unwrap(await native().keepLease(place, id, taken.token, request.ttlMs), takeLease);
+  return lease;
 }
 
-/** What this process is, for people. */
-function scriptName() {
-  return process.argv[1] === undefined ? 'node' : path.basename(process.argv[1]);
+/**
+ * @param {Place} place
+ * @param {string} runId
+ * @param {import('../index.js').LeaseOptions} [options]
+ */
+function takeLeaseSync(place, runId, options) {
+  const { id, keep, request } = asked(runId, options, 'leaseSync');
+  const taken = unwrap(native().acquireLeaseSync(place, id, request), takeLeaseSync);
+  const lease = new Lease(place, id, request.holder, request.ttlMs, taken);
+  if (keep) unwrap(native().keepLeaseSync(place, id, taken.token, request.ttlMs), takeLeaseSync);
+  return lease;
 }
 
-module.exports = { Lease, lease, scriptName };
+/** @param {Place} place @param {string} runId */
+async function readLease(place, runId) {
+  return unwrap(await native().readLease(place, checkRunId(runId)), readLease);
+}
+
+/** @param {Place} place @param {string} runId */
+function readLeaseSync(place, runId) {
+  return unwrap(native().readLeaseSync(place, checkRunId(runId)), readLeaseSync);
+}
+
+module.exports = {
+  Lease,
+  holderName,
+  inherited,
+  leaseToken,
+  readLease,
+  readLeaseSync,
+  takeLease,
+  takeLeaseSync,
+};

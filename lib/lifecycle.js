@@ -1,6 +1,7 @@
 // What happens to a checkpoint after it was taken: its state, what is said of it, whether it must stay.
 
 const { WaymarkError } = require('./error.js');
+const { leaseToken } = require('./lease.js');
 const { native } = require('./native.js');
 const { checkCheckpointId, checkOptions, checkRunId } = require('./options.js');
 
@@ -8,7 +9,7 @@ const { checkCheckpointId, checkOptions, checkRunId } = require('./options.js');
  * @typedef {import('../native.js').ChangeRequest} ChangeRequest
  * @typedef {import('../native.js').BecomeOutcome} BecomeOutcome
  * @typedef {import('../native.js').Place} Place
- * @typedef {{ place: Place, key: string, lease?: number }} Ground
+ * @typedef {{ place: Place, key: string }} Ground
  * @typedef {'activate' | 'complete' | 'fail' | 'update' | 'pin' | 'unpin'} Verb
  */
 
@@ -121,8 +122,8 @@ function asked(verb, what, options) {
 async function change(calls, ground, verb, runId, checkpointId, what, options) {
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
-  const { place, key, lease } = ground(run);
-  request.lease = lease;
+  const { place, key } = ground(run);
+  request.lease = leaseToken(place, run);
   return calls.run(signal, (token) => native().change(place, run, id, request, token), key);
 }
 
@@ -141,8 +142,8 @@ function changeSync(calls, ground, verb, runId, checkpointId, what, options, abo
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
   calls.refuseAborted(signal);
-  const { place, lease } = ground(run);
-  request.lease = lease;
+  const { place } = ground(run);
+  request.lease = leaseToken(place, run);
   return calls.now((token) => native().changeSync(place, run, id, request, token), above);
 }
 

@@ -6,7 +6,7 @@ const { lazyCheckpoint, parseCheckpoint, withLazyCheckpoint } = require('./check
 const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
-const { tokenFor } = require('./held.js');
+const leasing = require('./lease.js');
 const { libc, native } = require('./native.js');
 const {
   checkCheckpointId,
@@ -256,16 +256,48 @@ class CheckpointManager {
    * @param {string} runId
    */
   #createRequest(options, runId) {
-    const own = this.#options;
-    const file = configured(this.#place(), runId);
+    const [own, place] = [this.#options, this.#place()];
+    const file = configured(place, runId);
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
-      lease: tokenFor(this.#place(), runId),
+      lease: leasing.leaseToken(place, runId),
     };
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  async lease(runId, options) {
+    return leasing.takeLease(this.#place(), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  leaseSync(runId, options) {
+    return leasing.takeLeaseSync(this.#place(), runId, options);
+  }
+
+  /** @param {string} runId */
+  async readLease(runId) {
+    return leasing.readLease(this.#place(), runId);
+  }
+
+  /** @param {string} runId */
+  readLeaseSync(runId) {
+    return leasing.readLeaseSync(this.#place(), runId);
+  }
+
+  /** @param {string | null} runId */
+  records(runId) {
+    const { Records } = require('./records.js');
+    return new Records(this.#place(), runId === null ? null : checkRunId(runId));
   }
 
   /**
@@ -379,7 +411,6 @@ class CheckpointManager {
     return {
       place,
       key: this.#key(runId),
-      lease: tokenFor(place, runId),
       settle: ({ files, onConflict, capture, maxBytes }) => ({
         // What was captured is restored, whatever is captured now.
         capture:
@@ -388,6 +419,7 @@ class CheckpointManager {
             : undefined,
         onConflict: onConflict ?? own.restore?.onConflict ?? file.restore?.onConflict,
         maxStoreBytes: maxBytes ?? own.maxBytes ?? file.maxBytes,
+        lease: leasing.leaseToken(place, runId),
       }),
     };
   }
@@ -610,12 +642,6 @@ class CheckpointManager {
     return queries().rebuildIndex(this.#calls, () => this.#place(), options);
   }
 
-  /** @param {string} runId @returns {import('./lifecycle.js').Ground} */
-  #changeGround(runId) {
-    const place = this.#place();
-    return { place, key: this.#key(runId), lease: tokenFor(place, runId) };
-  }
-
   /**
    * @param {import('./lifecycle.js').Verb} verb
    * @param {string} runId
@@ -624,7 +650,7 @@ class CheckpointManager {
    * @param {unknown} options
    */
   #change(verb, runId, checkpointId, what, options) {
-    const ground = (/** @type {string} */ id) => this.#changeGround(id);
+    const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
     return lives().change(this.#calls, ground, verb, runId, checkpointId, what, options);
   }
 
@@ -637,7 +663,7 @@ class CheckpointManager {
    * @param {Function} above
    */
   #changeSync(verb, runId, checkpointId, what, options, above) {
-    const ground = (/** @type {string} */ id) => this.#changeGround(id);
+    const ground = (/** @type {string} */ id) => ({ place: this.#place(), key: this.#key(id) });
     return lives().changeSync(this.#calls, ground, verb, runId, checkpointId, what, options, above);
   }
 
@@ -1155,14 +1181,6 @@ class CheckpointManager {
    */
   async boundary(runId, step, state = {}, options = undefined) {
     return require('./pause.js').boundary(this, runId, step, state, options);
-  }
-
-  /**
-   * @param {string} runId
-   * @param {import('../index.js').LeaseOptions} [options]
-   */
-  lease(runId, options) {
-    return require('./lease.js').lease(this, runId, options);
   }
 
   /**

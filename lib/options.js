@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'recovery'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'revision' | 'recovery'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -114,6 +114,10 @@ const KINDS = {
     expected: 'settings of recovery',
     test: (value) => recoveryProblem(value) === undefined,
     problem: recoveryProblem,
+  },
+  revision: {
+    expected: 'a revision, or null where nothing must be there',
+    test: (value) => value === null || (typeof value === 'string' && value !== ''),
   },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },

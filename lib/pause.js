@@ -4,7 +4,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { checkOptions, checkRunId, checkStep } = require('./options.js');
-const { lease } = require('./lease.js');
+const { takeLeaseSync } = require('./lease.js');
+const { placeOfManager } = require('./place.js');
 const runStates = require('./run-state.js');
 
 /**
@@ -55,7 +56,7 @@ function pause(manager, runId, options) {
       try {
         honour(manager, run, request);
       } finally {
-        taken.release();
+        taken.releaseSync();
       }
       return resultOf(manager, run, false);
     }
@@ -70,7 +71,10 @@ function pause(manager, runId, options) {
  */
 function tryLease(manager, run) {
   try {
-    return lease(manager, run, { holder: `${runStates.whoami()} (pause)`, keep: false });
+    return takeLeaseSync(placeOfManager(manager), run, {
+      holder: `${runStates.whoami()} (pause)`,
+      keep: false,
+    });
   } catch (error) {
     // Somebody went on with it in this moment: then it is asked for.
     if (/** @type {{ code?: unknown }} */ (error).code === 'ERR_LEASE_HELD') return undefined;

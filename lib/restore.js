@@ -17,10 +17,9 @@ const { checkOptions, checkRunId } = require('./options.js');
  *
  * What a restore needs of its manager.
  * @typedef {object} Ground
- * @property {number | undefined} lease the token of the lease under which the run is changed
  * @property {Place} place
  * @property {string} key the run whose turn to wait for
- * @property {(options: Record<string, any>) => Pick<Request, 'capture' | 'onConflict' | 'maxStoreBytes'>} settle
+ * @property {(options: Record<string, any>) => Pick<Request, 'capture' | 'onConflict' | 'maxStoreBytes' | 'lease'>} settle
  */
 
 /** Paths per batch of a progressive restore. */
@@ -86,7 +85,6 @@ function requestOf(options, ground, where) {
     at: at === undefined ? undefined : timeOf(at),
     plan,
     only: only?.map(partOf),
-    lease: ground.lease,
     ...ground.settle(options),
   };
 }
@@ -246,7 +244,7 @@ async function restore(calls, groundOf, runId, options) {
   const goBack = (rescueId) => {
     const { capture, maxStoreBytes, lease } = request;
     // Whatever the parts left behind, and the check: it is kept by a rescue of its own.
-    const back = { checkpointId: rescueId, capture, maxStoreBytes, onConflict: 'overwrite', lease };
+    const back = { checkpointId: rescueId, capture, maxStoreBytes, lease, onConflict: 'overwrite' };
     const call = (/** @type {any} */ token) => native().restore(ground.place, id, back, token);
     return calls.run(undefined, call, ground.key);
   };
@@ -263,8 +261,8 @@ async function restore(calls, groundOf, runId, options) {
   const planned = planOf(await calls.run(signal, call, ground.key, onProgress));
   if (planned.conflicts > 0) throw conflict(planned, id);
   const parts = strategy === 'staged' ? staged(request, planned) : batched(planned, batch ?? BATCH);
-  const { capture, onConflict, maxStoreBytes, lease } = request;
-  const common = { checkpointId: planned.checkpointId, capture, onConflict, maxStoreBytes, lease };
+  const { capture, onConflict, maxStoreBytes } = request;
+  const common = { checkpointId: planned.checkpointId, capture, onConflict, maxStoreBytes };
   const ownRescue = strategy === 'progressive';
   const requests = parts.map(({ name, only }) => ({
     name,

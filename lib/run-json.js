@@ -1,7 +1,6 @@
 // The runner's own record of a run, `run.json`: read as it is, and changed as the runner's tools change it, under its
 // lock and by rename. Only its status is ever changed here.
 
-const { randomBytes } = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
@@ -56,7 +55,7 @@ function writeStatus(runDir, status) {
     }
     if (json.status === status) return;
     const text = JSON.stringify({ ...json, status, updated_at: later(json.updated_at) }, null, 2);
-    const temporary = `${file}.tmp.${Date.now()}.${randomBytes(4).toString('hex')}`;
+    const temporary = `${file}.tmp.${Date.now()}.${process.pid}`;
     try {
       fs.writeFileSync(temporary, text, { flush: true });
       fs.renameSync(temporary, file);

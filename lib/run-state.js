@@ -6,9 +6,10 @@
 const os = require('node:os');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { native } = require('./native.js');
+const { readLeaseSync } = require('./lease.js');
 const { checkRunId } = require('./options.js');
 const { placeOfManager } = require('./place.js');
+const { Records } = require('./records.js');
 const { readRunJson, writeStatus } = require('./run-json.js');
 const states = require('./run-states.js');
 
@@ -36,19 +37,6 @@ const RECORD = 'run-state';
 const TRIES = 50;
 
 /**
- * @template T
- * @param {T | import('../native.js').Failure} reply
- * @returns {T}
- */
-function unwrap(reply) {
-  const failure = /** @type {import('../native.js').Failure | null} */ (reply);
-  if (typeof failure === 'object' && failure?.failed === true) {
-    throw WaymarkError.from(failure, unwrap);
-  }
-  return /** @type {T} */ (reply);
-}
-
-/**
  * @param {Manager} manager
  * @param {unknown} runId
  * @returns {Look}
@@ -66,32 +54,17 @@ function look(manager, runId) {
  * @returns {Look}
  */
 function lookAt(place, runId, runDir) {
-  const found = readRecord(place, runId);
-  const record = found === undefined ? undefined : found.record;
+  const found = new Records(place, runId).readSync(RECORD);
   const runJson = readRunJson(runDir);
-  const lease = readLease(place, runId);
-  return { runId, runDir, ...runJson, record, revision: found?.revision ?? null, lease };
-}
-
-/**
- * @param {import('../native.js').Place} place
- * @param {string} runId
- * @returns {{ record: StateRecord | undefined, revision: string } | undefined}
- */
-function readRecord(place, runId) {
-  const found = native().readRecordSync(place, runId, RECORD);
-  const read = unwrap(found);
-  if (read === null) return undefined;
-  return { record: JSON.parse(read.json), revision: read.revision };
-}
-
-/**
- * @param {import('../native.js').Place} place
- * @param {string} runId
- * @returns {any}
- */
-function readLease(place, runId) {
-  return unwrap(native().readLeaseSync(place, runId)) ?? undefined;
+  const lease = readLeaseSync(place, runId) ?? undefined;
+  return {
+    runId,
+    runDir,
+    ...runJson,
+    record: found?.value,
+    revision: found?.revision ?? null,
+    lease,
+  };
 }
 
 /**
@@ -174,19 +147,28 @@ function beginOf({ json, changedMs }) {
  * @returns {Look} as it was when the change was made, with the record that was written
  */
 function change(manager, runId, change) {
-  const place = placeOfManager(manager);
+  const records = new Records(placeOfManager(manager), checkRunId(runId));
   for (let tries = 0; ; tries += 1) {
     const seen = look(manager, runId);
     const record = change(seen, Date.now());
     if (record === undefined) return seen;
-    const reply = native().writeRecordSync(place, seen.runId, RECORD, JSON.stringify(record), {
-      ...(seen.revision === null ? { missing: true } : { revision: seen.revision }),
-    });
-    const failure = /** @type {any} */ (reply);
-    if (failure?.failed === true && failure.code === 'ERR_RECORD_CHANGED' && tries < TRIES)
-      continue;
-    return { ...seen, record, revision: unwrap(reply).revision };
+    try {
+      const { revision } = records.writeSync(RECORD, record, { revision: seen.revision });
+      return { ...seen, record, revision };
+    } catch (error) {
+      const { code } = /** @type {{ code?: unknown }} */ (error);
+      if (code !== 'ERR_RECORD_CHANGED' || tries === TRIES) throw error;
+    }
   }
+}
+
+/**
+ * Takes away what is kept of a run's state, also if it is damaged.
+ * @param {Manager} manager
+ * @param {string} runId
+ */
+function forget(manager, runId) {
+  new Records(placeOfManager(manager), runId).removeSync(RECORD);
 }
 
 /**
@@ -306,15 +288,14 @@ function whoami() {
 module.exports = {
   ...states,
   change,
+  forget,
   holderOf,
   illegal,
   known,
   look,
   lookAt,
   moveRunState,
-  readLease,
   runState,
   told,
-  unwrap,
   whoami,
 };

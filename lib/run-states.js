@@ -195,7 +195,7 @@ function settle({ status, changedMs, record, lease }, now, quietMs = QUIET_MS) {
     record === undefined ? 0 : Date.parse(record.since),
     lease?.renewed === undefined ? 0 : Date.parse(lease.renewed),
   );
-  const at = new Date(last).toISOString();
+  const at = new Date(Math.round(last)).toISOString();
   const why = lease?.why;
   // Of one that is known to be cut off somebody wrote since, who takes no lease.
   const isKnown = record?.state === 'interrupted';
@@ -225,7 +225,7 @@ function holds(record, status, changedMs) {
 
 /** @param {number | undefined} ms */
 function timeOf(ms) {
-  return ms === undefined ? undefined : new Date(ms).toISOString();
+  return ms === undefined ? undefined : new Date(Math.round(ms)).toISOString();
 }
 
 /**

@@ -3,7 +3,6 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { givenLease } = require('./held.js');
 const leases = require('./lease.js');
 const { stepFromText } = require('./options.js');
 const pauses = require('./pause.js');
@@ -34,12 +33,18 @@ const REFUSALS = new Set([
   'ERR_LEASE_HELD',
   'ERR_LEASE_LOST',
   'ERR_RUN_STATE',
+  'ERR_STEP_INVALID',
   'ERR_WORKFLOW_STEP_MISSING',
 ]);
 
 /** @param {unknown} error */
 function codeOf(error) {
   return `${/** @type {{ code?: unknown }} */ (error).code}`;
+}
+
+/** @param {unknown} error */
+function messageOf(error) {
+  return /** @type {Error} */ (error).message;
 }
 
 class StepProcess {
@@ -88,17 +93,26 @@ class StepProcess {
     // Misspelt, it would never be honoured.
     this.#pauseAfter();
     try {
-      this.#tellCrash();
-      // Before the lease is taken, and before a restore says that it runs.
-      const before = runStates.look(this.#manager, this.#runId);
-      this.#from = runStates.known(before, Date.now(), Infinity).state;
-      this.#take();
-      return this.#mayBegin();
+      return this.#enter();
     } catch (error) {
+      const code = codeOf(error);
       // The runner makes its folders itself on a first run.
-      if (!NOT_YET.has(codeOf(error))) throw error;
-      return true;
+      if (NOT_YET.has(code)) return true;
+      if (code !== 'ERR_RECORD_DAMAGED') throw error;
+      // The steps are worth more than the counts of pauses and resumes.
+      this.#say(`what is kept of the state of run ${this.#runId} begins anew: ${messageOf(error)}`);
+      runStates.forget(this.#manager, this.#runId);
+      return this.#enter();
     }
+  }
+
+  #enter() {
+    this.#tellCrash();
+    // Before the lease is taken, and before a restore says that it runs.
+    const before = runStates.look(this.#manager, this.#runId);
+    this.#from = runStates.known(before, Date.now(), Infinity).state;
+    this.#take();
+    return this.#mayBegin();
   }
 
   /**
@@ -124,7 +138,7 @@ class StepProcess {
           `SIGTERM: run ${this.#runId} is paused when step ${this.#underWay?.step} is done; another SIGTERM ends it now`,
         );
       } catch (error) {
-        this.#say(`SIGTERM: no pause can be asked for: ${/** @type {Error} */ (error).message}`);
+        this.#say(`SIGTERM: no pause can be asked for: ${messageOf(error)}`);
         process.kill(process.pid, 'SIGTERM');
       }
     };
@@ -170,10 +184,10 @@ class StepProcess {
     const lease = this.#lease;
     this.#lease = undefined;
     try {
-      lease?.release();
+      lease?.releaseSync();
     } catch (error) {
       // It expires by itself, and this process is about to be gone.
-      this.#say(`the lease of run ${this.#runId} stays: ${/** @type {Error} */ (error).message}`);
+      this.#say(`the lease of run ${this.#runId} stays: ${messageOf(error)}`);
     }
   }
 
@@ -254,26 +268,26 @@ class StepProcess {
   /** Takes the lease, or the one that was given. */
   #take() {
     if (this.#lease || this.#given !== undefined || process.env.WAYMARK_LEASE === 'off') return;
-    const given = givenLease(process.env);
-    if (given?.runId === this.#runId) {
-      const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
-      if (now?.token !== given.token || !now.live) {
+    const place = placeOfManager(this.#manager);
+    const given = leases.inherited(this.#runId);
+    if (given !== undefined) {
+      const now = leases.readLeaseSync(place, this.#runId);
+      if (now?.token !== given || !now.live) {
         throw new WaymarkError(
           'ERR_LEASE_LOST',
           `the lease of run ${this.#runId} that this process was given is no longer held${now?.live ? `: ${now.holder} (pid ${now.pid} on ${now.host}) has it since ${now.since}` : ''}; start the run anew`,
           { runId: this.#runId },
         );
       }
-      this.#given = given.token;
+      this.#given = given;
       return;
     }
     const step = this.#flags.get('step');
     const what = typeof step === 'string' ? `step ${step}` : 'a resume';
-    this.#lease = leases.lease(this.#manager, this.#runId, {
-      holder: `${what} by ${leases.scriptName()}`,
-    });
+    const holder = `${what} by ${leases.holderName()}`.replace(/\p{Cc}/gu, ' ').slice(0, 256);
+    this.#lease = leases.takeLeaseSync(place, this.#runId, { holder });
     // What the step starts for this run may change it.
-    Object.assign(process.env, this.#lease.env);
+    Object.assign(process.env, this.#lease.environment);
   }
 
   /** Whether the run may go on: false if it is paused. */
@@ -346,7 +360,7 @@ class StepProcess {
       if (NOT_YET.has(codeOf(error))) return;
       this.#isLost = true;
       this.#say(
-        `the state of run ${this.#runId} is not kept: ${/** @type {Error} */ (error).message} [${codeOf(error)}]`,
+        `the state of run ${this.#runId} is not kept: ${messageOf(error)} [${codeOf(error)}]`,
       );
     }
     if (this.#isNoted || this.#isLost) clearInterval(this.#timer);
@@ -423,7 +437,7 @@ class StepProcess {
   #isOurs() {
     const token = this.#lease?.token ?? this.#given;
     if (token === undefined) return true;
-    const now = runStates.readLease(placeOfManager(this.#manager), this.#runId);
+    const now = leases.readLeaseSync(placeOfManager(this.#manager), this.#runId);
     if (now?.token === token) return true;
     const who = now
       ? `${now.holder} (pid ${now.pid} on ${now.host}, since ${now.since})`

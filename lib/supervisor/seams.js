@@ -2,7 +2,6 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('../error.js');
-const { lease } = require('../lease.js');
 const { honour } = require('../pause.js');
 const states = require('../run-state.js');
 
@@ -17,7 +16,19 @@ const states = require('../run-state.js');
  * @param {string} runId
  */
 function takeLease(manager, runId) {
-  return lease(manager, runId, { holder: `${states.whoami()} (waymark run)` });
+  const lease = manager.leaseSync(runId, { holder: `${states.whoami()} (waymark run)` });
+  return {
+    env: lease.environment,
+    /** Whether somebody else has taken the run over. */
+    isLost: () => lease.lost,
+    release: () => {
+      try {
+        lease.releaseSync();
+      } catch {
+        // It was lost, or can't be given back: it ends with this process.
+      }
+    },
+  };
 }
 
 /** Whether somebody is at work on the run now. @param {Manager} manager @param {string} runId */

@@ -378,7 +378,7 @@ class Supervisor {
       const open = nextSteps(this.#steps, done);
       if (open.length === 0) return { how: 'completed' };
       if (this.#stopping !== undefined) return { how: 'interrupted', reason: this.#stopping };
-      if (this.#lease?.lost) {
+      if (this.#lease?.isLost()) {
         throw new WaymarkError(
           'ERR_LEASE_LOST',
           `another process has taken run ${this.#runId} over: what it does counts, and this one stops`,
@@ -736,7 +736,7 @@ class Supervisor {
     this.#record.ended = { how, at: new Date().toISOString(), ...(reason ? { reason } : {}) };
     this.#record.running = [];
     // What somebody else has taken over is not ours to write down.
-    if (this.#lease && !this.#lease.lost) {
+    if (this.#lease && !this.#lease.isLost()) {
       await this.#write();
       try {
         this.#move(how === 'waiting' ? 'paused' : how, false, reason);
