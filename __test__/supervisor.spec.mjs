@@ -648,7 +648,7 @@ describe('stopping', () => {
 
   test('a step whose supervisor dies before it is written down does nothing', async () => {
     const project = supervisedProject();
-    const { StepProcess, stepEnvironment } = (await import('../lib/supervisor/child.js')).default;
+    const { Child, stepEnvironment } = (await import('../lib/supervisor/child.js')).default;
     const words = [
       process.execPath,
       path.join(project.root, '.claude', 'tools', 'workflow_runner.js'),
@@ -659,7 +659,7 @@ describe('stopping', () => {
       '--step',
       '0',
     ];
-    const child = new StepProcess({
+    const child = new Child({
       words,
       env: stepEnvironment({ ...process.env, STEP_LOG: project.log }),
       cwd: project.root,

@@ -59,7 +59,7 @@ function stepEnvironment({ WAYMARK_ATTACHED: _, ...env }, stallMs) {
   };
 }
 
-class StepProcess {
+class Child {
   #child;
   #wanted;
   #line;
@@ -226,4 +226,4 @@ function notStarted(error) {
   return new WorkFailed({ kind: 'not_started', error: { code, message } });
 }
 
-module.exports = { StepProcess, stepEnvironment };
+module.exports = { Child, stepEnvironment };

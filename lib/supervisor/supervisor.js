@@ -14,7 +14,7 @@ const { WorkFailed } = require('../recovery/failure.js');
 const { inParts } = require('../recovery/parts.js');
 const { pursue, Stopped } = require('../recovery/pursue.js');
 const { readSteps } = require('../workflow.js');
-const { StepProcess, stepEnvironment } = require('./child.js');
+const { Child, stepEnvironment } = require('./child.js');
 const { commandFor } = require('./command.js');
 const { endLeftOver, identityOf } = require('./left-over.js');
 const { doneSteps, nextSteps, stepMissing } = require('./plan.js');
@@ -111,7 +111,7 @@ class Supervisor {
   #settled;
   #ground;
   #aborter = new AbortController();
-  /** @type {Set<InstanceType<typeof StepProcess>>} */
+  /** @type {Set<InstanceType<typeof Child>>} */
   #children = new Set();
   /** @type {string | undefined} the signal, or `aborted` */
   #stopping;
@@ -583,7 +583,7 @@ class Supervisor {
       WAYMARK_ATTEMPT: String(attempt),
       WAYMARK_WORKER: worker,
     };
-    const child = new StepProcess({
+    const child = new Child({
       words: this.#words(step, run, worker, part),
       env: stepEnvironment(env, stallMs),
       cwd: this.#options.cwd,
