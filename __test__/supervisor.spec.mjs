@@ -288,6 +288,10 @@ describe('a run', () => {
       code: 1,
       stderr: expect.stringContaining('only one of'),
     });
+    expect(await run(project, [], { command: ['node', 'x', '--dry-run'] })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('--dry-run'),
+    });
     expect(await run(project, ['--orphans', 'kill'])).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('ERR_OPTION_INVALID'),

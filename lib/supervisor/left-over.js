@@ -43,7 +43,8 @@ function isAlive({ pid, host, started }) {
   if (host !== os.hostname()) return false;
   const found = look(pid);
   if (!found.alive) return false;
-  return started === null || found.started == null || String(found.started) === started;
+  // One that had ended before it was looked at has no beginning; where the system tells of none, its number must do.
+  return found.started == null ? started === null : String(found.started) === started;
 }
 
 /**
