@@ -374,7 +374,10 @@ describe('two at once', () => {
     expect(late).toMatchObject({ code: 1, stdout: '' });
     expect(late.stderr).toContain('ERR_LEASE_LOST');
     const wrong = await step(['--step', '1.5'], { WAYMARK_LEASE: 'demo', WAYMARK_STRICT: '1' });
-    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('it must be <run>=<token>') });
+    expect(wrong).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('it must be <run>=<token>'),
+    });
   });
 
   test('what a step starts may change its run; others may not', async () => {

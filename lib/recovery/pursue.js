@@ -203,7 +203,14 @@ async function record({ settled, history, random, tell }, job, { end, worker, at
       pid: process.pid,
       node: process.versions.node,
       waymark: version,
-      ...(job.command ? { command: job.command(worker).slice(0, 50).map((word) => cut(word, 200)) } : {}),
+      ...(job.command
+        ? {
+            command: job
+              .command(worker)
+              .slice(0, 50)
+              .map((word) => cut(word, 200)),
+          }
+        : {}),
     },
   };
   const failure = await history.add(found, (made, series) => {

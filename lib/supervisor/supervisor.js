@@ -221,7 +221,10 @@ class Supervisor {
       );
     }
     if (wantsResume && rows.length === 0 && damaged.length === 0 && wasBegun) {
-      this.#tell('complains', `run ${this.#runId} has no checkpoint: it begins with its first step`);
+      this.#tell(
+        'complains',
+        `run ${this.#runId} has no checkpoint: it begins with its first step`,
+      );
     }
     const head = resumeStep === undefined ? rows[0] : rows.find((one) => one.step === resumeStep);
     if (resumeStep !== undefined && head === undefined) {
