@@ -602,15 +602,28 @@ describe('stopping', () => {
 
   test('killed itself, its step is waited for, and counts', async () => {
     const project = supervisedProject();
-    const child = startRun(project, [], { env: { WORK_MS: '1500' } });
-    for await (const text of child.stdout) if (/step 0 started/.test(text)) break;
-    child.kill('SIGKILL');
-    const { code, stderr } = await run(project, ['--resume']);
-    expect({ code, stderr }).toMatchObject({
-      code: 0,
-      stderr: expect.stringContaining('still at work in process'),
-    });
-    expect(project.effects()).toEqual(STEPS);
+    const file = workflow(project.root, [{ step: 0 }, { step: 1.5 }]);
+    const script = runner(
+      project,
+      `console.log('begun');
+       const look = () => (fs.existsSync('go') ? done() : setTimeout(look, 5));
+       look();`,
+    );
+    const how = { workflow: file, command: script };
+    const first = startRun(project, [], how);
+    for await (const text of first.stdout) if (/begun/.test(text)) break;
+    first.kill('SIGKILL');
+    const second = startRun(project, ['--resume'], how);
+    const over = ended(second);
+    let told = '';
+    for await (const text of second.stderr) {
+      told += text;
+      if (told.includes('still at work in process')) break;
+    }
+    expect(told).toContain('still at work in process');
+    fs.writeFileSync(path.join(project.root, 'go'), '');
+    expect(await over).toMatchObject({ code: 0 });
+    expect(project.effects()).toEqual([0, 1.5]);
   });
 
   test('killed itself, its step can be ended instead', async () => {
@@ -668,7 +681,7 @@ describe('stopping', () => {
       env: stepEnvironment({ ...process.env, STEP_LOG: project.log }),
       cwd: project.root,
       alone: false,
-      graceMs: 100,
+      graceMs: 60_000,
       onOutput: () => {},
     });
     await sleep(1);

@@ -270,6 +270,11 @@ class Supervisor {
         one ?? { step, how: 'checkpoint', checkpointId: row?.checkpointId ?? null, ...plain },
       );
     }
+    // Done behind a supervisor's back: by a step that outlived it.
+    const { history } = this.#ground;
+    const failures = held ? await history.all() : [];
+    const open = new Set(failures.filter((one) => one.recovery === null).map((one) => one.step));
+    for (const step of open) if (done.has(step)) await history.close(step, undefined, true);
     if (nextSteps(this.#steps, done).length === 0) {
       this.#tell('notice', `all steps of run ${this.#runId} are done: nothing is left to do`);
       return false;
