@@ -2328,8 +2328,8 @@ export interface RunState {
   currentStep?: Step;
   /** How many steps of the workflow are behind it. */
   progress?: { done: number; total: number };
-  /** The step that is at work; of an interrupted run the one that was. */
-  underWay?: { step: Step; since: string; pid: number };
+  /** The step that is at work; of an interrupted run the one that was. A runner that resumes by itself names none. */
+  underWay?: { step?: Step; since: string; pid: number };
   /** What runs its steps. */
   runner?: { script?: string; workflow?: string };
   /** How it was cut off: its process is gone, its lease expired, the machine was started anew, or nothing was heard. */

@@ -404,6 +404,18 @@ describe('two at once', () => {
     expect(both.map((one) => one.code)).toEqual([0, 0]);
   });
 
+  test('without leases a dead process of before is told of once', async () => {
+    await steps(0);
+    const { child, end } = await atWork(['--step', '1']);
+    child.kill('SIGKILL');
+    await end;
+    const env = { WAYMARK_LEASE: 'off' };
+    const resumed = await step(['--resume'], env);
+    expect(resumed).toMatchObject({ code: 0, stderr: expect.stringContaining('was cut off') });
+    expect(await step(['--step', '1.5'], env)).toMatchObject({ code: 0, stderr: '' });
+    expect(state()).toMatchObject({ state: 'running', interruptions: 1, resumes: 1 });
+  });
+
   test('an old holder that was frozen and taken over records nothing any more', async () => {
     await steps(0);
     const { child, done } = await atWork(['--step', '1']);
@@ -432,4 +444,18 @@ test('a record that is damaged costs its counts, and no checkpoint', async () =>
   expect(done.stderr).toContain('what is kept of the state of run demo begins anew');
   expect(checkpointSteps()).toEqual([0, 1]);
   expect(state()).toMatchObject({ state: 'running', lastStep: 1 });
+});
+
+test('a runner that resumes by itself is held, counted and paused like others', async () => {
+  await steps(0);
+  manager().pause('demo', { reason: 'look' });
+  // It takes the flag for its own, and goes on with step 1.
+  edit("flags.get('step')];", "flags.get('step') ?? (flags.has('resume') ? '1' : undefined)];");
+  const env = { WAYMARK_REGISTER: 'checkpoint' };
+  const held = manager().leaseSync('demo', { holder: 'me' });
+  expect((await step(['--resume'], env)).stderr).toContain('ERR_LEASE_HELD');
+  held.releaseSync();
+  const done = await step(['--resume', '--pause-after', '1'], env);
+  expect(done).toMatchObject({ code: 75, stdout: expect.stringContaining('step 1 done') });
+  expect(state()).toMatchObject({ state: 'paused', lastStep: 1, pauses: 2, resumes: 1 });
 });

@@ -267,6 +267,17 @@ describe('a run', () => {
     expect(manager.runState('run-1').state).toBe('running');
   });
 
+  test('that waits for approval is paused beyond the approval, when asked to', () => {
+    at.change({ status: 'awaiting_approval' });
+    expect(manager.runState('run-1').pausedFor).toBeUndefined();
+    expect(manager.pause('run-1', { reason: 'wait' })).toMatchObject({ pending: false });
+    expect(manager.runState('run-1')).toMatchObject({
+      state: 'paused',
+      status: 'awaiting_approval',
+      pausedFor: { reason: 'wait' },
+    });
+  });
+
   test('is paused behind a step that is to come; that can be taken back', () => {
     at.put('flow.yaml', 'steps:\n  - step: 1\n  - step: 1.5\n  - step: 2\n');
     const workflow = at.place('flow.yaml');

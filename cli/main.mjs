@@ -76,7 +76,7 @@ Exit codes:
   130  stopped by Ctrl-C: create, restore, undo, diff, fork, export, import, verify, gc, prune, unarchive, cleanup and
      events --follow
   75  run: paused, or waiting for a decision, an approval or a worker
-  resume ends with the exit code of the command that it starts.
+  resume ends with the exit code of the command that it starts; 75 then says that the run was paused behind its step.
 
 Environment:
   WAYMARK_RUNS_DIR  the folder that holds all runs, unless --runs-dir or --root is given

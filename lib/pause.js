@@ -38,10 +38,14 @@ function pause(manager, runId, options) {
   const checked = checkOptions(options, PAUSE, 'pause');
   const { reason, afterStep, by = runStates.whoami(), workflow } = checked;
   if (afterStep !== undefined) checkStep(afterStep);
+  // Whoever takes the lease below takes the trace of a dead holder with it.
+  runStates.noteCrash(manager, run, Infinity);
   const seen = runStates.look(manager, run);
   const order = orderOf(seen, workflow, afterStep);
   const { state, record } = runStates.known(seen, Date.now());
-  if (state === 'paused' && afterStep === undefined) return resultOf(manager, run, false);
+  // One that only waits in the runner's words goes on as soon as somebody says so.
+  const isPaused = state === 'paused' && record.pausedFor !== undefined;
+  if (isPaused && afterStep === undefined) return resultOf(manager, run, false);
   if (state !== 'running' && !runStates.isLegal(state, 'paused')) {
     throw runStates.illegal(run, state, 'paused', record);
   }

@@ -209,11 +209,8 @@ function watch(manager, runId, settings, own) {
   const before = traces(manager, runId);
   const namesBefore = new Set(checkpointNames(manager, runId));
   // Read now: the arguments are the runner's, after a resume was worked out.
-  const first = stepOf();
-  if (first !== undefined) {
-    own.begin(first);
-    if (settings.pauseOnSigterm) own.pauseOnTerm();
-  }
+  own.begin(stepOf());
+  if (settings.pauseOnSigterm) own.pauseOnTerm();
   atTheVeryEnd((code) => {
     const ended = Number(code ?? 0);
     // A runner that resumes by itself knows the step only now.

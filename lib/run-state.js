@@ -81,11 +81,19 @@ function known(seen, now, quietMs) {
   const begun = beginOf(seen) ?? new Date(now).toISOString();
   const base = record ?? states.fresh(state, since ?? begun);
   if (crash === undefined) {
-    if (isOwn || record === undefined) return { state, record: base, isNew: false };
-    // The runner said something since.
-    const { by: _, reason: __, stale: ___, ...rest } = base;
+    if (record === undefined || (isOwn && record.state === state)) {
+      return { state, record: base, isNew: false };
+    }
+    // The runner said something since, or somebody goes on with it.
+    const gone = {
+      by: undefined,
+      reason: undefined,
+      stale: undefined,
+      pausedFor: undefined,
+      interruption: undefined,
+    };
     const kept = base.state === state ? base.since : (since ?? base.since);
-    return { state, record: { ...rest, state, since: kept }, isNew: true };
+    return { state, record: { ...base, ...gone, state, since: kept }, isNew: true };
   }
   const { why, at } = crash;
   const cut = states.moved({ ...base, state: 'running' }, 'running', 'interrupted', {
@@ -182,6 +190,27 @@ function runState(manager, runId, { quietMs } = {}) {
   const now = Date.now();
   const seen = look(manager, runId);
   return told(seen, known(seen, now, quietMs), now);
+}
+
+/**
+ * Notes that a run was cut off, if it was and nothing says so yet.
+ * @param {Manager} manager
+ * @param {unknown} runId
+ * @param {number} [quietMs]
+ * @returns {RunState}
+ */
+function noteCrash(manager, runId, quietMs) {
+  const seen = change(manager, runId, (seen, now) => {
+    const { state, record, isNew } = known(seen, now, quietMs);
+    return isNew && state === 'interrupted' ? record : undefined;
+  });
+  const now = Date.now();
+  return told(seen, known(seen, now, quietMs), now);
+}
+
+/** What is under way, for people. @param {{ step?: import('../index.js').Step }} underWay */
+function stepInWords({ step }) {
+  return step === undefined ? 'a step' : `step ${step}`;
 }
 
 /**
@@ -295,7 +324,9 @@ module.exports = {
   look,
   lookAt,
   moveRunState,
+  noteCrash,
   runState,
+  stepInWords,
   told,
   whoami,
 };

@@ -28,7 +28,7 @@
  * @property {number} [bytes] what its newest checkpoint holds
  * @property {unknown[]} [stale] the reasons for which it is stale
  *
- * @typedef {{ step: Step, since: string, pid: number }} UnderWay
+ * @typedef {{ step?: Step, since: string, pid: number }} UnderWay
  * @typedef {{ why: Crash, at: string, holder?: string, pid?: number, host?: string }} Interruption
  * @typedef {{ reason?: string, at: string, by: string, afterStep?: Step }} PauseRequest
  *

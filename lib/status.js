@@ -10,7 +10,6 @@ const { checkOptions, checkRunId } = require('./options.js');
 const { workflowOf } = require('./pause.js');
 const { placeOfManager } = require('./place.js');
 const runStates = require('./run-state.js');
-const { noteCrash } = require('./step-process.js');
 
 /**
  * @typedef {import('../index.js').CheckpointManager} Manager
@@ -41,21 +40,25 @@ async function runs(manager, options) {
     }
   }
   const runsDir = manager.runsDir();
-  const newest = await newestOf(manager, signal);
+  // Asked while the runs are looked at: it works on another thread.
+  const asked = newestOf(manager, signal);
+  // Told where it is waited for.
+  asked.catch(() => {});
   // Said once: looked for, it would be looked for a thousand times.
   const place = { ...placeOfManager(manager), runsDir, root: undefined, environment: undefined };
   const now = Date.now();
   const glance = new (require('./glance.js').Glance)(place, now);
-  /** @type {RunStatus[]} */
-  const rows = [];
+  /** @type {ReturnType<typeof lookQuickly>[]} */
+  const seen = [];
   for (const entry of fs.readdirSync(runsDir, { withFileTypes: true })) {
     if (!entry.isDirectory() || entry.name.startsWith('.')) continue;
-    const seen = lookQuickly(glance, entry.name, `${runsDir}${path.sep}${entry.name}`);
-    if (seen === undefined) continue;
-    rows.push(rowOf(manager, seen, newest.get(entry.name), { now, quietMs, note }));
+    seen.push(lookQuickly(glance, entry.name, `${runsDir}${path.sep}${entry.name}`));
   }
   glance.keep();
-  return rows
+  const newest = await asked;
+  return seen
+    .filter((one) => one !== undefined)
+    .map((one) => rowOf(manager, one, newest.get(one.runId), { now, quietMs, note }))
     .filter((row) => states === undefined || states.includes(row.state))
     .sort((a, b) => a.ageMs - b.ageMs);
 }
@@ -134,7 +137,7 @@ function rowOf(manager, seen, checkpoint, { now, quietMs, note }) {
   const at = runStates.known(seen, now, quietMs);
   if (note && at.isNew && at.state === 'interrupted' && seen.problem === undefined) {
     try {
-      noteCrash(manager, seen.runId, quietMs);
+      runStates.noteCrash(manager, seen.runId, quietMs);
     } catch {
       // It is told all the same; in a folder that can't be written nothing can be noted.
     }

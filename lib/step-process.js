@@ -32,6 +32,7 @@ const REFUSALS = new Set([
   'ERR_LEASE_DAMAGED',
   'ERR_LEASE_HELD',
   'ERR_LEASE_LOST',
+  'ERR_OPTION_INVALID',
   'ERR_RUN_STATE',
   'ERR_STEP_INVALID',
   'ERR_WORKFLOW_STEP_MISSING',
@@ -66,7 +67,7 @@ class StepProcess {
   #from;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
-  /** @type {{ step: Step, since: string } | undefined} */
+  /** @type {{ step?: Step, since: string } | undefined} */
   #underWay;
   #begun = performance.now();
   /** @type {import('./workflow.js').WorkflowStep[] | null | undefined} */
@@ -98,30 +99,54 @@ class StepProcess {
       const code = codeOf(error);
       // The runner makes its folders itself on a first run.
       if (NOT_YET.has(code)) return true;
-      if (code !== 'ERR_RECORD_DAMAGED') throw error;
-      // The steps are worth more than the counts of pauses and resumes.
-      this.#say(`what is kept of the state of run ${this.#runId} begins anew: ${messageOf(error)}`);
-      runStates.forget(this.#manager, this.#runId);
-      return this.#enter();
+      if (code === 'ERR_RECORD_DAMAGED') return this.#enterAnew(error);
+      if (REFUSALS.has(code)) throw error;
+      this.#giveUp(error);
+      return true;
     }
   }
 
+  /** The steps are worth more than the counts of pauses and resumes. @param {unknown} error */
+  #enterAnew(error) {
+    this.#say(`what is kept of the state of run ${this.#runId} begins anew: ${messageOf(error)}`);
+    runStates.forget(this.#manager, this.#runId);
+    return this.#enter();
+  }
+
+  /** A step goes on without its state being kept. @param {unknown} error */
+  #giveUp(error) {
+    this.#isLost = true;
+    clearInterval(this.#timer);
+    this.#say(
+      `the state of run ${this.#runId} is not kept: ${messageOf(error)} [${codeOf(error)}]`,
+    );
+  }
+
   #enter() {
-    this.#tellCrash();
-    // Before the lease is taken, and before a restore says that it runs.
-    const before = runStates.look(this.#manager, this.#runId);
-    this.#from = runStates.known(before, Date.now(), Infinity).state;
+    // Before the lease is taken, and before a restore says that it runs. Between two steps nobody holds a run, however
+    // long that is.
+    const seen = runStates.look(this.#manager, this.#runId);
+    const before = runStates.known(seen, Date.now(), Infinity);
+    if (before.state === 'interrupted' && before.isNew) this.#tellCrash();
+    this.#from = before.state;
     this.#take();
     return this.#mayBegin();
   }
 
   /**
    * Says which step is under way. The run that is not there yet is waited for.
-   * @param {Step} step
+   * @param {Step | undefined} step a runner that resumes by itself does not say which
    */
   begin(step) {
-    this.#underWay = { step, since: new Date().toISOString() };
-    if (this.#note()) return;
+    const since = new Date().toISOString();
+    this.#underWay = step === undefined ? { since } : { step, since };
+    if (this.#isLost) return;
+    try {
+      if (this.#note()) return;
+    } catch (error) {
+      this.#giveUp(error);
+      return;
+    }
     this.#timer = setInterval(() => this.#late(), LOOK_MS).unref();
   }
 
@@ -133,9 +158,10 @@ class StepProcess {
       process.off('SIGTERM', onTerm);
       try {
         this.#late();
+        if (!this.#isNoted) throw new Error('the state of the run is not kept');
         pauses.ask(this.#manager, this.#runId, { by: 'SIGTERM', reason: 'SIGTERM' });
         this.#say(
-          `SIGTERM: run ${this.#runId} is paused when step ${this.#underWay?.step} is done; another SIGTERM ends it now`,
+          `SIGTERM: run ${this.#runId} is paused when ${this.#underWay?.step === undefined ? 'its step' : `step ${this.#underWay.step}`} is done; another SIGTERM ends it now`,
         );
       } catch (error) {
         this.#say(`SIGTERM: no pause can be asked for: ${messageOf(error)}`);
@@ -193,11 +219,15 @@ class StepProcess {
 
   /**
    * @param {number} code
-   * @param {Step | undefined} step
+   * @param {Step | undefined} named
    * @param {Outcome} outcome
    */
-  #finish(code, step, outcome) {
+  #finish(code, named, outcome) {
     const seen = runStates.look(this.#manager, this.#runId);
+    const current = seen.json?.current_step;
+    const isStep = typeof current === 'number' || typeof current === 'string';
+    // A runner that resumed by itself says it in its record.
+    const step = named ?? (isStep ? current : undefined);
     const isBoundary = code === 0 && outcome !== 'waits' && outcome !== 'failed';
     const isDone = isBoundary && outcome !== 'none';
     const order = this.steps()?.map((one) => one.step);
@@ -242,7 +272,9 @@ class StepProcess {
       return runStates.moved(before, from, failed ? 'failed' : from, {
         now,
         ...how,
-        reason: failed ? `step ${step} ended with exit code ${code}` : record.reason,
+        reason: failed
+          ? `${runStates.stepInWords({ step: named })} ended with exit code ${code}`
+          : record.reason,
         status,
         changedMs,
       });
@@ -255,20 +287,29 @@ class StepProcess {
 
   /** Tells of a process that was cut off, and notes it. */
   #tellCrash() {
-    const seen = runStates.look(this.#manager, this.#runId);
-    // Between two steps nobody holds a run, however long that is.
-    const before = runStates.known(seen, Date.now(), Infinity);
-    if (before.state !== 'interrupted' || !before.isNew) return;
-    const { reason, underWay, lastStep } = noteCrash(this.#manager, this.#runId, Infinity);
-    const what = underWay ? `; step ${underWay.step} was under way since ${underWay.since}` : '';
+    const { reason, underWay, lastStep } = runStates.noteCrash(
+      this.#manager,
+      this.#runId,
+      Infinity,
+    );
+    const what = underWay
+      ? `; ${runStates.stepInWords(underWay)} was under way since ${underWay.since}`
+      : '';
     const last = lastStep === undefined ? '' : `; step ${lastStep} was the last that was done`;
     this.#say(`run ${this.#runId} was cut off: ${reason}${what}${last}`);
   }
 
   /** Takes the lease, or the one that was given. */
   #take() {
-    if (this.#lease || this.#given !== undefined || process.env.WAYMARK_LEASE === 'off') return;
+    if (this.#lease || this.#given !== undefined) return;
     const place = placeOfManager(this.#manager);
+    if (process.env.WAYMARK_LEASE === 'off') {
+      const left = leases.readLeaseSync(place, this.#runId);
+      // One that a dead process left would make this one look like it.
+      if (left === null || left.live || left.why === 'released') return;
+      leases.takeLeaseSync(place, this.#runId, { holder: 'off', keep: false }).releaseSync();
+      return;
+    }
     const given = leases.inherited(this.#runId);
     if (given !== undefined) {
       const now = leases.readLeaseSync(place, this.#runId);
@@ -357,13 +398,10 @@ class StepProcess {
       this.#take();
       this.#note();
     } catch (error) {
-      if (NOT_YET.has(codeOf(error))) return;
-      this.#isLost = true;
-      this.#say(
-        `the state of run ${this.#runId} is not kept: ${messageOf(error)} [${codeOf(error)}]`,
-      );
+      if (!NOT_YET.has(codeOf(error))) this.#giveUp(error);
+      return;
     }
-    if (this.#isNoted || this.#isLost) clearInterval(this.#timer);
+    if (this.#isNoted) clearInterval(this.#timer);
   }
 
   #runDir() {
@@ -372,7 +410,7 @@ class StepProcess {
 
   /** @returns {boolean} false if the run is not there yet */
   #note() {
-    const underWay = /** @type {{ step: Step, since: string }} */ (this.#underWay);
+    const underWay = /** @type {{ step?: Step, since: string }} */ (this.#underWay);
     const pauseAfter = this.#pauseAfter();
     const resumes = this.#flags.has('resume') || this.#flags.has('resume-step');
     const workflow = this.#flags.get('workflow');
@@ -423,10 +461,11 @@ class StepProcess {
   /**
    * Whether a step that is waited for is still to come.
    * @param {Step | undefined} wanted
-   * @param {Step} step
+   * @param {Step | undefined} step
    */
   #isAhead(wanted, step) {
     if (wanted === undefined) return false;
+    if (step === undefined) return true;
     const order = this.steps()?.map((one) => one.step);
     const [there, here] = [order?.indexOf(wanted) ?? -1, order?.indexOf(step) ?? -1];
     if (there >= 0 && here >= 0) return there >= here;
@@ -447,20 +486,4 @@ class StepProcess {
   }
 }
 
-/**
- * Notes that a run was cut off, if it was and nothing says so yet.
- * @param {Manager} manager
- * @param {string} runId
- * @param {number} [quietMs]
- * @returns {import('../index.js').RunState}
- */
-function noteCrash(manager, runId, quietMs) {
-  const seen = runStates.change(manager, runId, (seen, now) => {
-    const { state, record, isNew } = runStates.known(seen, now, quietMs);
-    return isNew && state === 'interrupted' ? record : undefined;
-  });
-  const now = Date.now();
-  return runStates.told(seen, runStates.known(seen, now, quietMs), now);
-}
-
-module.exports = { REFUSALS, StepProcess, noteCrash };
+module.exports = { REFUSALS, StepProcess };

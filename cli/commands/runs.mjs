@@ -78,7 +78,7 @@ export function tableOf(rows, style) {
 export function stateCell({ state, underWay, pauseRequest, holder }) {
   const text = [
     state,
-    holder && underWay ? `step ${underWay.step}` : '',
+    holder && underWay?.step !== undefined ? `step ${underWay.step}` : '',
     pauseRequest ? 'pause asked for' : '',
   ];
   return { text: text.filter(Boolean).join(', '), format: COLOURS[state] ?? 'reset' };

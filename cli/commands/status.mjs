@@ -43,7 +43,11 @@ function facts(row) {
       'held',
       holder && `${holder.holder} (pid ${holder.pid} on ${holder.host}) until ${holder.until}`,
     ],
-    ['under way', underWay && `step ${underWay.step} since ${underWay.since}`],
+    [
+      'under way',
+      underWay &&
+        `${underWay.step === undefined ? 'a step' : `step ${underWay.step}`} since ${underWay.since}`,
+    ],
     ['last step', lastStep(row) || undefined],
     ['steps', progress && `${progress.done} of ${progress.total}`],
     [
