@@ -275,6 +275,8 @@ export interface CheckpointManagerOptions {
   restore?: RestoreSettings;
   /** The thresholds of `health`, over `alerts` in `waymark.config.json`. */
   alerts?: AlertSettings;
+  /** What is done about failing steps, over `recovery` of the configuration. */
+  recovery?: RecoverySettings;
 }
 
 /**
@@ -1554,6 +1556,408 @@ export interface TaskError {
   stack?: string;
 }
 
+/** What is known of one failure of a step, as it is kept. `docs/supervisor.md`. */
+export interface FailureRecord {
+  /** Its id. */
+  id: string;
+  /** When, ISO 8601. */
+  at: string;
+  /** The step that failed. */
+  step: Step;
+  /** The part of the step, if it was done in parts. */
+  subtask?: string;
+  /** Who worked on it. */
+  worker: string;
+  /** Which attempt it was, from 1, since the step was last done or decided on. */
+  attempt: number;
+  /** What kind of failure, by the error, the exit code or the signal. */
+  class: string;
+  /** How the work ended. */
+  kind: 'exit' | 'signal' | 'time_limit' | 'stalled' | 'not_started' | 'error' | 'status';
+  exitCode: number | null;
+  signal: string | null;
+  /** What the runner's own record says, of `kind` `status`. */
+  status?: string;
+  error?: { name?: string; code?: string; message: string; stack?: string };
+  /** The end of what it said on its standard error. */
+  output?: string;
+  /** In one line. */
+  message: string;
+  /** The same for failures that are alike. */
+  signature: string;
+  /** How long it worked, in milliseconds. */
+  took: number;
+  /** Where, and what the run can be put back to. */
+  context: {
+    checkpointId: string | null;
+    host: string;
+    pid: number;
+    node: string;
+    waymark: string;
+    command?: string[];
+  };
+  /** Earlier failures like this one, and what helped then. */
+  like: {
+    count: number;
+    sameStep: number;
+    last: string | null;
+    recoveredBy: Record<string, number>;
+    inProject?: { count: number; runs: number; recoveredBy: Record<string, number> };
+  };
+  /** What is done about it, by which rule; `used`: how often that was done before, in this series. */
+  chosen: {
+    kind: 'retry' | 'reassign' | 'decompose' | 'manual' | 'fail';
+    rule: string;
+    used: number;
+    delayMs?: number;
+    worker?: string;
+    waitMs?: number | 'forever';
+    suggest?: string;
+  } | null;
+  /** What a person decided about it. */
+  decided?: RecoveryAnswer;
+  /** How it ended, `null` while it is open. `ms`: from the first failure of the series. */
+  recovery: { success: boolean; strategy: string; at: string; ms: number } | null;
+}
+
+/** How recovering went. */
+export interface RecoverySummary {
+  /** Failures that are kept. */
+  failures: number;
+  /** Failures that nothing was done about yet. */
+  open: number;
+  /** Series of failures that ended well. */
+  recovered: number;
+  /** Series that were given up, or decided on. */
+  lost: number;
+  /** How long recovering took altogether. */
+  ms: number;
+  byStrategy: Record<string, { recovered: number; lost: number; ms: number }>;
+  byClass: Record<string, number>;
+}
+
+/** What is done about a failure. Exactly one member. */
+export type RecoveryStrategy =
+  | {
+      /** Again, after a while: `limit` times (2), first after `delayMs` (1000), then `factor` (2) times as long, at most `maxDelayMs` (60000); `jitter` (0.5): the share that chance decides. */
+      retry: {
+        limit?: number;
+        delayMs?: number;
+        factor?: number;
+        maxDelayMs?: number;
+        jitter?: number;
+      };
+    }
+  | {
+      /** By the next worker that has not tried it; default: of all. */
+      reassign: { to?: string[] };
+    }
+  | {
+      /** In parts, by the caller's splitter; passed over without one. */
+      decompose: Record<string, never>;
+    }
+  | {
+      /** A person decides; the process waits for it `waitMs` (0), then the run is paused. */
+      manual: { waitMs?: number | 'forever'; suggest?: string };
+    }
+  | {
+      /** Nothing: the run has failed. */
+      fail: Record<string, never>;
+    };
+
+/** A rule: what it is for, which failures it fits (all that is given must), what is tried, in this order. */
+export interface RecoveryRule {
+  name: string;
+  when?: { class?: string[]; step?: Step[]; worker?: string[] };
+  do: RecoveryStrategy[];
+}
+
+/** How a class of failures is known; all that is given must hold, of a list one. */
+export interface FailureClass {
+  class: string;
+  kinds?: string[];
+  exitCodes?: number[];
+  signals?: string[];
+  codes?: string[];
+  text?: string;
+}
+
+/** Another way to do a step: another command, more words, other variables. */
+export interface RecoveryWorker {
+  command?: string[];
+  args?: string[];
+  env?: Record<string, string>;
+}
+
+/** When a worker gets no more work for a while. */
+export interface BreakerSettings {
+  /** So many failures (5) … */
+  failures?: number;
+  /** … within so long (10 min) open it … */
+  windowMs?: number;
+  /** … for so long (1 min), twice as long each time it opens again … */
+  openMs?: number;
+  /** … at most (15 min). */
+  maxOpenMs?: number;
+  /** How long a process waits for it (2 min); what takes longer pauses the run. */
+  waitMs?: number;
+  /** How long a probe may take before another one is let in (10 min). */
+  probeMs?: number;
+  /** The classes of failures that count. */
+  classes?: string[];
+}
+
+/** `recovery` of `waymark.config.json`. */
+export interface RecoverySettings {
+  /** Come before the built-in rules. */
+  rules?: RecoveryRule[];
+  /** Come before the built-in classes. */
+  classes?: FailureClass[];
+  /** Besides `default`, which is the command as it was given. */
+  workers?: Record<string, RecoveryWorker>;
+  breaker?: BreakerSettings;
+  /** How long an attempt may take; a step's own limit in the workflow file comes first. */
+  timeLimitMs?: number;
+  /** How long an attempt may give no sign of life. */
+  stallMs?: number;
+  /** How long a process that was asked to end is waited for (10 s). */
+  graceMs?: number;
+  /** A module that exports `split` and `merge`. */
+  splitter?: string;
+  /** What is put back before a repetition: `all`, `state`, or nothing. */
+  restore?: 'all' | 'state' | false;
+}
+
+/** A worker's circuit breaker, as it is kept. Times in milliseconds since 1970. */
+export interface BreakerState {
+  state: 'closed' | 'open' | 'half-open';
+  since: number;
+  failures: number[];
+  openings: number;
+  until: number | null;
+  probe: { by: string; until: number } | null;
+}
+
+/** What a person has to decide. */
+export interface RecoveryQuestion {
+  failureId: string;
+  step: Step;
+  /** The part of the step, if it is done in parts. */
+  subtask?: string;
+  worker: string;
+  /** When it was asked, ISO 8601. */
+  asked: string;
+  message: string;
+  /** The report's file. */
+  report: string;
+  options: ('retry' | 'skip' | 'reassign' | 'decompose' | 'abort')[];
+  /** To whom it can be given. */
+  workers: string[];
+}
+
+/** What a person decided. */
+export interface RecoveryAnswer {
+  decision: 'retry' | 'skip' | 'reassign' | 'decompose' | 'abort';
+  worker?: string;
+  note?: string;
+  by: string;
+  via: 'cli' | 'api' | 'file';
+  at: string;
+}
+
+/** A part of a step. What else it has is the splitter's own. */
+export interface WorkPart {
+  name: string;
+  /** For the supervisor: another command, more words, other variables. */
+  command?: string[];
+  args?: string[];
+  env?: Record<string, string>;
+  // biome-ignore lint/suspicious/noExplicitAny: the splitter's own, as JSON
+  [other: string]: any;
+}
+
+/** A part that is done, in a run of its own. */
+export interface DonePart {
+  name: string;
+  part: WorkPart;
+  run: string;
+  checkpointId: string;
+  // biome-ignore lint/suspicious/noExplicitAny: what the work gave, as JSON
+  result: any;
+}
+
+/** One attempt at work. */
+export interface WorkAttempt {
+  runId: string;
+  attempt: number;
+  worker: string;
+  /** Aborted when the time is over or the work is no longer wanted. */
+  signal: AbortSignal;
+  /** Of work that is done in parts. */
+  part?: WorkPart;
+}
+
+/** Options of `attempt`. */
+export interface AttemptOptions {
+  signal?: AbortSignal;
+  timeLimitMs?: number;
+  /** Puts things back before a repetition. */
+  before?: () => void | Promise<void>;
+  split?: (about: {
+    runId: string;
+    step: Step;
+    failure: FailureRecord;
+  }) => WorkPart[] | Promise<WorkPart[]>;
+  // biome-ignore lint/suspicious/noExplicitAny: what the caller makes of the parts
+  merge?: (about: { runId: string; step: Step; parts: DonePart[] }) => any;
+  onEvent?: (event: {
+    kind: string;
+    message: string;
+    failure?: FailureRecord;
+    ms?: number;
+  }) => void;
+}
+
+/** What became of work. */
+export interface AttemptOutcome<T> {
+  /** `paused`: a person has to decide, or no worker is fit (`reason`). `skipped`: a person decided so. */
+  how: 'done' | 'skipped' | 'failed' | 'paused';
+  /** Of `done`; in parts: `{ result, subtasks }`, with what `merge` gave. */
+  result?: T;
+  attempts: number;
+  worker: string;
+  /** What got it done after failures. */
+  strategy?: string;
+  recoveryMs?: number;
+  failure?: FailureRecord;
+  reason?: string;
+}
+
+/** Failures of a run and what is done about them. */
+export interface Recovery {
+  readonly runId: string;
+  /** All settings, with what was left open. */
+  readonly settings: Required<Pick<RecoverySettings, 'rules' | 'classes' | 'workers' | 'graceMs'>> &
+    RecoverySettings;
+  /** Oldest first; the newest hundred. */
+  failures(): Promise<FailureRecord[]>;
+  summary(): Promise<RecoverySummary>;
+  /** What waits for a decision. */
+  question(): Promise<RecoveryQuestion | null>;
+  /** All that is not settled, oldest first, with the answers that were not acted upon yet. */
+  questions(): Promise<{ question: RecoveryQuestion; answer: RecoveryAnswer | null }[]>;
+  /** Decides. Also gives `ERR_NO_QUESTION`, `ERR_DECISION_INVALID`. */
+  decide(decision: {
+    decision: RecoveryAnswer['decision'];
+    worker?: string;
+    note?: string;
+    failureId?: string;
+    by?: string;
+  }): Promise<RecoveryAnswer>;
+  /** The breakers of all workers. */
+  breakers(): Promise<({ worker: string } & BreakerState)[]>;
+  /** Closes a worker's breaker. */
+  resetBreaker(worker: string): Promise<{ worker: string } & BreakerState>;
+  /** Does a piece of work by the rules. Also gives `ERR_ABORTED`, `ERR_RECOVERY_SPLIT_INVALID`. */
+  attempt<T>(
+    step: Step,
+    work: (attempt: WorkAttempt) => T | Promise<T>,
+    options?: AttemptOptions,
+  ): Promise<AttemptOutcome<T>>;
+}
+
+/** What the supervisor tells while it works. */
+export interface SupervisorEvent {
+  kind:
+    | 'resumed'
+    | 'begin'
+    | 'done'
+    | 'failed'
+    | 'recovered'
+    | 'waits'
+    | 'asks'
+    | 'complains'
+    | 'notice'
+    | 'output';
+  message: string;
+  at: string;
+  step?: Step;
+  attempt?: number;
+  worker?: string;
+  ms?: number;
+  checkpointId?: string | null;
+  failure?: FailureRecord;
+  /** Of `output`: what the step said on its standard error. */
+  chunk?: Buffer;
+}
+
+/** Options of `supervise`. */
+export interface SuperviseOptions {
+  /** The workflow file. */
+  workflow: string;
+  /** The runner's command; see `docs/supervisor.md` for what is put into it. */
+  command: string[];
+  /** Goes on with a run that was begun before; begins one that was not. */
+  resume?: boolean;
+  /** Goes on after the newest good checkpoint of this step. */
+  resumeStep?: Step;
+  /** Pauses after this step. */
+  pauseAfter?: Step;
+  /** What becomes of steps that an earlier supervisor left at work: `wait` for them (default) or `end` them. */
+  orphans?: 'wait' | 'end';
+  onConflict?: OnConflict;
+  /** How many steps run side by side at most; default: one per processor. */
+  jobs?: number;
+  /** Over those of `waymark.config.json`. */
+  recovery?: RecoverySettings;
+  /** Added to the environment of the steps. */
+  env?: Record<string, string>;
+  /** The working directory of the steps. */
+  cwd?: string;
+  /** Ends the step at work, and stops. */
+  signal?: AbortSignal;
+  /** Whether SIGINT, SIGTERM and SIGHUP of this process are passed on and stop it. Default: false. */
+  signals?: boolean;
+  onEvent?: (event: SupervisorEvent) => void;
+}
+
+/** What a supervised run came to. */
+export interface SuperviseReport {
+  runId: string;
+  workflow: string;
+  /** `waiting`: for a decision, an approval, or a worker that is fit. */
+  outcome: 'completed' | 'paused' | 'waiting' | 'failed' | 'cancelled' | 'interrupted';
+  reason?: string;
+  /** The step that it stopped at. */
+  step?: Step;
+  /** 0 completed, 1 failed or cancelled, 75 paused or waiting, 129, 130 or 143 interrupted. */
+  exitCode: number;
+  /** When its first supervisor began. */
+  started: string;
+  ended: string | null;
+  /** How many supervisors there were. */
+  starts: number;
+  /** How long this one took. */
+  tookMs: number;
+  elapsedMs: number;
+  /** How long processes of steps were at work. */
+  workMs: number;
+  steps: {
+    step: Step;
+    name: string | null;
+    status: 'done' | 'skipped' | 'decided' | 'stopped' | 'open';
+    checkpointId?: string | null;
+    attempts?: number;
+    ms?: number;
+    at?: string;
+    worker?: string;
+    strategy?: string;
+  }[];
+  failures: FailureRecord[];
+  recovery: RecoverySummary;
+  question: RecoveryQuestion | null;
+}
+
 /** A failure of a step or task. */
 export interface TaskFailure extends TaskError {
   /** When, ISO 8601. */
@@ -2623,6 +3027,19 @@ export declare class CheckpointManager {
     fn: (guard: { checkpointId: string }) => T | Promise<T>,
     options?: GuardOptions,
   ): Promise<T>;
+
+  /**
+   * Failures of a run, the decision that it waits for, its workers' breakers, and work by the rules of recovery.
+   * `settings` come before those of the manager and the configuration. `docs/supervisor.md`.
+   */
+  recovery(runId: string, settings?: RecoverySettings): Recovery;
+
+  /**
+   * Drives a runner that executes one step per process through all steps of its workflow. Also gives
+   * `ERR_WORKFLOW_NOT_FOUND`, `ERR_WORKFLOW_INVALID`, `ERR_WORKFLOW_STEP_MISSING`, `ERR_RUN_STARTED`, `ERR_RUN_STATE`,
+   * `ERR_LEASE_HELD`, and what `restore` and `create` give. Whatever a step does wrong is in the report.
+   */
+  supervise(runId: string, options: SuperviseOptions): Promise<SuperviseReport>;
 
   /** Automatic checkpoints: taken when enough has happened, at a moment that the runner chooses. */
   auto(runId: string, options: AutoOptions): Auto;

@@ -21,7 +21,11 @@ const codesIn = (text) =>
     .filter((code) => !NODES.has(code))
     .sort();
 // Node's own, which our sources look out for.
-const NODES = new Set(['ERR_INVALID_ARG_VALUE']);
+const NODES = new Set([
+  'ERR_INVALID_ARG_VALUE',
+  'ERR_MODULE_NOT_FOUND',
+  'ERR_WORKER_OUT_OF_MEMORY',
+]);
 
 const sources = textOf([
   ...filesBelow('src', /\.rs$/),

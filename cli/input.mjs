@@ -42,6 +42,7 @@ import options from '../lib/options.js';
  * @property {number} [exitCode] default 0
  * @property {{ words: string[], env: NodeJS.ProcessEnv }} [start] the command to start in the end;
  * stdout is then its own, and the result goes to stderr
+ * @property {boolean} [onStderr] true if stdout was somebody else's, so that the result goes to stderr
  *
  * @typedef {{ definition: Definition, run: (input: Input) => Result | Promise<Result> }} Command
  */
@@ -168,6 +169,19 @@ export function parseSince(flag, text, now) {
   // Beyond these no Date can be.
   if (Math.abs(ms) <= 8.64e15) return new Date(ms).toISOString();
   throw new UsageError(`${flag} must be a time as ISO 8601, or such as 24h or 7d, not "${text}"`);
+}
+
+/**
+ * A length of time as people write it: `500ms`, `30s`, `10m`, `2h`.
+ * @param {string} text
+ * @returns {number} milliseconds, at least 1
+ */
+export function parseMs(text) {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? [];
+  const of = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+  const ms = Math.round(Number(number) * of[/** @type {keyof typeof of} */ (unit)]);
+  if (Number.isSafeInteger(ms) && ms >= 1) return ms;
+  throw new UsageError(`give a length of time such as 500ms, 30s, 10m or 2h, not "${text}"`);
 }
 
 /** A list that grows by each use of the option. @param {string} text @param {string[] | undefined} before */

@@ -61,7 +61,10 @@ const VERBS = {
   status: () => import('./commands/status.mjs'),
   runs: () => import('./commands/runs.mjs'),
   pause: () => import('./commands/pause.mjs'),
+  run: () => import('./commands/run.mjs'),
   resume: () => import('./commands/resume.mjs'),
+  failures: () => import('./commands/failures.mjs'),
+  decide: () => import('./commands/decide.mjs'),
   doctor: () => import('./commands/doctor.mjs'),
 };
 
@@ -73,6 +76,7 @@ Exit codes:
      diff --exit-code: something differs; health: a threshold is crossed; drill: something is not survived
   130  stopped by Ctrl-C: create, restore, undo, diff, fork, export, import, verify, gc, prune, unarchive, cleanup and
      events --follow
+  75  run: paused, or waiting for a decision, an approval or a worker
   resume ends with the exit code of the command that it starts; 75 then says that the run was paused behind its step.
 
 Environment:
@@ -118,7 +122,7 @@ async function main() {
         result = await command.run({ manager, args, options, tell, command: rest });
       });
     }
-    const after = rest === undefined || verb === 'resume' ? [] : ['--', ...rest];
+    const after = rest === undefined || verb === 'resume' || verb === 'run' ? [] : ['--', ...rest];
     await program.parseAsync([...own, ...after], { from: 'user' });
     if (result === undefined) return 0;
     print(result);
@@ -238,18 +242,19 @@ function tell(notice) {
 }
 
 /** @param {Result} result */
-function print({ data, text, bytes, notices = [], start, printed }) {
+function print({ data, text, bytes, notices = [], start, onStderr, printed }) {
   for (const notice of notices) tell(notice);
   if (printed) return;
   // Standard output is the started command's own.
-  const stream = start ? process.stderr : process.stdout;
+  const isForeign = start !== undefined || onStderr === true;
+  const stream = isForeign ? process.stderr : process.stdout;
   if (bytes !== undefined && !json) {
     write(stream, bytes);
   } else if (json || text === undefined) {
-    write(stream, `${JSON.stringify(data, null, start ? undefined : 2)}\n`);
+    write(stream, `${JSON.stringify(data, null, isForeign ? undefined : 2)}\n`);
   } else {
     const shown = text(styleFor(stream, process.env, Date.now()));
-    write(stream, start ? `waymark: ${shown}\n` : `${shown}\n`);
+    write(stream, isForeign ? `waymark: ${shown}\n` : `${shown}\n`);
   }
 }
 

@@ -49,6 +49,7 @@ const CREATE = /** @type {const} */ ({
 });
 /** Whether checkpoints take facts: tasks, guards and triggers then say what theirs are of. */
 const FACTS = Object.hasOwn(CREATE, 'facts');
+const RECOVERY = /** @type {const} */ ({ recovery: 'recovery' });
 const RECOVER = /** @type {const} */ ({ unfinished: 'unfinished' });
 const LIST = /** @type {const} */ ({ includeDamaged: 'boolean', signal: 'signal' });
 const SHOW = /** @type {const} */ ({ signal: 'signal' });
@@ -107,6 +108,7 @@ const MANAGER = /** @type {const} */ ({
   maxBytes: 'number',
   restore: 'restore',
   alerts: 'alerts',
+  recovery: 'recovery',
 });
 
 /**
@@ -1110,6 +1112,26 @@ class CheckpointManager {
    */
   async guard(runId, name, fn, options) {
     return require('./guard.js').guard(this, FACTS, [runId, name, fn, options]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').RecoverySettings} [settings]
+   */
+  recovery(runId, settings) {
+    const { recovery } = checkOptions({ recovery: settings }, RECOVERY, 'recovery');
+    const { Recovery } = require('./recovery/recovery.js');
+    const place = () => this.#place();
+    const file = configured(place(), checkRunId(runId));
+    return new Recovery(this, place, runId, [file.recovery, this.#options.recovery, recovery]);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').SuperviseOptions} options
+   */
+  async supervise(runId, options) {
+    return require('./supervisor/supervisor.js').supervise(this, runId, options);
   }
 
   /**

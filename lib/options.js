@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'revision' | 'object'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'revision' | 'object' | 'recovery'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -114,6 +114,11 @@ const KINDS = {
     expected: 'an object',
     test: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
   },
+  recovery: {
+    expected: 'settings of recovery',
+    test: (value) => recoveryProblem(value) === undefined,
+    problem: recoveryProblem,
+  },
   revision: {
     expected: 'a revision, or null where nothing must be there',
     test: (value) => value === null || (typeof value === 'string' && value !== ''),
@@ -164,6 +169,11 @@ function kindsProblem(value) {
   const wrong = list.find((item) => !EVENT_KINDS.includes(item));
   if (wrong === undefined && Array.isArray(value) && !value.includes(undefined)) return undefined;
   return `option "kinds" must be an array of ${oneOf(EVENT_KINDS)}; ${show(wrong ?? value)} is none`;
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function recoveryProblem(value) {
+  return require('./recovery/rules.js').recoveryProblem(value);
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */

@@ -29,6 +29,9 @@ const NOT_DONE = new Set([
 
 /** @typedef {import('../index.js').CheckpointManager} Manager */
 
+/** To the supervisor that started this process, if one did. @type {typeof import('./supervisor/line.js') | undefined} */
+let line;
+
 /** Looks at this process's arguments and does what they and the settings ask for. */
 function attach() {
   const words = process.argv.slice(2);
@@ -38,6 +41,11 @@ function attach() {
   // arguments and flags, and a child process may get them (fork, NODE_OPTIONS): neither is a step.
   if (typeof runId !== 'string' || isOwnCommand(process.argv[1]) || !isMainThread) return;
   if (process.env.WAYMARK_ATTACHED === runId) return;
+  if (process.env.WAYMARK_LINE !== undefined) {
+    line = require('./supervisor/line.js');
+    // Whoever started this step was gone before it was known to run: nothing may be done.
+    if (!line.enter()) process.exit(1);
+  }
   let strict = false;
   let wantsResume = false;
   /** @type {InstanceType<typeof import('./step-process.js').StepProcess> | undefined} */
@@ -247,16 +255,19 @@ function stepOf() {
  */
 function checkpointOf(manager, runId, step, before, namesBefore, own) {
   if (traces(manager, runId) === before) {
+    line?.tell({ skipped: 'no_trace' });
     say(`step ${step} left no trace in run ${runId} (a condition that is false?): no checkpoint`);
     return 'none';
   }
   const status = statusOf(manager, runId);
   if (status !== undefined && NOT_DONE.has(status)) {
+    line?.tell({ waiting: status });
     say(`run ${runId} is ${status} after step ${step}: no checkpoint`);
     return 'waits';
   }
   if (tookItsOwn(manager, runId, namesBefore, step)) return 'own';
   const created = manager.createSync(runId, step, stepState(own, step));
+  line?.tell({ checkpoint: created.checkpointId });
   for (const warning of created.warnings) say(warning);
   own.bytes = created.size + (created.snapshot?.bytes ?? 0);
   return 'taken';

@@ -85,12 +85,12 @@ function fromEnvironment(env) {
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
  * @param {string} [runId] the run whose project counts; without one that of the place
- * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
+ * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, recovery?: import('../index.js').RecoverySettings }}
  */
 function configured(place, runId) {
   const found = configFor(place, runId);
   if (!found) return {};
-  const { keepLast, retention, maxBytes, capture, restore, alerts } = found.config;
+  const { keepLast, retention, maxBytes, capture, restore, alerts, recovery } = found.config;
   if (
     keepLast !== undefined &&
     keepLast !== 'all' &&
@@ -114,7 +114,10 @@ function configured(place, runId) {
   if (wrong) throw invalid(found.file, wrong);
   const bad = alerts === undefined ? undefined : require('./alerts.js').alertsProblem(alerts);
   if (bad) throw invalid(found.file, bad);
-  return { keepLast, retention, maxBytes, capture, restore, alerts };
+  const faulty =
+    recovery === undefined ? undefined : require('./recovery/rules.js').recoveryProblem(recovery);
+  if (faulty) throw invalid(found.file, faulty);
+  return { keepLast, retention, maxBytes, capture, restore, alerts, recovery };
 }
 
 /**

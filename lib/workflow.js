@@ -5,8 +5,11 @@ const { WaymarkError } = require('./error.js');
 const { stepFromText } = require('./options.js');
 
 /**
- * @typedef {{ step: number | string, name?: string, agent?: string, outputs: string[] }} WorkflowStep
+ * @typedef {{ step: number | string, name?: string, agent?: string, outputs: string[], parallel?: string, timeLimitMs?: number }} WorkflowStep
  */
+
+/** @type {Record<string, number>} */
+const UNITS_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /**
  * Reads the steps of a workflow file (YAML or JSON), in file order.
@@ -54,6 +57,8 @@ function readSteps(path) {
       outputs: Array.isArray(entry.outputs)
         ? entry.outputs.filter((/** @type {unknown} */ output) => typeof output === 'string')
         : [],
+      parallel: groupName(entry.parallel ?? entry.parallel_group),
+      timeLimitMs: milliseconds(entry.timeout_ms, entry.timeout),
     };
   });
   const seen = new Set();
@@ -62,6 +67,30 @@ function readSteps(path) {
     seen.add(step);
   }
   return steps;
+}
+
+/**
+ * Entries that follow each other with the same `parallel` (a name, or true) may run side by side.
+ * @param {unknown} value
+ * @returns {string | undefined}
+ */
+function groupName(value) {
+  if (value === true) return 'parallel';
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+/**
+ * A step's own time limit: `timeout_ms`, or `timeout` as text with its unit. A bare number has none, and every runner
+ * means another one.
+ * @param {unknown} ms
+ * @param {unknown} text
+ * @returns {number | undefined}
+ */
+function milliseconds(ms, text) {
+  if (typeof ms === 'number' && ms > 0) return ms;
+  const [, number, unit] = /^(\d+(?:\.\d+)?) ?(ms|s|m|h)$/.exec(String(text ?? '')) ?? [];
+  if (unit === undefined) return undefined;
+  return Number(number) * UNITS_MS[unit];
 }
 
 /**

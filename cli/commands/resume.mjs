@@ -1,6 +1,7 @@
 import waymark from '../../index.js';
-import { readFlags, withoutFlags } from '../../lib/arguments.js';
+import { readFlags } from '../../lib/arguments.js';
 import { resumeSync } from '../../lib/resume.js';
+import { commandFor } from '../../lib/supervisor/command.js';
 import { oneOf, parseStep, UsageError } from '../input.mjs';
 import { quoted } from '../output.mjs';
 import { HOW } from './restore.mjs';
@@ -133,28 +134,4 @@ export function run({ manager, args, options, command = [] }) {
     if (options.runsDir === undefined && options.root === undefined) return process.env;
     return { ...process.env, WAYMARK_RUNS_DIR: manager.runsDir(runId) };
   }
-}
-
-/**
- * The command of the next step.
- * @param {string[]} command
- * @param {import('../../index.js').Step} next
- * @param {string} runId
- * @returns {string[]}
- */
-export function commandFor(command, next, runId) {
-  if (command.length === 0) return [];
-  const hasStep = command.some((word) => word.includes('{step}'));
-  const hasRun = command.some((word) => word.includes('{run}'));
-  const flags = readFlags(command);
-  const gone = ['resume', 'resume-step'];
-  const stepValue = flags.get('step');
-  if (typeof stepValue !== 'string' || !stepValue.includes('{step}')) gone.push('step');
-  if (flags.get('run-id') === true) gone.push('run-id');
-  const words = withoutFlags(command, gone).map((word) =>
-    word.replaceAll('{step}', () => String(next)).replaceAll('{run}', () => runId),
-  );
-  if (!hasStep) words.push('--step', String(next));
-  if (!hasRun && typeof flags.get('run-id') !== 'string') words.push('--run-id', runId);
-  return words;
 }

@@ -1,0 +1,115 @@
+// Which steps are done and which come next: by the order of the workflow file and what is recorded. Pure.
+
+const { WaymarkError } = require('../error.js');
+
+/**
+ * @typedef {import('../../index.js').Step} Step
+ * @typedef {import('../workflow.js').WorkflowStep} WorkflowStep
+ * @typedef {{ step: Step, sequence?: number, checkpointId: string }} Row a good checkpoint
+ *
+ * Steps that may run side by side; most groups have one.
+ * @typedef {{ name: string | undefined, steps: WorkflowStep[] }} Group
+ *
+ * A step that is done, as the supervisor keeps it.
+ * @typedef {object} Done
+ * @property {Step} step
+ * @property {'checkpoint' | 'skipped' | 'decided'} how `skipped`: its condition was false; `decided`: a person said so
+ * @property {string | null} checkpointId of `skipped` and `decided`: the newest there was
+ * @property {number} attempts
+ * @property {number} ms
+ * @property {string} at
+ * @property {string} worker
+ * @property {string} [strategy] what got it done after failures
+ */
+
+/**
+ * Entries that follow each other and carry the same `parallel` run side by side.
+ * @param {WorkflowStep[]} steps
+ * @returns {Group[]}
+ */
+function groupsOf(steps) {
+  /** @type {Group[]} */
+  const groups = [];
+  for (const one of steps) {
+    const last = groups.at(-1);
+    if (one.parallel !== undefined && last?.name === one.parallel) last.steps.push(one);
+    else groups.push({ name: one.parallel, steps: [one] });
+  }
+  return groups;
+}
+
+/**
+ * Which steps need not run again. What has a good checkpoint is done, and so is all before it in the file; of steps
+ * side by side only those that have one each. Steps that leave no checkpoint are done if they were noted after the
+ * newest.
+ * @param {string} workflow the file, for the error
+ * @param {WorkflowStep[]} steps
+ * @param {Row | undefined} head the checkpoint that the run goes on from
+ * @param {Row[]} rows the run's good checkpoints, newest first
+ * @param {Done[]} noted
+ * @returns {Set<Step>}
+ */
+function doneSteps(workflow, steps, head, rows, noted) {
+  const groups = groupsOf(steps);
+  /** @type {Set<Step>} */
+  const done = new Set();
+  let next = 0;
+  if (head !== undefined) {
+    const at = groups.findIndex((group) => group.steps.some((one) => one.step === head.step));
+    if (at === -1) throw stepMissing(workflow, steps, head.step, 'the checkpoint was taken after');
+    for (const group of groups.slice(0, at)) for (const { step } of group.steps) done.add(step);
+    const members = groups[at].steps.map((one) => one.step);
+    const isBefore = (/** @type {Row} */ row) => (row.sequence ?? 0) <= (head.sequence ?? 0);
+    const since = rows.find((row) => isBefore(row) && !members.includes(row.step))?.sequence ?? -1;
+    const there = new Set(rows.map((row) => row.checkpointId));
+    for (const step of members) {
+      const hasOne = rows.some(
+        (row) => row.step === step && isBefore(row) && (row.sequence ?? 0) > since,
+      );
+      // Its checkpoint may have made way for newer ones meanwhile.
+      const isNoted = noted.some((one) => one.step === step && one.how === 'checkpoint');
+      if (step === head.step || hasOne || (isNoted && there.has(head.checkpointId))) done.add(step);
+    }
+    next = at;
+  }
+  const after = noted.filter(
+    (one) => one.how !== 'checkpoint' && one.checkpointId === (head?.checkpointId ?? null),
+  );
+  for (const group of groups.slice(next)) {
+    for (const { step } of group.steps) if (after.some((one) => one.step === step)) done.add(step);
+    // One that is open keeps all behind it open.
+    if (!group.steps.every((one) => done.has(one.step))) break;
+  }
+  return done;
+}
+
+/**
+ * The next steps to run, side by side; none if all are done.
+ * @param {WorkflowStep[]} steps
+ * @param {Set<Step>} done
+ * @returns {WorkflowStep[]}
+ */
+function nextSteps(steps, done) {
+  for (const group of groupsOf(steps)) {
+    const open = group.steps.filter((one) => !done.has(one.step));
+    if (open.length > 0) return open;
+  }
+  return [];
+}
+
+/**
+ * @param {string} path
+ * @param {WorkflowStep[]} steps
+ * @param {Step} step
+ * @param {string} why
+ */
+function stepMissing(path, steps, step, why) {
+  const known = steps.map((one) => one.step).join(', ');
+  return new WaymarkError(
+    'ERR_WORKFLOW_STEP_MISSING',
+    `${why} step ${step}, which the workflow file ${path} does not list (it lists ${known})`,
+    { path },
+  );
+}
+
+module.exports = { doneSteps, groupsOf, nextSteps, stepMissing };
