@@ -37,6 +37,7 @@ const CREATE = /** @type {const} */ ({
   capture: 'capture',
   maxBytes: 'number',
   facts: 'facts',
+  environment: 'environment',
   signal: 'signal',
   onProgress: 'function',
 });
@@ -93,6 +94,7 @@ const MANAGER = /** @type {const} */ ({
   maxBytes: 'number',
   restore: 'restore',
   alerts: 'alerts',
+  environment: 'environment',
 });
 
 /**
@@ -257,6 +259,48 @@ class CheckpointManager {
   }
 
   /**
+   * The fingerprint of a checkpoint's environment; undefined if none is wanted.
+   * @param {Record<string, any>} options
+   * @param {string} runId
+   */
+  #prints(options, runId) {
+    const layers = [this.#options.environment, options.environment];
+    return require('./fingerprint.js').prints(this.#place(), runId, layers);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PlanResumeOptions} [options]
+   */
+  async planResume(runId, options) {
+    return require('./resume-plan.js').planResume(this.#resumeGround(), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').ResumeOptions} [options]
+   */
+  async resume(runId, options) {
+    return require('./resume-run.js').resume(this.#resumeGround(), runId, options);
+  }
+
+  /** @returns {import('./resume-plan.js').Ground} */
+  #resumeGround() {
+    return {
+      manager: this,
+      of: (runId) => {
+        const [place, own] = [this.#place(), this.#options];
+        const file = configured(place, runId);
+        return {
+          ...require('./fingerprint.js').groundOf(place, runId, [own.environment]),
+          policy: file.policy ?? {},
+          files: own.restore?.files ?? file.restore?.files ?? true,
+        };
+      },
+    };
+  }
+
+  /**
    * The folder that holds all runs, as it is found for a run.
    * @param {string} [runId]
    * @returns {string}
@@ -279,12 +323,16 @@ class CheckpointManager {
     const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
     const text = stateToJson(state);
     const place = this.#place();
+    const prints = this.#prints(checked, id);
+    const environment = await prints?.take();
+    const whole = { ...request, environment: environment?.text };
     const created = await this.#calls.run(
       checked.signal,
-      (token) => native().create(place, id, request, text, token),
+      (token) => native().create(place, id, whole, text, token),
       this.#key(id),
       checked.onProgress,
     );
+    prints?.done(environment);
     return withCheckpoint(created, id, step, place);
   }
 
@@ -302,10 +350,14 @@ class CheckpointManager {
     const text = stateToJson(state);
     refuseAborted(checked.signal);
     const place = this.#place();
+    const prints = this.#prints(checked, id);
+    const environment = prints?.takeSync();
+    const whole = { ...request, environment: environment?.text };
     const created = this.#calls.now(
-      (token) => native().createSync(place, id, request, text, token),
+      (token) => native().createSync(place, id, whole, text, token),
       this.createSync,
     );
+    prints?.done(environment);
     return withCheckpoint(created, id, step, place);
   }
 

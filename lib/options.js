@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'environment' | 'resumePolicy'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -110,6 +110,16 @@ const KINDS = {
     test: (value) => alertsProblem(value) === undefined,
     problem: alertsProblem,
   },
+  environment: {
+    expected: 'false or what is declared of the environment',
+    test: (value) => environmentProblem(value) === undefined,
+    problem: environmentProblem,
+  },
+  resumePolicy: {
+    expected: 'a policy of resumes',
+    test: (value) => policyProblem(value) === undefined,
+    problem: policyProblem,
+  },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },
   kinds: {
@@ -147,6 +157,16 @@ function retentionProblem(value) {
 /** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
 function alertsProblem(value) {
   return require('./alerts.js').alertsProblem(value);
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function environmentProblem(value) {
+  return require('./environment-settings.js').environmentProblem(value);
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function policyProblem(value) {
+  return require('./gate.js').policyProblem(value);
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */

@@ -80,7 +80,7 @@ function fromEnvironment(env) {
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
  * @param {string} [runId] the run whose project counts; without one that of the place
- * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings }}
+ * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, environment?: import('../index.js').EnvironmentOptions | false, policy?: import('../index.js').ResumePolicy, file?: string }}
  */
 function configured(place, runId) {
   const found = configFor(place, runId);
@@ -109,7 +109,33 @@ function configured(place, runId) {
   if (wrong) throw invalid(found.file, wrong);
   const bad = alerts === undefined ? undefined : require('./alerts.js').alertsProblem(alerts);
   if (bad) throw invalid(found.file, bad);
-  return { keepLast, retention, maxBytes, capture, restore, alerts };
+  const { environment, resume } = found.config;
+  const undeclared =
+    environment === undefined
+      ? undefined
+      : require('./environment-settings.js').environmentProblem(environment);
+  if (undeclared) throw invalid(found.file, undeclared);
+  const policy = policyIn(found.file, resume);
+  const { file } = found;
+  return { keepLast, retention, maxBytes, capture, restore, alerts, environment, policy, file };
+}
+
+/**
+ * @param {string} file
+ * @param {any} resume
+ * @returns {import('../index.js').ResumePolicy | undefined}
+ */
+function policyIn(file, resume) {
+  if (resume === undefined) return undefined;
+  if (typeof resume !== 'object' || resume === null || Array.isArray(resume)) {
+    throw invalid(file, 'resume must be an object');
+  }
+  const unknown = Object.keys(resume).find((name) => name !== 'policy');
+  if (unknown !== undefined) throw invalid(file, `resume.${unknown} is not known; known is policy`);
+  if (resume.policy === undefined) return undefined;
+  const problem = require('./gate.js').policyProblem(resume.policy);
+  if (problem) throw invalid(file, problem);
+  return resume.policy;
 }
 
 /**

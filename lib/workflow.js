@@ -5,7 +5,13 @@ const { WaymarkError } = require('./error.js');
 const { stepFromText } = require('./options.js');
 
 /**
- * @typedef {{ step: number | string, name?: string, agent?: string, outputs: string[] }} WorkflowStep
+ * @typedef {object} WorkflowStep
+ * @property {number | string} step
+ * @property {string} [name]
+ * @property {string} [agent]
+ * @property {string[]} outputs
+ * @property {(number | string)[]} [after] the steps it waits for, where the file names them (`depends_on`, `needs`)
+ * @property {string} [group] steps of one group run side by side (`parallel_group`, or neighbours with `parallel: true`)
  */
 
 /**
@@ -14,9 +20,16 @@ const { stepFromText } = require('./options.js');
  * @returns {WorkflowStep[]}
  */
 function readSteps(path) {
-  let text;
+  return stepsIn(readText(path), path);
+}
+
+/**
+ * @param {string} path
+ * @returns {string}
+ */
+function readText(path) {
   try {
-    text = fs.readFileSync(path, 'utf8');
+    return fs.readFileSync(path, 'utf8');
   } catch (cause) {
     throw new WaymarkError(
       'ERR_WORKFLOW_NOT_FOUND',
@@ -24,6 +37,15 @@ function readSteps(path) {
       { path, cause },
     );
   }
+}
+
+/**
+ * The steps in the text of a workflow file.
+ * @param {string} text
+ * @param {string} path for errors
+ * @returns {WorkflowStep[]}
+ */
+function stepsIn(text, path) {
   /** @param {string} reason @param {unknown} [cause] */
   const invalid = (reason, cause) =>
     new WaymarkError(
@@ -40,28 +62,48 @@ function readSteps(path) {
   }
   const listed = parsed?.steps;
   if (!Array.isArray(listed) || listed.length === 0) throw invalid('it lists no steps');
+  let run = 0;
   const steps = listed.map((entry, at) => {
     const step = stepFromText(entry?.step);
     if (typeof step !== 'number' && typeof step !== 'string') {
       throw invalid(`entry ${at + 1} has no step`);
     }
-    /** @param {unknown} value */
-    const text = (value) => (typeof value === 'string' ? value : undefined);
     return {
       step,
-      name: text(entry.name),
-      agent: text(entry.agent),
+      name: wordsOf(entry.name),
+      agent: wordsOf(entry.agent),
       outputs: Array.isArray(entry.outputs)
         ? entry.outputs.filter((/** @type {unknown} */ output) => typeof output === 'string')
         : [],
+      ...sideBySide(entry),
     };
   });
+  /** @param {any} entry what the file says of the steps that it may run beside */
+  function sideBySide(entry) {
+    const named = entry.depends_on ?? entry.needs;
+    const after = (Array.isArray(named) ? named : named === undefined ? [] : [named])
+      .map(stepFromText)
+      .filter((one) => typeof one === 'number' || typeof one === 'string');
+    // Neighbours are of one group until a step comes that is not.
+    if (entry.parallel !== true) run += 1;
+    const group =
+      wordsOf(entry.parallel_group) ?? (entry.parallel === true ? ` ${run}` : undefined);
+    return {
+      ...(named === undefined ? {} : { after }),
+      ...(group === undefined ? {} : { group }),
+    };
+  }
   const seen = new Set();
   for (const { step } of steps) {
     if (seen.has(step)) throw invalid(`step ${step} is listed twice`);
     seen.add(step);
   }
   return steps;
+}
+
+/** @param {unknown} value */
+function wordsOf(value) {
+  return typeof value === 'string' ? value : undefined;
 }
 
 /**
@@ -87,4 +129,4 @@ function stepAfter(path, steps, step) {
   return steps[at + 1];
 }
 
-module.exports = { readSteps, stepAfter };
+module.exports = { readSteps, readText, stepAfter, stepsIn };

@@ -1,0 +1,324 @@
+// The fingerprint: what a run's environment was when a checkpoint was taken. Each collector tells one part; one
+// that fails or hangs costs its part, never the checkpoint.
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { limited } = require('./time-limit.js');
+
+/**
+ * @typedef {import('../index.js').Environment} Environment
+ * @typedef {import('../index.js').EnvironmentOptions} EnvironmentOptions
+ *
+ * What collectors go by.
+ * @typedef {object} Context
+ * @property {import('../native.js').Place} place
+ * @property {string} root the project's folder
+ * @property {string} runsDir
+ * @property {string} [storeDir] the store's folder, where it is not `.waymark` of the project
+ * @property {string} runDir
+ * @property {string} runId
+ * @property {EnvironmentOptions} declared
+ * @property {number} timeoutMs
+ * @property {() => Record<string, any> | undefined} record `run.json`, read when it is asked for
+ *
+ * @typedef {object} Collector
+ * @property {string} name the member of the fingerprint that it tells
+ * @property {boolean} [unlimited] it keeps to the time limit by itself
+ * @property {(context: Context) => Promise<unknown>} collect null: there is nothing to tell
+ * @property {(context: Context) => unknown} collectSync
+ * @property {(context: Context, then: any) => Promise<unknown>} [look] the same as `then` tells of, now
+ */
+
+const FORMAT = 1;
+const TIMEOUT_MS = 1_000;
+/** What the manifest takes, in bytes of JSON. */
+const MAX_BYTES = 64 * 1024;
+/** So long a fingerprint counts for the checkpoints of one process. */
+const FRESH_MS = 1_000;
+
+/** @returns {Collector[]} loaded when a fingerprint is taken, and not when a runner starts */
+function collectors() {
+  return [
+    require('./collectors/git.js').git,
+    require('./collectors/workflow.js').workflow,
+    require('./collectors/versions.js').versions,
+    require('./collectors/ports.js').ports,
+    require('./collectors/variables.js').variables,
+    require('./collectors/tools.js').tools,
+    require('./collectors/files.js').files,
+    require('./collectors/host.js').host,
+    require('./collectors/custom.js').custom,
+  ];
+}
+
+/**
+ * The project that runs belong to: the folder with `.claude`, else that of the configuration, else the one with
+ * the folder of runs.
+ * @param {string} runsDir
+ * @param {string | undefined} configFile
+ * @returns {string}
+ */
+function projectOf(runsDir, configFile) {
+  const parts = runsDir.split(path.sep);
+  const at = parts.lastIndexOf('.claude');
+  if (at > 0) return parts.slice(0, at).join(path.sep) || path.sep;
+  return path.dirname(configFile ?? runsDir);
+}
+
+/**
+ * @param {Omit<Context, 'timeoutMs' | 'record' | 'runDir'>} ground
+ * @returns {Context}
+ */
+function contextOf(ground) {
+  const runDir = path.join(ground.runsDir, ground.runId);
+  /** @type {Record<string, any> | undefined} */
+  let found;
+  let isRead = false;
+  return {
+    ...ground,
+    runDir,
+    timeoutMs: ground.declared.timeoutMs ?? TIMEOUT_MS,
+    record: () => {
+      if (isRead) return found;
+      isRead = true;
+      try {
+        found = JSON.parse(fs.readFileSync(path.join(runDir, 'run.json'), 'utf8'));
+      } catch {
+        // Taking the checkpoint says what is wrong with it.
+      }
+      return found;
+    },
+  };
+}
+
+/** @param {unknown} error @returns {{ failed: string }} */
+function failure(error) {
+  const { message } = /** @type {Error} */ (error);
+  return { failed: String(message ?? error).slice(0, 500) };
+}
+
+/**
+ * @param {Context} context
+ * @param {number} now
+ * @returns {Promise<Environment>}
+ */
+async function takeFingerprint(context, now) {
+  const parts = collectors().map(async (one) => {
+    try {
+      const told = one.collect(context);
+      return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
+    } catch (error) {
+      return [one.name, failure(error)];
+    }
+  });
+  return whole(context, now, await Promise.all(parts));
+}
+
+/**
+ * @param {Context} context
+ * @param {number} now
+ * @returns {Environment}
+ */
+function takeFingerprintSync(context, now) {
+  const parts = collectors().map((one) => {
+    try {
+      return [one.name, one.collectSync(context)];
+    } catch (error) {
+      return [one.name, failure(error)];
+    }
+  });
+  return whole(context, now, parts);
+}
+
+/**
+ * The same environment, as it is now.
+ * @param {Context} context
+ * @param {Environment | undefined} then
+ * @param {number} now
+ * @returns {Promise<Environment>}
+ */
+async function lookAgain(context, then, now) {
+  const parts = collectors().map(async (one) => {
+    const before = /** @type {any} */ (then)?.[one.name];
+    if (before === undefined || before === null || before.failed !== undefined)
+      return [one.name, null];
+    try {
+      const told = one.look ? one.look(context, before) : one.collect(context);
+      return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
+    } catch (error) {
+      return [one.name, failure(error)];
+    }
+  });
+  return whole(context, now, await Promise.all(parts));
+}
+
+/**
+ * @param {Context} context
+ * @param {number} now
+ * @param {unknown[][]} parts
+ * @returns {Environment}
+ */
+function whole({ declared }, now, parts) {
+  const told = Object.fromEntries(parts.filter(([, part]) => part !== null && part !== undefined));
+  const expires = expiryOf(declared.expires, now);
+  const taken = new Date(now).toISOString();
+  return { format: FORMAT, taken, ...(expires === undefined ? {} : { expires }), ...told };
+}
+
+/**
+ * @param {Date | string | undefined} expires
+ * @param {number} now
+ * @returns {string | undefined}
+ */
+function expiryOf(expires, now) {
+  if (expires === undefined) return undefined;
+  if (expires instanceof Date) return expires.toISOString();
+  const time = /^\d{4}-\d\d/.test(expires) ? Date.parse(expires) : now + spanMs(expires);
+  return new Date(time).toISOString();
+}
+
+/** @param {string} text such as 7d @returns {number} */
+function spanMs(text) {
+  const { native } = require('./native.js');
+  const { WaymarkError } = require('./error.js');
+  const ms = native().spanMsSync(text);
+  if (typeof ms === 'number') return ms;
+  throw WaymarkError.from(ms, spanMs);
+}
+
+/**
+ * As the manifest takes it. What is too large for it gives way, the largest part first.
+ * @param {Environment} environment
+ * @returns {string}
+ */
+function textOf(environment) {
+  /** @type {any} */
+  const left = { ...environment };
+  for (;;) {
+    const text = JSON.stringify(left);
+    if (Buffer.byteLength(text) <= MAX_BYTES) return text;
+    let [largest, size] = ['', 0];
+    for (const [name, part] of Object.entries(left)) {
+      const bytes = JSON.stringify(part).length;
+      if (bytes > size) [largest, size] = [name, bytes];
+    }
+    left[largest] = { failed: `too large: ${size} bytes` };
+  }
+}
+
+/** @type {Map<string, { at: number, environment: Promise<Environment> }>} */
+const fresh = new Map();
+
+/**
+ * A fingerprint for a checkpoint. Checkpoints that follow each other in a second share one: tasks take many.
+ * @param {Context} context
+ * @returns {Promise<Environment>}
+ */
+function fingerprint(context) {
+  const { runDir, declared } = context;
+  // Functions can't be told apart by their text, and may tell something new each time.
+  if (declared.collectors !== undefined) return takeFingerprint(context, Date.now());
+  const key = `${runDir}\0${JSON.stringify(declared)}`;
+  const at = performance.now();
+  const known = fresh.get(key);
+  if (known && at - known.at < FRESH_MS) return known.environment;
+  if (fresh.size > 64) fresh.clear();
+  const environment = takeFingerprint(context, Date.now());
+  fresh.set(key, { at, environment });
+  return environment;
+}
+
+/**
+ * Where a run's fingerprints are taken, and what is declared for them.
+ * @param {import('../native.js').Place} place
+ * @param {string} runId
+ * @param {(EnvironmentOptions | false | undefined)[]} layers on top of the configuration
+ */
+function groundOf(place, runId, layers) {
+  const { configured } = require('./settings.js');
+  const { declared } = require('./environment-settings.js');
+  const { native } = require('./native.js');
+  const { WaymarkError } = require('./error.js');
+  const file = configured(place, runId);
+  const all = declared(file.environment, ...layers);
+  const runsDir = native().locateSync(place, runId);
+  if (typeof runsDir !== 'string') throw WaymarkError.from(runsDir, groundOf);
+  const root = projectOf(runsDir, file.file);
+  return {
+    place,
+    root,
+    runsDir,
+    storeDir: place.store === undefined ? undefined : path.resolve(place.store),
+    declared: all === false ? {} : all,
+    isOff: all === false,
+  };
+}
+
+/**
+ * @typedef {{ text: string, revision: string | undefined }} Taken
+ */
+
+/**
+ * Takes the fingerprint of one checkpoint, with what was accepted to get there; undefined if none is wanted.
+ * @param {import('../native.js').Place} place
+ * @param {string} runId
+ * @param {(EnvironmentOptions | false | undefined)[]} layers
+ */
+function prints(place, runId, layers) {
+  let ground;
+  try {
+    ground = groundOf(place, runId, layers);
+  } catch (error) {
+    // Where there are no runs, taking the checkpoint says so.
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    if (code === 'ERR_CONFIG_INVALID') throw error;
+    return undefined;
+  }
+  if (ground.isOff) return undefined;
+  const context = contextOf({ ...ground, runId });
+  return {
+    take: async () => withNotes(await fingerprint(context), place, runId),
+    takeSync: () => withNotes(takeFingerprintSync(context, Date.now()), place, runId),
+    /** @param {Taken | undefined} taken what is in a checkpoint now */
+    done: (taken) => {
+      if (taken?.revision === undefined) return;
+      try {
+        require('./resume-notes.js').removeNotes(place, runId, taken.revision);
+      } catch {
+        // They would be in the checkpoint after this one as well: no harm.
+      }
+    },
+  };
+}
+
+/**
+ * @param {Environment} environment
+ * @param {import('../native.js').Place} place
+ * @param {string} runId
+ * @returns {Taken}
+ */
+function withNotes(environment, place, runId) {
+  let found;
+  try {
+    found = require('./resume-notes.js').readNotes(place, runId);
+  } catch (error) {
+    const accepted = /** @type {any} */ (failure(error));
+    return { text: textOf({ ...environment, accepted }), revision: undefined };
+  }
+  if (!found) return { text: textOf(environment), revision: undefined };
+  const { accepted, did } = found.notes;
+  return { text: textOf({ ...environment, accepted, did }), revision: found.revision };
+}
+
+module.exports = {
+  contextOf,
+  fingerprint,
+  groundOf,
+  prints,
+  lookAgain,
+  projectOf,
+  spanMs,
+  takeFingerprint,
+  takeFingerprintSync,
+  textOf,
+};
