@@ -33,8 +33,6 @@ const FORMAT = 1;
 const TIMEOUT_MS = 1_000;
 /** What the manifest takes, in bytes of JSON. */
 const MAX_BYTES = 64 * 1024;
-/** So long a fingerprint counts for the checkpoints of one process. */
-const FRESH_MS = 1_000;
 
 /** @returns {Collector[]} loaded when a fingerprint is taken, and not when a runner starts */
 function collectors() {
@@ -183,7 +181,10 @@ function spanMs(text) {
   const { WaymarkError } = require('./error.js');
   const ms = native().spanMsSync(text);
   if (typeof ms === 'number') return ms;
-  throw WaymarkError.from(ms, spanMs);
+  throw new WaymarkError(
+    'ERR_OPTION_INVALID',
+    `${JSON.stringify(text)} is no length of time; give whole numbers with w, d, h, min or s, such as 14d`,
+  );
 }
 
 /**
@@ -204,28 +205,6 @@ function textOf(environment) {
     }
     left[largest] = { failed: `too large: ${size} bytes` };
   }
-}
-
-/** @type {Map<string, { at: number, environment: Promise<Environment> }>} */
-const fresh = new Map();
-
-/**
- * A fingerprint for a checkpoint. Checkpoints that follow each other in a second share one: tasks take many.
- * @param {Context} context
- * @returns {Promise<Environment>}
- */
-function fingerprint(context) {
-  const { runDir, declared } = context;
-  // Functions can't be told apart by their text, and may tell something new each time.
-  if (declared.collectors !== undefined) return takeFingerprint(context, Date.now());
-  const key = `${runDir}\0${JSON.stringify(declared)}`;
-  const at = performance.now();
-  const known = fresh.get(key);
-  if (known && at - known.at < FRESH_MS) return known.environment;
-  if (fresh.size > 64) fresh.clear();
-  const environment = takeFingerprint(context, Date.now());
-  fresh.set(key, { at, environment });
-  return environment;
 }
 
 /**
@@ -277,7 +256,7 @@ function prints(place, runId, layers) {
   if (ground.isOff) return undefined;
   const context = contextOf({ ...ground, runId });
   return {
-    take: async () => withNotes(await fingerprint(context), place, runId),
+    take: async () => withNotes(await takeFingerprint(context, Date.now()), place, runId),
     takeSync: () => withNotes(takeFingerprintSync(context, Date.now()), place, runId),
     /** @param {Taken | undefined} taken what is in a checkpoint now */
     done: (taken) => {
@@ -312,7 +291,6 @@ function withNotes(environment, place, runId) {
 
 module.exports = {
   contextOf,
-  fingerprint,
   groundOf,
   prints,
   lookAgain,

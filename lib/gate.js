@@ -65,8 +65,9 @@ function ofGit(then, now) {
   }
   /** @type {Difference[]} */
   const found = [];
-  if (now.branchThere === false) found.push(branchGone(then));
-  else if (then.branch !== now.branch && (then.branch !== null || now.branch !== null)) {
+  // Without its branch all of a worktree looks new.
+  if (now.branchThere === false) return [branchGone(then)];
+  if (then.branch !== now.branch && (then.branch !== null || now.branch !== null)) {
     const name = now.branch ?? `no branch (${short(now.head)})`;
     found.push(
       difference(
@@ -310,7 +311,10 @@ function compare({ was: then, now, checkpoint, steps, at, found }, policy) {
     const message = `${checkpoint.id} has no fingerprint of its environment`;
     all.push(difference('not_known', 'fingerprint', message));
   }
+  const isMissing = steps !== undefined && !steps.some(({ step }) => step === checkpoint.step);
   for (const [name, ofPart] of Object.entries(PARTS)) {
+    // That its step is gone says more than that the file was changed.
+    if (name === 'workflow' && isMissing) continue;
     const part = name in (then ?? {}) ? /** @type {any} */ (then)[name] : undefined;
     const present = /** @type {any} */ (now)[name];
     if (part === undefined || part === null) continue;
@@ -318,7 +322,7 @@ function compare({ was: then, now, checkpoint, steps, at, found }, policy) {
     if (why.length > 0) all.push(...why);
     else if (present) all.push(...ofPart(part, present, checkpoint.step));
   }
-  if (steps && !steps.some(({ step }) => step === checkpoint.step)) {
+  if (isMissing) {
     all.push(
       difference(
         'step_missing',

@@ -125,7 +125,7 @@ async function resume(ground, runIdGiven, options) {
   if (way.ended) return outcome(way, plan, null);
   if (way.beginning !== undefined) return begin(ground, way, plan, way.beginning);
   refuseStale(plan, way.settled);
-  if (plan.next === null && plan.workflow !== null) return outcome(way, plan, null);
+  if (plan.workflow !== null && plan.steps.todo.length === 0) return outcome(way, plan, null);
   const { place, runsDir } = ground.of(way.runId);
   const { onConflict, files, signal } = way.options;
   const restored = way.asIs

@@ -31,7 +31,7 @@ function waitsFor(steps) {
 }
 
 /**
- * All steps that a step comes after, directly or not. A circle ends.
+ * All steps that a step comes after, directly or not.
  * @param {number[][]} waits
  * @param {number} at
  * @returns {Set<number>}
@@ -45,6 +45,16 @@ function before(waits, at) {
     open.push(...waits[one]);
   }
   return seen;
+}
+
+/**
+ * A step that waits for itself; undefined if there is none.
+ * @param {WorkflowStep[]} steps
+ * @returns {Step | undefined}
+ */
+function circleIn(steps) {
+  const waits = waitsFor(steps);
+  return steps.find((_, at) => before(waits, at).has(at))?.step;
 }
 
 /**
@@ -112,4 +122,4 @@ function progressOfTasks(roots) {
   return progress;
 }
 
-module.exports = { progressAt, progressOfTasks };
+module.exports = { circleIn, progressAt, progressOfTasks };

@@ -11,6 +11,7 @@
  * @property {Readonly<Record<string, readonly [severity: Severity, about: string]>>} [kinds] finer ones
  * @property {boolean} [final] it can't be accepted: going on would be refused, or impossible
  * @property {readonly string[]} options what resolves it
+ * @property {Readonly<Record<string, readonly string[]>>} [only] options that resolve some kinds of it alone
  *
  * What is known of an option.
  * @typedef {object} OptionRow
@@ -61,12 +62,13 @@ const REASONS = {
       conflict: ['stale', 'the same, and `onConflict` is `refuse`'],
       uncaptured: ['change', 'files that the checkpoint does not have'],
     },
-    options: ['restore_files', ...ELSEWHERE],
+    options: ['restore_files', 'restart_from_step', 'complete_outside', 'abandon'],
+    only: { restore_files: ['captured', 'conflict'] },
   },
   port_in_use: {
     about: 'a port that the run needs is in use',
     severity: 'stale',
-    options: ['new_ports', 'complete_outside', 'abandon'],
+    options: ['new_ports', 'abandon'],
   },
   expired: {
     about: 'the checkpoint is older than it may be',
@@ -86,6 +88,7 @@ const REASONS = {
       behind: ['stale', 'steps before the checkpoint were added, removed or reordered'],
     },
     options: ['older_checkpoint', 'restart_from_step', 'complete_outside', 'abandon'],
+    only: { older_checkpoint: ['behind'] },
   },
   step_missing: {
     about: 'the workflow file does not list the step of the checkpoint',
@@ -114,6 +117,13 @@ const REASONS = {
       checkpoint: ['stale', 'the checkpoint that was asked for is damaged'],
     },
     options: ['restore_files', 'older_checkpoint', 'restart_from_step', 'fork', 'abandon'],
+    only: {
+      restore_files: ['run'],
+      older_checkpoint: ['checkpoint'],
+      restart_from_step: ['passed_over', 'checkpoint'],
+      fork: ['run', 'passed_over'],
+      abandon: ['passed_over', 'checkpoint'],
+    },
   },
   artifact_missing: {
     about: 'an artifact is gone',
@@ -123,6 +133,7 @@ const REASONS = {
       uncaptured: ['stale', 'the checkpoint does not have it'],
     },
     options: ['restore_files', ...ELSEWHERE],
+    only: { restore_files: ['captured'] },
   },
   artifact_changed: {
     about: 'an artifact is not as it was',
@@ -259,15 +270,16 @@ function severityOf(type, kind) {
 }
 
 /**
- * The options of a reason. Some need the checkpoint to have what is to be put back.
+ * The options of a reason.
  * @param {string} type
  * @param {string | undefined} kind
  * @returns {string[]}
  */
 function optionsOf(type, kind) {
-  const { final, options } = REASONS[type];
-  const hasFiles = kind !== 'uncaptured' && kind !== 'checkpoint' && kind !== 'passed_over';
-  const own = options.filter((name) => hasFiles || name !== 'restore_files');
+  const { final, options, only = {} } = REASONS[type];
+  const own = options.filter(
+    (name) => only[name] === undefined || (kind !== undefined && only[name].includes(kind)),
+  );
   return isFinal(final, type, kind) ? own : ['accept', ...own];
 }
 

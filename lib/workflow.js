@@ -98,6 +98,10 @@ function stepsIn(text, path) {
     if (seen.has(step)) throw invalid(`step ${step} is listed twice`);
     seen.add(step);
   }
+  if (steps.some(({ after }) => after !== undefined)) {
+    const circle = require('./resume-steps.js').circleIn(steps);
+    if (circle !== undefined) throw invalid(`step ${circle} waits for itself`);
+  }
   return steps;
 }
 

@@ -29,6 +29,9 @@ function fileOf({ declared, root, runId, record }) {
   return fs.existsSync(file) ? file : undefined;
 }
 
+/** The steps of the file that was parsed last: most checkpoints of a process name the same. */
+let parsed = { hash: '', steps: /** @type {import('../../index.js').Step[]} */ ([]) };
+
 /**
  * @param {Buffer} content
  * @param {string} file
@@ -37,8 +40,10 @@ function fileOf({ declared, root, runId, record }) {
 function told(content, file, { root }) {
   if (content.length > MAX_BYTES) throw new Error(`${file} is larger than 4 MiB`);
   const hash = hashOf(content);
-  const steps = stepsIn(content.toString('utf8'), file).map(({ step }) => step);
-  return { path: relative(root, file), hash, steps };
+  if (parsed.hash !== hash) {
+    parsed = { hash, steps: stepsIn(content.toString('utf8'), file).map(({ step }) => step) };
+  }
+  return { path: relative(root, file), hash, steps: [...parsed.steps] };
 }
 
 /** @param {string} root @param {string} file inside of the project: relative to it */
