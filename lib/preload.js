@@ -10,8 +10,8 @@ const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
+const { portVariables } = require('./port-variables.js');
 const { placeOf } = require('./place.js');
-const { resumeSync } = require('./resume.js');
 const { fromEnvironment, preloadSettings } = require('./settings.js');
 
 /**
@@ -30,7 +30,7 @@ const NOT_DONE = new Set([
 /** @typedef {import('../index.js').CheckpointManager} Manager */
 
 /** Looks at this process's arguments and does what they and the settings ask for. */
-function attach() {
+async function attach() {
   const words = process.argv.slice(2);
   const flags = readFlags(words);
   const runId = flags.get('run-id');
@@ -53,9 +53,11 @@ function attach() {
     nameOurselves();
     const manager = new CheckpointManager();
     const dryRun = flags.has('dry-run');
-    if (wantsResume) resume(manager, runId, words, flags, dryRun, settings.onConflict);
+    let run = runId;
+    if (wantsResume) run = await resume(manager, runId, words, flags, dryRun, settings);
     else if (!dryRun) finishRestore(manager, runId);
-    if (settings.checkpoint && !dryRun) watch(manager, runId, settings.strict);
+    process.env.WAYMARK_ATTACHED = run;
+    if (settings.checkpoint && !dryRun) watch(manager, run, settings.strict);
   } catch (error) {
     // A resume that can't be made must not start the wrong step; anything else must not stop it.
     if (wantsResume || strict) {
@@ -63,6 +65,11 @@ function attach() {
       if (/** @type {{ code?: unknown }} */ (error).code === 'ERR_RESTORE_CONFLICT') {
         say(
           'files of the workspace were changed since the newest checkpoint: to go on set WAYMARK_ON_CONFLICT to keep-both (yours stay beside), overwrite (waymark undo brings them back) or merge',
+        );
+      }
+      if (/** @type {{ code?: unknown }} */ (error).code === 'ERR_RUN_STALE') {
+        say(
+          'to go on all the same set WAYMARK_ACCEPT (head_moved,dirty_files), or WAYMARK_OPTION for what is to be done about it (new_ports); waymark resume --plan tells more',
         );
       }
       process.exit(1);
@@ -96,9 +103,10 @@ function nameOurselves() {
  * @param {string[]} words
  * @param {Map<string, string | true>} flags
  * @param {boolean} dryRun
- * @param {import('../index.js').OnConflict | undefined} onConflict
+ * @param {import('./settings.js').PreloadSettings} settings
+ * @returns {Promise<string>} the run that goes on
  */
-function resume(manager, runId, words, flags, dryRun, onConflict) {
+async function resume(manager, runId, words, flags, dryRun, { onConflict, accept, options }) {
   const workflow = flags.get('workflow');
   if (typeof workflow !== 'string') {
     throw new WaymarkError(
@@ -115,22 +123,50 @@ function resume(manager, runId, words, flags, dryRun, onConflict) {
       reason: 'missing',
     });
   }
-  const point = resumeSync(manager, runId, { workflow, step, dryRun, onConflict });
-  for (const one of point.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
-  if (point.next === undefined) {
-    const from = `${point.checkpointId} was taken after step ${point.from}`;
-    say(`${from}, the workflow's last: nothing is left to do`);
+  const how = { workflow, step, accept, onConflict };
+  const { checkpointId, from, next, plan, did, ended, ports, ...done } = dryRun
+    ? await planned(manager, runId, how)
+    : await manager.resume(runId, { ...how, options });
+  for (const one of plan.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
+  for (const { type, severity, accepted, message } of plan.reasons) {
+    if (severity === 'note' || type === 'state_damaged') continue;
+    say(`${accepted ? 'accepted: ' : ''}${message} (${type})`);
+  }
+  for (const { option, message } of did) say(`${option}: ${message}`);
+  if (ended) process.exit(0);
+  if (next === null) {
+    say(`${checkpointId} was taken after step ${from}, the workflow's last: nothing is left to do`);
     process.exit(0);
   }
-  const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (step ${point.from})`;
-  say(`${restored}; going on with step ${point.next}`);
+  if (checkpointId !== null) {
+    say(
+      `${dryRun ? 'would restore' : 'restored'} ${checkpointId} (step ${from}); going on with step ${next}`,
+    );
+  }
+  Object.assign(process.env, portVariables(ports));
+  const isOther = done.runId !== runId;
   process.argv.splice(
     2,
     process.argv.length,
-    ...withoutFlags(words, ['resume', 'resume-step', 'step']),
+    ...withoutFlags(words, ['resume', 'resume-step', 'step', ...(isOther ? ['run-id'] : [])]),
     '--step',
-    String(point.next),
+    String(next),
+    ...(isOther ? ['--run-id', done.runId] : []),
   );
+  return done.runId;
+}
+
+/**
+ * What a resume would do.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {import('../index.js').PlanResumeOptions} how
+ */
+async function planned(manager, runId, how) {
+  const plan = await manager.planResume(runId, { ...how, mark: false });
+  require('./resume-run.js').refuseStale(plan);
+  const { checkpointId, from, next } = plan;
+  return { runId, checkpointId, from, next, plan, did: [], ended: false, ports: {} };
 }
 
 /**

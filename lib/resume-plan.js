@@ -82,6 +82,13 @@ async function plan(ground, runId, options) {
     message,
   }));
   const rows = await manager.list(runId, { signal });
+  const isListed = [...rows, ...skipped].some(
+    ({ checkpointId }) => checkpointId === options.checkpoint,
+  );
+  // What is wrong with an id, the core knows best.
+  if (options.checkpoint !== undefined && !isListed) {
+    await manager.show(runId, options.checkpoint, { signal });
+  }
   const chosen = choose(runId, rows, checkpoints, skipped, options);
   const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, skipped)];
   if (chosen.row === undefined) {
@@ -115,7 +122,10 @@ async function plan(ground, runId, options) {
   const isNewest = row.checkpointId === rows[0]?.checkpointId;
   const [now, drift, history] = await Promise.all([
     lookAgain(context, then, at),
-    driftOf(ground, runId, row, { ...options, files: takesFiles }, checkpoint, isNewest, root),
+    driftOf(ground, runId, row, { ...options, files: takesFiles }, checkpoint, isNewest, {
+      root,
+      runDir,
+    }),
     historyOf(manager, runId, row, rows),
   ]);
   const steps = workflow === undefined ? undefined : readSteps(workflow);
@@ -389,10 +399,11 @@ function ofStatus(record, isNamed, isThrough) {
  * @param {Record<string, any>} options
  * @param {any} checkpoint
  * @param {boolean} isNewest
- * @param {string} root
+ * @param {{ root: string, runDir: string }} where
  * @returns {Promise<Difference[]>}
  */
-async function driftOf({ manager }, runId, row, options, checkpoint, isNewest, root) {
+async function driftOf({ manager }, runId, row, options, checkpoint, isNewest, where) {
+  const { root } = where;
   const { files, onConflict, signal } = options;
   const artifacts = registered(checkpoint, root);
   /** @type {any[]} */
@@ -428,7 +439,7 @@ async function driftOf({ manager }, runId, row, options, checkpoint, isNewest, r
       else if (isNewest && one.action !== 'keep') found.drifted.push(file);
     }
   }
-  const lost = await lostArtifacts(artifacts, captured, checkpoint, files, root);
+  const lost = await lostArtifacts(artifacts, captured, checkpoint, files, where);
   /** @param {string} type @param {string | undefined} kind @param {string} words @param {string[]} all */
   const told = (type, kind, words, all) =>
     all.length === 0
@@ -443,7 +454,8 @@ async function driftOf({ manager }, runId, row, options, checkpoint, isNewest, r
         ];
   return [
     ...told('artifact_missing', 'captured', 'artifacts are gone', found.missing),
-    ...told('artifact_missing', 'uncaptured', 'artifacts are gone', lost),
+    ...told('artifact_missing', 'uncaptured', 'artifacts are gone', lost.uncaptured),
+    ...told('artifact_missing', 'unknown', 'artifacts are not there', lost.unknown),
     ...told('artifact_changed', undefined, 'artifacts were changed', found.changed),
     ...told(
       'dirty_files',
@@ -495,44 +507,45 @@ function registered({ artifact_registry: registry }, root) {
 }
 
 /**
- * Artifacts that are gone and that no restore brings back. Those that were not there then are not missed.
+ * Artifacts that are gone and that no restore brings back: those that could not be captured, and those of which the
+ * checkpoint does not say whether they were there. What is known not to have been there is not missed.
  * @param {Set<string>} artifacts
  * @param {Set<unknown>} captured
  * @param {any} checkpoint
  * @param {boolean} files
- * @param {string} root
- * @returns {Promise<string[]>}
+ * @param {{ root: string, runDir: string }} where
+ * @returns {Promise<{ uncaptured: string[], unknown: string[] }>}
  */
-async function lostArtifacts(artifacts, captured, checkpoint, files, root) {
-  const { snapshot } = checkpoint;
-  const hasAll =
-    files && snapshot?.roots.some((/** @type {any} */ one) => one.name === 'artifacts');
-  const problems = (snapshot?.problems ?? []).map((/** @type {any} */ one) => {
-    const folder =
-      snapshot.roots.find((/** @type {any} */ own) => own.name === one.root)?.path ?? '.';
-    return path.resolve(root, folder, one.path);
-  });
-  // Without a capture nothing says whether it was there; the runner registers what it has made.
+async function lostArtifacts(artifacts, captured, checkpoint, files, { root, runDir }) {
+  const { snapshot, artifact_registry: registry } = checkpoint;
+  const roots = files ? (snapshot?.roots ?? []) : [];
+  /** @param {string} name */
+  const rootOf = (name) => roots.find((/** @type {any} */ one) => one.name === name);
+  const problems = new Set(
+    (snapshot?.problems ?? []).map((/** @type {any} */ one) =>
+      path.resolve(root, rootOf(one.root)?.path ?? '.', one.path),
+    ),
+  );
   const missing = new Set(
     (snapshot?.missing ?? []).flatMap((/** @type {string} */ name) => [
       path.resolve(root, name),
-      path.resolve(root, checkpoint.artifact_registry?.artifacts?.[name]?.path ?? name),
+      path.resolve(root, registry?.artifacts?.[name]?.path ?? name),
     ]),
   );
-  const asked = hasAll
-    ? problems.filter((/** @type {string} */ file) => artifacts.has(file))
-    : [...artifacts];
-  const found = await Promise.all(
-    asked.map(async (/** @type {string} */ file) => {
-      if (captured.has(file) || missing.has(file)) return [];
-      const isThere = await fs.promises.access(file).then(
-        () => true,
-        () => false,
-      );
-      return isThere ? [] : [file];
-    }),
-  );
-  return found.flat();
+  /** @type {{ uncaptured: string[], unknown: string[] }} */
+  const lost = { uncaptured: [], unknown: [] };
+  const asked = [...artifacts].map(async (file) => {
+    const isLooked = rootOf(file.startsWith(runDir + path.sep) ? 'run' : 'artifacts') !== undefined;
+    const kind = problems.has(file) ? 'uncaptured' : 'unknown';
+    if (captured.has(file) || missing.has(file) || (kind === 'unknown' && isLooked)) return;
+    const isThere = await fs.promises.access(file).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) lost[kind].push(file);
+  });
+  await Promise.all(asked);
+  return lost;
 }
 
 /**

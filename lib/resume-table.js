@@ -130,7 +130,8 @@ const REASONS = {
     severity: 'stale',
     kinds: {
       captured: ['change', 'the checkpoint has it and can put it back'],
-      uncaptured: ['stale', 'the checkpoint does not have it'],
+      uncaptured: ['stale', 'it could not be captured with the checkpoint'],
+      unknown: ['change', 'the checkpoint does not say whether it was there'],
     },
     options: ['restore_files', ...ELSEWHERE],
     only: { restore_files: ['captured'] },

@@ -12,6 +12,8 @@ const { restoreProblem } = require('./options.js');
  * @property {boolean} checkpoint takes a checkpoint when a step ends well
  * @property {boolean} strict a failing checkpoint fails the step's process
  * @property {import('../index.js').OnConflict} [onConflict] what a resume does with files changed since
+ * @property {string[]} [accept] reasons that a resume goes on with all the same
+ * @property {string[]} [options] what a resume does about others
  */
 
 /**
@@ -72,8 +74,18 @@ function fromEnvironment(env) {
     }
     settings.onConflict = /** @type {import('../index.js').OnConflict} */ (env.WAYMARK_ON_CONFLICT);
   }
+  if (env.WAYMARK_ACCEPT) settings.accept = namesIn(env.WAYMARK_ACCEPT);
+  if (env.WAYMARK_OPTION) settings.options = namesIn(env.WAYMARK_OPTION);
   if (env.WAYMARK_STRICT) settings.strict = !['0', 'false'].includes(env.WAYMARK_STRICT);
   return settings;
+}
+
+/** @param {string} text names with commas between them */
+function namesIn(text) {
+  return text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
 }
 
 /**

@@ -1,5 +1,6 @@
 import waymark from '../../index.js';
 import { readFlags, withoutFlags } from '../../lib/arguments.js';
+import { portVariables } from '../../lib/port-variables.js';
 import resuming from '../../lib/resume-run.js';
 import { oneOf, parseEach, parseNames, parseStep, UsageError } from '../input.mjs';
 import { plain, quoted } from '../output.mjs';
@@ -182,11 +183,7 @@ export async function run({ manager, args, options, command = [] }) {
    * @param {Record<string, number>} ports
    */
   function environment(ports) {
-    const named = Object.entries(ports).map(([name, port]) => [
-      `WAYMARK_PORT_${name.toUpperCase().replace(/\W/g, '_')}`,
-      `${port}`,
-    ]);
-    const env = { ...process.env, ...Object.fromEntries(named) };
+    const env = { ...process.env, ...portVariables(ports) };
     if (options.runsDir === undefined && options.root === undefined) return env;
     return { ...env, WAYMARK_RUNS_DIR: manager.runsDir(runId) };
   }
