@@ -75,13 +75,16 @@ async function plan(ground, runId, options) {
   const policy = { ...own.policy, ...options.policy };
   const maxAgeMs = policy.maxAge === undefined ? undefined : spanMs(policy.maxAge);
   const runDir = path.join(runsDir, runId);
-  const { checkpoints, damaged } = await manager.verify(runId, { signal });
-  const skipped = damaged.map(({ checkpointId, damage, message }) => ({
-    checkpointId,
-    damage,
-    message,
-  }));
-  const rows = await manager.list(runId, { signal });
+  /** @type {SkippedCheckpoint[]} */
+  const skipped = [];
+  /** @type {CheckpointInfo[]} */
+  const rows = [];
+  for (const one of await manager.list(runId, { includeDamaged: true, signal })) {
+    if ('damage' in one) {
+      const { checkpointId, damage, message } = one;
+      skipped.push({ checkpointId, damage, message });
+    } else rows.push(one);
+  }
   const isListed = [...rows, ...skipped].some(
     ({ checkpointId }) => checkpointId === options.checkpoint,
   );
@@ -89,9 +92,46 @@ async function plan(ground, runId, options) {
   if (options.checkpoint !== undefined && !isListed) {
     await manager.show(runId, options.checkpoint, { signal });
   }
-  const chosen = choose(runId, rows, checkpoints, skipped, options);
+  const takesFiles = options.files ?? files;
+  /** @param {CheckpointInfo} row */
+  const look = async (row) => {
+    const { checkpoint } = await manager.show(runId, row.checkpointId, { signal });
+    const then = environmentOf(checkpoint);
+    const workflow = workflowOf(options.workflow, then, root);
+    const context = contextOf({
+      place,
+      root,
+      runsDir,
+      storeDir,
+      runId,
+      declared: workflow === undefined ? declared : { ...declared, workflow },
+    });
+    const isNewest = row.checkpointId === rows[0]?.checkpointId;
+    const how = { ...options, files: takesFiles };
+    // All of it at once; if it is damaged the rest was in vain.
+    const rest = Promise.all([
+      lookAgain(context, then, at),
+      driftOf(ground, runId, row, how, checkpoint, isNewest, { root, runDir }),
+      historyOf(manager, runId, row, rows),
+    ]);
+    rest.catch(() => {});
+    const { damaged } = await manager.verify(runId, { checkpointId: row.checkpointId, signal });
+    if (damaged.length === 0) return { row, checkpoint, then, workflow, context, rest: await rest };
+    const [{ checkpointId, damage, message }] = damaged;
+    skipped.push({ checkpointId, damage, message });
+    await rest.catch(() => {});
+    return undefined;
+  };
+  /** @type {Awaited<ReturnType<typeof look>>} */
+  let looked;
+  for (const row of wantedIn(rows, options)) {
+    looked = await look(row);
+    if (looked) break;
+  }
+  const chosen = { id: looked?.row.checkpointId ?? options.checkpoint, row: looked?.row };
+  if (looked === undefined) refuseNone(runId, rows, skipped, options);
   const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, skipped)];
-  if (chosen.row === undefined) {
+  if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
     return {
       ...common(runId, verdict, reasons, skipped, accept),
@@ -106,28 +146,8 @@ async function plan(ground, runId, options) {
       steps: { done: [], skipped: [], todo: [], frontier: [] },
     };
   }
-  const { row } = chosen;
-  const takesFiles = options.files ?? files;
-  const { checkpoint } = await manager.show(runId, row.checkpointId, { signal });
-  const then = environmentOf(checkpoint);
-  const workflow = workflowOf(options.workflow, then, root);
-  const context = contextOf({
-    place,
-    root,
-    runsDir,
-    storeDir,
-    runId,
-    declared: workflow === undefined ? declared : { ...declared, workflow },
-  });
-  const isNewest = row.checkpointId === rows[0]?.checkpointId;
-  const [now, drift, history] = await Promise.all([
-    lookAgain(context, then, at),
-    driftOf(ground, runId, row, { ...options, files: takesFiles }, checkpoint, isNewest, {
-      root,
-      runDir,
-    }),
-    historyOf(manager, runId, row, rows),
-  ]);
+  const { row, checkpoint, then, workflow, context } = looked;
+  const [now, drift, history] = looked.rest;
   const steps = workflow === undefined ? undefined : readSteps(workflow);
   const progress = stepsAt(steps, row.step, history, checkpoint);
   const next = /** @type {Step | undefined} */ (steps ? progress.frontier[0] : undefined);
@@ -190,30 +210,27 @@ function common(runId, verdict, reasons, skipped, accept) {
 }
 
 /**
- * The checkpoint to go on from: the one asked for, or the newest good one (of a step).
+ * The checkpoints to go on from, the best first: the one asked for, or the newest (of a step).
+ * @param {CheckpointInfo[]} rows
+ * @param {Record<string, any>} options
+ */
+function wantedIn(rows, { step, checkpoint }) {
+  if (checkpoint !== undefined) return rows.filter((one) => one.checkpointId === checkpoint);
+  return step === undefined ? rows : rows.filter((one) => one.step === step);
+}
+
+/**
+ * There is none to go on from. One that was asked for by its id and is damaged gets a plan all the same.
  * @param {string} runId
  * @param {CheckpointInfo[]} rows
- * @param {{ checkpointId: string }[]} whole those whose objects are there, too
  * @param {SkippedCheckpoint[]} skipped
  * @param {Record<string, any>} options
- * @returns {{ id?: string, row?: CheckpointInfo }}
  */
-function choose(runId, rows, whole, skipped, { step, checkpoint }) {
-  const good = new Set(whole.map(({ checkpointId }) => checkpointId));
-  const usable = rows.filter(({ checkpointId }) => good.has(checkpointId));
-  if (checkpoint !== undefined) {
-    const row = usable.find(({ checkpointId }) => checkpointId === checkpoint);
-    if (row) return { id: checkpoint, row };
-    if (skipped.some(({ checkpointId }) => checkpointId === checkpoint)) return { id: checkpoint };
-    throw new WaymarkError(
-      'ERR_CHECKPOINT_NOT_FOUND',
-      `Checkpoint not found: ${checkpoint} of run ${runId}`,
-      { runId, checkpointId: checkpoint, skipped },
-    );
-  }
-  const row = step === undefined ? usable[0] : usable.find((one) => one.step === step);
-  if (row) return { id: row.checkpointId, row };
+function refuseNone(runId, rows, skipped, { step, checkpoint }) {
+  if (checkpoint !== undefined) return;
   const passedOver = skipped.map((one) => `${one.checkpointId} (${one.message})`).join(', ');
+  const damaged = new Set(skipped.map(({ checkpointId }) => checkpointId));
+  const usable = rows.filter(({ checkpointId }) => !damaged.has(checkpointId));
   if (step !== undefined && usable.length > 0) {
     const steps = usable.map((one) => one.step).join(', ');
     throw new WaymarkError(
