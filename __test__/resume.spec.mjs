@@ -1,7 +1,7 @@
 // Whether a run can go on: every reason is made for real, and resolved by each of its options. Repositories are made
 // with the git program, ports are bound, worktrees are removed.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -444,6 +444,87 @@ describe('damage', () => {
     } finally {
       Date.now = real;
     }
+  });
+});
+
+describe('a run that somebody works on', () => {
+  /** @type {import('node:child_process').ChildProcessWithoutNullStreams | undefined} */
+  let holder;
+  afterEach(() => holder?.kill('SIGKILL'));
+
+  /** Another process takes the lease, until its input ends. @param {World} at */
+  async function hold(at) {
+    const script = `
+      const { native } = require(${JSON.stringify(path.join(repo, 'lib', 'native.js'))});
+      const place = { root: ${JSON.stringify(at.root)} };
+      const taken = native().acquireLeaseSync(place, '${RUN}', { holder: 'somebody', ttlMs: 60000 });
+      if (taken.failed) throw new Error(taken.message);
+      process.stdout.write('held');
+      process.stdin.resume().on('end', () => {
+        native().releaseLeaseSync(place, '${RUN}', taken.token);
+        process.exit();
+      });`;
+    holder = spawn(process.execPath, ['-e', script]);
+    await once(holder.stdout, 'data');
+    return holder;
+  }
+
+  test('is told, with who holds it, since when and until when', async () => {
+    const at = await world();
+    const { pid } = await hold(at);
+    const plan = await planned(at);
+    expect(named(plan)).toEqual(['lease_held']);
+    expect(plan).toMatchObject({
+      verdict: 'stale',
+      reasons: [
+        {
+          details: {
+            holder: 'somebody',
+            pid,
+            since: expect.any(String),
+            until: expect.any(String),
+          },
+          options: ['wait', 'fork'],
+        },
+      ],
+    });
+    await expect(at.manager.resume(RUN)).rejects.toMatchObject({
+      code: 'ERR_RUN_STALE',
+      reason: 'lease_held',
+    });
+    for (const option of ['restart_from_step=0', 'complete_outside', 'abandon']) {
+      await expect(at.manager.resume(RUN, { options: [option] })).rejects.toMatchObject({
+        code: 'ERR_RUN_STALE',
+      });
+    }
+    // It says nothing of the checkpoint.
+    expect((await at.manager.list(RUN))[0].facts?.data?.waymark).toBeUndefined();
+  });
+
+  test('fork', async () => {
+    const at = await world();
+    await hold(at);
+    const done = await at.manager.resume(RUN, { options: ['fork=r2'] });
+    expect(done).toMatchObject({ runId: 'r2', next: 1.5 });
+  });
+
+  test('wait', async () => {
+    const at = await world();
+    const { stdin } = await hold(at);
+    await expect(at.manager.resume(RUN, { options: ['wait=1s'] })).rejects.toMatchObject({
+      code: 'ERR_RUN_STALE',
+    });
+    const waiting = at.manager.resume(RUN, { options: ['wait'] });
+    stdin.end();
+    expect(await waiting).toMatchObject({ runId: RUN, next: 1.5, did: [{ option: 'wait' }] });
+  });
+
+  test('a holder that is gone does not count', async () => {
+    const at = await world();
+    const child = await hold(at);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    expect((await planned(at)).verdict).toBe('ready');
   });
 });
 

@@ -445,7 +445,7 @@ async function driftOf({ manager }, runId, row, options, checkpoint, isNewest, w
   const found = { missing: [], changed: [], conflict: [], drifted: [] };
   for (const one of paths) {
     const file = path.resolve(root, one.rootPath, one.path);
-    const isArtifact = one.root !== 'workspace' && artifacts.has(file);
+    const isArtifact = one.root !== 'workspace' && one.action !== 'keep' && artifacts.has(file);
     if (isArtifact) captured.add(file);
     if (isArtifact && one.after !== undefined) {
       if (one.before === undefined) found.missing.push(file);

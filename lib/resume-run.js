@@ -56,13 +56,7 @@ const ACTS = {
   abandon,
 };
 /** These need a reason that they resolve. */
-const BOUND = new Set([
-  'wait',
-  'recreate_branch',
-  'recreate_worktree',
-  'restore_files',
-  'new_ports',
-]);
+const BOUND = new Set(['recreate_branch', 'recreate_worktree', 'restore_files', 'new_ports']);
 
 /**
  * @param {string[]} options `name`, or `name=value`

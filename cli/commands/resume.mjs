@@ -112,6 +112,11 @@ export async function run({ manager, args, options, command = [] }) {
     resuming.refuseStale(plan);
     return told(plan, plan.next, { dryRun, runId, restored: false });
   }
+  // Without a workflow file nothing is to be restored, as nothing could be started.
+  if (workflow === undefined && !ends) {
+    const { workflow: found } = await manager.planResume(runId, { ...how, mark: false });
+    if (found === null) throw noWorkflow();
+  }
   const done = await manager.resume(runId, { ...how, options: options.option });
   return told(done.plan, done.next, {
     dryRun,
@@ -128,11 +133,7 @@ export async function run({ manager, args, options, command = [] }) {
    */
   function told(plan, next, { done, ...more }) {
     if (plan.workflow === null && done?.ended !== true) {
-      throw new waymark.WaymarkError(
-        'ERR_WORKFLOW_NOT_FOUND',
-        'the next step is taken from the workflow file; give --workflow <path>',
-        { runId },
-      );
+      throw noWorkflow();
     }
     const { checkpointId: id, from, skipped, verdict, reasons } = plan;
     const words = next === null ? [] : commandFor(command, next, more.runId);
@@ -176,6 +177,14 @@ export async function run({ manager, args, options, command = [] }) {
       notices,
       start: { words, env: environment(done?.ports ?? {}) },
     };
+  }
+
+  function noWorkflow() {
+    return new waymark.WaymarkError(
+      'ERR_WORKFLOW_NOT_FOUND',
+      'the next step is taken from the workflow file; give --workflow <path>',
+      { runId },
+    );
   }
 
   /**
