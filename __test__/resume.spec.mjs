@@ -450,7 +450,9 @@ describe('damage', () => {
 describe('a run that somebody works on', () => {
   /** @type {import('node:child_process').ChildProcessWithoutNullStreams | undefined} */
   let holder;
-  afterEach(() => holder?.kill('SIGKILL'));
+  afterEach(() => {
+    holder?.kill('SIGKILL');
+  });
 
   /** Another process takes the lease, until its input ends. @param {World} at */
   async function hold(at) {

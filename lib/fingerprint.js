@@ -211,14 +211,13 @@ function textOf(environment) {
  * Where a run's fingerprints are taken, and what is declared for them.
  * @param {import('../native.js').Place} place
  * @param {string} runId
+ * @param {ReturnType<typeof import('./settings.js').configured>} file
  * @param {(EnvironmentOptions | false | undefined)[]} layers on top of the configuration
  */
-function groundOf(place, runId, layers) {
-  const { configured } = require('./settings.js');
+function groundOf(place, runId, file, layers) {
   const { declared } = require('./environment-settings.js');
   const { native } = require('./native.js');
   const { WaymarkError } = require('./error.js');
-  const file = configured(place, runId);
   const all = declared(file.environment, ...layers);
   const runsDir = native().locateSync(place, runId);
   if (typeof runsDir !== 'string') throw WaymarkError.from(runsDir, groundOf);
@@ -241,16 +240,15 @@ function groundOf(place, runId, layers) {
  * Takes the fingerprint of one checkpoint, with what was accepted to get there; undefined if none is wanted.
  * @param {import('../native.js').Place} place
  * @param {string} runId
+ * @param {ReturnType<typeof import('./settings.js').configured>} file
  * @param {(EnvironmentOptions | false | undefined)[]} layers
  */
-function prints(place, runId, layers) {
+function prints(place, runId, file, layers) {
   let ground;
   try {
-    ground = groundOf(place, runId, layers);
-  } catch (error) {
+    ground = groundOf(place, runId, file, layers);
+  } catch {
     // Where there are no runs, taking the checkpoint says so.
-    const { code } = /** @type {{ code?: unknown }} */ (error);
-    if (code === 'ERR_CONFIG_INVALID') throw error;
     return undefined;
   }
   if (ground.isOff) return undefined;

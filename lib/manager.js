@@ -244,11 +244,10 @@ class CheckpointManager {
 
   /**
    * @param {Record<string, any>} options
-   * @param {string} runId
+   * @param {ReturnType<typeof configured>} file
    */
-  #createRequest(options, runId) {
+  #createRequest(options, file) {
     const own = this.#options;
-    const file = configured(this.#place(), runId);
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
@@ -262,10 +261,11 @@ class CheckpointManager {
    * The fingerprint of a checkpoint's environment; undefined if none is wanted.
    * @param {Record<string, any>} options
    * @param {string} runId
+   * @param {ReturnType<typeof configured>} file
    */
-  #prints(options, runId) {
+  #prints(options, runId, file) {
     const layers = [this.#options.environment, options.environment];
-    return require('./fingerprint.js').prints(this.#place(), runId, layers);
+    return require('./fingerprint.js').prints(this.#place(), runId, file, layers);
   }
 
   /**
@@ -292,7 +292,7 @@ class CheckpointManager {
         const [place, own] = [this.#place(), this.#options];
         const file = configured(place, runId);
         return {
-          ...require('./fingerprint.js').groundOf(place, runId, [own.environment]),
+          ...require('./fingerprint.js').groundOf(place, runId, file, [own.environment]),
           policy: file.policy ?? {},
           files: own.restore?.files ?? file.restore?.files ?? true,
         };
@@ -320,10 +320,11 @@ class CheckpointManager {
     const checked = checkOptions(options, CREATE, 'create');
     if (checked.retention) keeping().checkRetention(checked, 'create');
     const id = checkRunId(runId);
-    const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
+    const [wanted, place] = [checkStep(step), this.#place()];
+    const file = configured(place, id);
+    const request = { step: wanted, ...this.#createRequest(checked, file) };
     const text = stateToJson(state);
-    const place = this.#place();
-    const prints = this.#prints(checked, id);
+    const prints = this.#prints(checked, id, file);
     const environment = await prints?.take();
     const whole = { ...request, environment: environment?.text };
     const created = await this.#calls.run(
@@ -346,11 +347,12 @@ class CheckpointManager {
     const checked = checkOptions(options, CREATE, 'createSync');
     if (checked.retention) keeping().checkRetention(checked, 'createSync');
     const id = checkRunId(runId);
-    const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
+    const [wanted, place] = [checkStep(step), this.#place()];
+    const file = configured(place, id);
+    const request = { step: wanted, ...this.#createRequest(checked, file) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
-    const place = this.#place();
-    const prints = this.#prints(checked, id);
+    const prints = this.#prints(checked, id, file);
     const environment = prints?.takeSync();
     const whole = { ...request, environment: environment?.text };
     const created = this.#calls.now(
