@@ -1,18 +1,30 @@
 // Whether a run can go on: every reason is made for real, and resolved by each of its options. Repositories are made
 // with the git program, ports are bound, worktrees are removed.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
 import tables from '../lib/resume-table.js';
 import { waymark as command } from './support/cli.mjs';
-import { addRun, readJson, removeAll, repo, temporary, writeJson } from './support/project.mjs';
+import './support/core_stand_in.cjs';
+import {
+  addRun,
+  oldCheckpoint,
+  readJson,
+  removeAll,
+  repo,
+  temporary,
+  writeJson,
+} from './support/project.mjs';
 
 const RUN = 'r1';
+/** What the addon does not have yet. */
+const STAND_IN = path.join(repo, '__test__', 'support', 'core_stand_in.cjs');
 
 /** @type {net.Server[]} */
 const servers = [];
@@ -386,6 +398,84 @@ describe('what does not make it stale', () => {
   });
 });
 
+describe('several at once, and ways back', () => {
+  test('a worktree and its branch that are both gone are made again', async () => {
+    const at = await world();
+    const head = git(at.worktree, 'rev-parse', 'HEAD');
+    fs.rmSync(at.worktree, { recursive: true });
+    git(at.root, 'update-ref', '-d', 'refs/heads/feature');
+    expect(named(await planned(at))).toEqual(['worktree_deleted', 'branch_gone']);
+    const done = await at.manager.resume(RUN, {
+      options: ['recreate_worktree', 'recreate_branch'],
+    });
+    expect(done.did.map(({ option }) => option)).toEqual(['recreate_branch', 'recreate_worktree']);
+    expect(git(at.worktree, 'rev-parse', 'HEAD')).toBe(head);
+    expect(git(at.worktree, 'status', '--porcelain')).toBe('');
+    expect((await planned(at)).verdict).toBe('ready');
+  });
+
+  test('what was done stays, and the error says so', async () => {
+    const at = await world();
+    await occupy(at.port);
+    fs.rmSync(at.worktree, { recursive: true });
+    await expect(
+      at.manager.resume(RUN, { options: ['recreate_worktree'] }),
+    ).rejects.toMatchObject({
+      code: 'ERR_RUN_STALE',
+      reason: 'port_in_use',
+      message: expect.stringContaining('done so far: recreate_worktree'),
+    });
+    expect(fs.existsSync(at.worktree)).toBe(true);
+  });
+
+  test('a cancelled run restarts from a step', async () => {
+    const at = await world();
+    const file = path.join(at.dir, 'run.json');
+    writeJson(file, { ...readJson(file), status: 'cancelled' });
+    const done = await at.manager.resume(RUN, { options: ['restart_from_step=1'] });
+    expect(done).toMatchObject({ next: 1, checkpointId: at.old.checkpointId });
+    expect(readJson(file).status).toBe('in_progress');
+  });
+
+  test('a run that is through is left alone, whatever the world is like', async () => {
+    const at = await world();
+    const last = await at.manager.create(RUN, 2);
+    fs.rmSync(at.worktree, { recursive: true });
+    const done = await at.manager.resume(RUN);
+    expect(done).toMatchObject({ next: null, restored: null, checkpointId: last.checkpointId });
+    expect((await at.manager.list(RUN))[0].facts?.data?.waymark).toBeUndefined();
+  });
+
+  test('a step that can not be taken as done leaves the run as it was', async () => {
+    const at = await world();
+    const file = path.join(at.dir, 'run.json');
+    const before = readJson(file);
+    const small = new waymark.CheckpointManager({ root: at.root, maxBytes: 1 });
+    await expect(
+      small.resume(RUN, { options: ['complete_outside'], accept: ['not_known'] }),
+    ).rejects.toMatchObject({ code: 'ERR_STORE_BUDGET' });
+    const { updated_at: _, ...after } = readJson(file);
+    expect(before).toMatchObject(after);
+  });
+
+  test('a checkpoint that tells of a branch no git would have', async () => {
+    const at = await world();
+    const { checkpoint } = await at.manager.show(RUN, at.made.checkpointId);
+    const environment = /** @type {any} */ (checkpoint.environment);
+    environment.git.branch = '../../../evil';
+    const forged = { ...checkpoint, checkpoint_id: `checkpoint-step-1-${Date.now()}`, environment };
+    const { metadata: _, snapshot: __, state_objects: ___, waymark: ____, ...rest } = forged;
+    const id = oldCheckpoint(at.dir, RUN, 1, Date.now() + 5, {
+      ...rest,
+      checkpoint_id: `checkpoint-step-1-${Date.now() + 5}`,
+    });
+    await expect(
+      at.manager.resume(RUN, { checkpoint: id, options: ['recreate_branch'] }),
+    ).rejects.toMatchObject({ code: 'ERR_RESUME_OPTION' });
+    expect(fs.existsSync(path.join(at.home, 'evil'))).toBe(false);
+  });
+});
+
 describe('damage', () => {
   /** @param {World} at @param {string} id */
   const damage = (at, id) => fs.truncateSync(path.join(at.dir, 'checkpoints', `${id}.json`), 100);
@@ -457,6 +547,7 @@ describe('a run that somebody works on', () => {
   /** Another process takes the lease, until its input ends. @param {World} at */
   async function hold(at) {
     const script = `
+      require(${JSON.stringify(STAND_IN)});
       const { native } = require(${JSON.stringify(path.join(repo, 'lib', 'native.js'))});
       const place = { root: ${JSON.stringify(at.root)} };
       const taken = native().acquireLeaseSync(place, '${RUN}', { holder: 'somebody', ttlMs: 60000 });
@@ -575,6 +666,8 @@ describe('misuse', () => {
     [{ environment: { ports: { api: 0 } } }, 'environment.ports must be'],
     [{ environment: { tools: { a: 1 } } }, 'environment.tools must be'],
     [{ environment: { timeoutMs: 0 } }, 'environment.timeoutMs must be'],
+    [{ environment: { expires: '2026-99' } }, 'environment.expires must be'],
+    [{ environment: { expires: '7x' } }, 'environment.expires must be'],
   ])('%j of a manager', (options, problem) => {
     expect(() => new waymark.CheckpointManager(/** @type {any} */ (options))).toThrow(problem);
   });
@@ -738,7 +831,7 @@ describe('tasks', () => {
 });
 
 describe('the command', () => {
-  const clean = { GATE_TEST: 'one' };
+  const clean = { GATE_TEST: 'one', NODE_OPTIONS: `--require ${STAND_IN}` };
   /** @param {World} at @param {string[]} words */
   const run = (at, ...words) => command(['resume', RUN, ...words], { cwd: at.root, env: clean });
   /** @param {World} at */
@@ -810,6 +903,74 @@ describe('the command', () => {
     const done = await run(at, '--option', 'abandon');
     expect(done).toMatchObject({ code: 0 });
     expect(done.stdout).toContain('run r1 is abandoned');
+  });
+});
+
+describe('the preload', () => {
+  const preload = pathToFileURL(path.join(repo, 'lib', 'register.mjs')).href;
+  const RUNNER = `
+    import fs from 'node:fs';
+    const words = process.argv.slice(2);
+    const run = words[words.indexOf('--run-id') + 1];
+    fs.writeFileSync('.claude/context/runs/' + run + '/left.txt', words.join(' '));
+    console.log(words.join(' '), process.env.WAYMARK_PORT_API ?? '');`;
+
+  /** @param {World} at @param {Record<string, string>} [env] @param {string[]} words */
+  const step = (at, env = {}, ...words) => {
+    at.put('runner.mjs', RUNNER);
+    const own = ['runner.mjs', '--workflow', 'flow.yaml', '--run-id', RUN, '--resume', ...words];
+    return new Promise((resolve) => {
+      execFile(
+        process.execPath,
+        ['--require', STAND_IN, '--import', preload, ...own],
+        { cwd: at.root, env: { ...process.env, GATE_TEST: 'one', ...env } },
+        (error, stdout, stderr) => resolve({ code: error?.code ?? 0, stdout, stderr }),
+      );
+    });
+  };
+  /** @param {World} at */
+  const configured = (at) =>
+    at.put(
+      'waymark.config.json',
+      JSON.stringify({ environment: { worktree: '../tree', ports: { api: at.port } } }),
+    );
+
+  test('a stale run is refused, and goes on with WAYMARK_ACCEPT and WAYMARK_OPTION', async () => {
+    const at = await world();
+    configured(at);
+    await occupy(at.port);
+    git(at.worktree, 'checkout', '-q', '-b', 'elsewhere');
+    const refused = await step(at);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toContain('ERR_RUN_STALE');
+    expect(refused.stderr).toContain('WAYMARK_ACCEPT');
+    expect(await step(at, {}, '--dry-run')).toMatchObject({ code: 1, stdout: '' });
+    const env = { WAYMARK_ACCEPT: 'head_moved', WAYMARK_OPTION: 'new_ports' };
+    const done = await step(at, env);
+    expect(done).toMatchObject({ code: 0 });
+    const { api } = readJson(path.join(at.dir, 'run.json')).metadata.ports;
+    expect(done.stdout).toBe(`--workflow flow.yaml --run-id r1 --step 1.5 ${api}\n`);
+    const [newest] = await at.manager.list(RUN);
+    expect(newest.step).toBe(1.5);
+    expect((await at.manager.show(RUN, newest.checkpointId)).checkpoint.environment).toMatchObject({
+      accepted: [{ type: 'head_moved', kind: 'branch' }],
+      did: [{ option: 'new_ports' }],
+      ports: { api: { port: api } },
+      workflow: { path: 'flow.yaml' },
+    });
+  });
+
+  test('a fork goes on in the place of the run', async () => {
+    const at = await world();
+    configured(at);
+    const done = await step(at, { WAYMARK_OPTION: 'fork=r2' });
+    expect(done).toMatchObject({
+      code: 0,
+      stdout: '--workflow flow.yaml --step 1.5 --run-id r2 \n',
+    });
+    const [newest] = await at.manager.list('r2');
+    expect(newest.step).toBe(1.5);
+    expect((await at.manager.list(RUN))[0].checkpointId).toBe(at.made.checkpointId);
   });
 });
 

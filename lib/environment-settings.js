@@ -45,9 +45,17 @@ const KNOWN = {
   },
   expires: {
     expected: 'a Date, a time as ISO 8601 text, or a span such as "7d"',
-    test: (value) => (value instanceof Date ? !Number.isNaN(value.getTime()) : isText(value)),
+    test: isEnd,
   },
 };
+
+/** @param {any} value a time, or a length of time */
+function isEnd(value) {
+  if (value instanceof Date) return !Number.isNaN(value.getTime());
+  if (typeof value !== 'string') return false;
+  if (/^\d{4}-\d\d/.test(value)) return !Number.isNaN(Date.parse(value));
+  return /^(\d{1,9}(w|d|h|min|s))+$/.test(value);
+}
 
 /** @param {any} value */
 function isNames(value) {

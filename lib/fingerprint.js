@@ -34,19 +34,39 @@ const TIMEOUT_MS = 1_000;
 /** What the manifest takes, in bytes of JSON. */
 const MAX_BYTES = 64 * 1024;
 
-/** @returns {Collector[]} loaded when a fingerprint is taken, and not when a runner starts */
-function collectors() {
-  return [
-    require('./collectors/git.js').git,
-    require('./collectors/workflow.js').workflow,
-    require('./collectors/versions.js').versions,
-    require('./collectors/ports.js').ports,
-    require('./collectors/variables.js').variables,
-    require('./collectors/tools.js').tools,
-    require('./collectors/files.js').files,
-    require('./collectors/host.js').host,
-    require('./collectors/custom.js').custom,
-  ];
+/**
+ * Each is loaded when it is asked: a step's process pays for every file.
+ * @type {Readonly<Record<string, () => Collector>>}
+ */
+const COLLECTORS = {
+  git: () => require('./collectors/git.js').git,
+  workflow: () => require('./collectors/workflow.js').workflow,
+  versions: () => require('./collectors/versions.js').versions,
+  ports: () => require('./collectors/ports.js').ports,
+  variables: () => require('./collectors/variables.js').variables,
+  tools: () => require('./collectors/tools.js').tools,
+  files: () => require('./collectors/files.js').files,
+  host: () => require('./collectors/host.js').host,
+  custom: () => require('./collectors/custom.js').custom,
+};
+/** Those that tell nothing unless this is declared. @type {Readonly<Record<string, keyof EnvironmentOptions>>} */
+const DECLARED = {
+  ports: 'ports',
+  variables: 'variables',
+  tools: 'tools',
+  files: 'files',
+  custom: 'collectors',
+};
+
+/** @param {(name: string) => boolean} isWanted @returns {Collector[]} */
+function collectors(isWanted) {
+  return Object.entries(COLLECTORS).flatMap(([name, load]) => (isWanted(name) ? [load()] : []));
+}
+
+/** @param {Context} context */
+function declaredOf({ declared }) {
+  return (/** @type {string} */ name) =>
+    !Object.hasOwn(DECLARED, name) || declared[DECLARED[name]] !== undefined;
 }
 
 /**
@@ -101,7 +121,7 @@ function failure(error) {
  * @returns {Promise<Environment>}
  */
 async function takeFingerprint(context, now) {
-  const parts = collectors().map(async (one) => {
+  const parts = collectors(declaredOf(context)).map(async (one) => {
     try {
       const told = one.collect(context);
       return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
@@ -118,7 +138,7 @@ async function takeFingerprint(context, now) {
  * @returns {Environment}
  */
 function takeFingerprintSync(context, now) {
-  const parts = collectors().map((one) => {
+  const parts = collectors(declaredOf(context)).map((one) => {
     try {
       return [one.name, one.collectSync(context)];
     } catch (error) {
@@ -136,10 +156,11 @@ function takeFingerprintSync(context, now) {
  * @returns {Promise<Environment>}
  */
 async function lookAgain(context, then, now) {
-  const parts = collectors().map(async (one) => {
-    const before = /** @type {any} */ (then)?.[one.name];
-    if (before === undefined || before === null || before.failed !== undefined)
-      return [one.name, null];
+  const was = /** @type {any} */ (then ?? {});
+  /** @param {string} name */
+  const isTold = (name) => typeof was[name] === 'object' && was[name] && !was[name].failed;
+  const parts = collectors(isTold).map(async (one) => {
+    const before = was[one.name];
     try {
       const told = one.look ? one.look(context, before) : one.collect(context);
       return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
@@ -279,8 +300,9 @@ function withNotes(environment, place, runId) {
   try {
     found = require('./resume-notes.js').readNotes(place, runId);
   } catch (error) {
-    const accepted = /** @type {any} */ (failure(error));
-    return { text: textOf({ ...environment, accepted }), revision: undefined };
+    const message = `what was accepted can't be told: ${failure(error).failed}`;
+    const did = [{ option: 'unknown', message }];
+    return { text: textOf({ ...environment, did }), revision: undefined };
   }
   if (!found) return { text: textOf(environment), revision: undefined };
   const { accepted, did } = found.notes;

@@ -38,9 +38,10 @@ function readNotes(place, runId) {
  * @param {Place} place
  * @param {string} runId
  * @param {Notes} notes
+ * @returns {string | undefined} their revision
  */
 function writeNotes(place, runId, notes) {
-  unwrap(core().writeRecordSync?.(place, runId, NAME, JSON.stringify(notes), {}));
+  return unwrap(core().writeRecordSync?.(place, runId, NAME, JSON.stringify(notes), {}))?.revision;
 }
 
 /**

@@ -185,7 +185,10 @@ async function plan(ground, runId, options) {
       (option !== 'complete_outside' || next !== undefined) &&
       (option !== 'restart_from_step' || steps !== undefined),
   );
-  if (mark) await markStale(manager, runId, row, verdict === 'stale' ? reasons : undefined, at);
+  // Of a run that is through nothing is to go on.
+  const isLeft = steps === undefined || next !== undefined || progress.done.length === 0;
+  const isStale = verdict === 'stale' && isLeft;
+  if (mark) await markStale(manager, runId, row, isStale ? reasons : undefined, at);
   return {
     ...common(runId, verdict, reasons, skipped, accept),
     options: options_,

@@ -11,7 +11,7 @@ const { spanMs } = require('./fingerprint.js');
 const { core } = require('./core-seam.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { plan: planOf, PLAN } = require('./resume-plan.js');
-const { writeNotes } = require('./resume-notes.js');
+const { removeNotes, writeNotes } = require('./resume-notes.js');
 const { progressAt } = require('./resume-steps.js');
 const { OPTIONS } = require('./resume-table.js');
 const { changeRecord, withPointed } = require('./run-record.js');
@@ -118,8 +118,8 @@ async function resume(ground, runIdGiven, options) {
   }
   if (way.ended) return outcome(way, plan, null);
   if (way.beginning !== undefined) return begin(ground, way, plan, way.beginning);
-  refuseStale(plan, way.settled);
-  if (plan.workflow !== null && plan.steps.todo.length === 0) return outcome(way, plan, null);
+  refuseStale(plan, way);
+  if (isThrough(plan)) return outcome(way, plan, null);
   const { place, runsDir } = ground.of(way.runId);
   const { onConflict, files, signal } = way.options;
   const restored = way.asIs
@@ -179,10 +179,20 @@ function refuseUnneeded({ options, verdict, runId }, option) {
 }
 
 /**
+ * True if no step is left: then nothing goes on, whatever the world is like.
  * @param {ResumePlan} plan
- * @param {ReadonlySet<string>} [settled]
  */
-function refuseStale(plan, settled = new Set()) {
+function isThrough({ workflow, steps, reasons }) {
+  const isKnown = workflow !== null && !reasons.some(({ type }) => type === 'step_missing');
+  return isKnown && steps.todo.length === 0;
+}
+
+/**
+ * @param {ResumePlan} plan
+ * @param {{ settled?: ReadonlySet<string>, did?: Did[] }} [way]
+ */
+function refuseStale(plan, { settled = new Set(), did = [] } = {}) {
+  if (isThrough(plan)) return;
   const open = plan.reasons.filter(
     ({ type, kind, severity, accepted }) =>
       severity === 'stale' && !accepted && !settled.has(type) && !settled.has(`${type}.${kind}`),
@@ -193,11 +203,15 @@ function refuseStale(plan, settled = new Set()) {
   const told = open.map(({ message }) => message).join('; ');
   const missing = open.every(({ type }) => type === 'step_missing');
   const choices = plan.options.map(({ option }) => option).join(', ');
+  const done =
+    did.length === 0
+      ? 'nothing was changed'
+      : `done so far: ${did.map(({ option, message }) => `${option} (${message})`).join(', ')}`;
   const error = new WaymarkError(
     missing ? 'ERR_WORKFLOW_STEP_MISSING' : 'ERR_RUN_STALE',
     missing
       ? `${told}; restore another checkpoint, or give the workflow file the run was started with`
-      : `run ${runId} can't go on as it is: ${told}; nothing was changed. What can be done: ${choices}`,
+      : `run ${runId} can't go on as it is: ${told}; ${done}. What can be done: ${choices}`,
     { runId, checkpointId: plan.checkpointId ?? undefined, reason: open[0].type, skipped },
   );
   throw Object.assign(error, { reasons: plan.reasons, options: plan.options });
@@ -214,7 +228,12 @@ async function waitForLease(ground, way, _, value = WAIT) {
     if (!lease?.live) return `nobody works on run ${way.runId} any more`;
     // What is still held then, the plan that follows says.
     if (performance.now() > until) return `waited ${value}; somebody still works on the run`;
-    await pause(WAIT_POLL_MS, undefined, { signal });
+    if (signal?.aborted) {
+      throw new WaymarkError('ERR_ABORTED', 'the operation was aborted; nothing was changed', {
+        cause: signal.reason,
+      });
+    }
+    await pause(WAIT_POLL_MS);
   }
 }
 
@@ -258,33 +277,50 @@ async function recreateWorktree(ground, way, plan) {
 async function recreateBranch(ground, way, plan) {
   const { git, repository } = await gitOf(ground, way.runId, plan);
   const { branch, head, commonDir } = git;
+  /** @param {string} why */
+  const refused = (why) =>
+    notPossible(way.runId, `the branch ${branch} can't be made again: ${why}`);
   if (repository === undefined || typeof commonDir !== 'string' || !fs.existsSync(commonDir)) {
-    throw notPossible(
-      way.runId,
-      `the branch ${branch} can't be made again: its repository is gone`,
-    );
+    throw refused('its repository is gone');
   }
+  // Git has no such names; whoever wrote this one must not choose the place of a file by it.
+  const parts = String(branch).split('/');
+  if (!parts.every((part) => /^[^.\\\s~^:?*[][^\\\s~^:?*[]*$/.test(part) && !part.includes('..'))) {
+    throw refused('that is no name of a branch');
+  }
+  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(head)) throw refused('its commit is not known');
   const there = await core().gitIsAncestor(repository, head, head);
-  if (there !== true) {
-    throw notPossible(way.runId, `the branch ${branch} can't be made again: ${head} is gone`);
-  }
+  if (there !== true) throw refused(`its commit ${head} is gone`);
   if (/refstorage *= *(?!files)/i.test(textOf(path.join(commonDir, 'config')))) {
-    throw notPossible(
-      way.runId,
-      `the branch ${branch} can't be made again here: the repository keeps its references in another way; git branch ${branch} ${head}`,
+    throw refused(
+      `the repository keeps its references in another way; git branch ${branch} ${head}`,
     );
   }
-  const file = path.join(commonDir, 'refs', 'heads', ...branch.split('/'));
+  const file = path.join(commonDir, 'refs', 'heads', ...parts);
+  writeReference(file, head);
+  return `made the branch ${branch} at ${head.slice(0, 10)}`;
+}
+
+/**
+ * As git writes them: whoever makes the lock writes the reference, which is seen whole.
+ * @param {string} file
+ * @param {string} head
+ */
+function writeReference(file, head) {
+  const lock = `${file}.lock`;
+  let isOurs = false;
   try {
     fs.mkdirSync(path.dirname(file), { recursive: true });
-    // As git writes them: what is being written has the name of a lock, and is seen whole.
-    fs.writeFileSync(`${file}.lock`, `${head}\n`, { flag: 'wx', flush: true });
-    fs.renameSync(`${file}.lock`, file);
+    fs.writeFileSync(lock, `${head}\n`, { flag: 'wx', flush: true });
+    isOurs = true;
+    // Somebody may have made it meanwhile, at a commit of his own.
+    if (fs.existsSync(file)) throw new Error('it is there by now');
+    fs.renameSync(lock, file);
   } catch (cause) {
+    if (isOurs) fs.rmSync(lock, { force: true });
     const { message } = /** @type {Error} */ (cause);
     throw new WaymarkError('ERR_IO', `${file} can't be written: ${message}`, { path: file, cause });
   }
-  return `made the branch ${branch} at ${head.slice(0, 10)}`;
 }
 
 /** @param {string} file */
@@ -358,13 +394,15 @@ async function restartFrom(ground, way, plan, value) {
     return `begins at step ${step}, without a checkpoint`;
   }
   way.options = { ...rest, checkpoint: before.checkpointId };
+  // Somebody wants it to go on after all.
+  way.settled.add('run_ended');
   return `restarts from step ${step}, after ${before.checkpointId} (step ${before.step})`;
 }
 
 /** Whatever else is the matter: nobody works on a run that somebody works on. @param {ResumePlan} plan @param {Way} way */
 function refuseHeld(plan, way) {
   const held = plan.reasons.filter(({ type }) => type === 'lease_held');
-  if (held.length > 0) refuseStale({ ...plan, reasons: held }, way.settled);
+  if (held.length > 0) refuseStale({ ...plan, reasons: held, workflow: null }, way);
 }
 
 /** @type {Act} */
@@ -401,7 +439,8 @@ async function newPorts(ground, way, plan) {
   const id = /** @type {string} */ (plan.checkpointId);
   const { checkpoint } = await ground.manager.show(way.runId, id);
   const { ports } = /** @type {any} */ (checkpoint).environment;
-  const free = await freePorts(taken.length);
+  const declared = Object.values(ports).map((/** @type {any} */ one) => one.port);
+  const free = await freePorts(taken.length, new Set(declared));
   const words = taken.map(({ details }, at) => {
     const name = /** @type {string} */ (details.name);
     way.ports[name] = { port: free[at], at: ports[name].at };
@@ -435,36 +474,38 @@ async function completeOutside(ground, way, plan) {
   const after = progressAt(steps, next, { known: new Set(plan.steps.done), whole: false });
   const isLast = after?.todo.length === 0;
   const { runsDir, place } = ground.of(runId);
+  const runDir = path.join(runsDir, runId);
   const at = new Date().toISOString();
-  await changeRecord(path.join(runsDir, runId), (record) => ({
-    ...record,
-    current_step: next,
-    status: isLast ? 'completed' : 'in_progress',
-    ...(isLast ? { timestamps: { ...record.timestamps, completed_at: at } } : {}),
-  }));
-  note(
-    place,
-    { ...way, did: [...way.did, { option: 'complete_outside', message: `step ${next}` }] },
-    plan,
-  );
-  const made = await ground.manager.create(
-    runId,
-    next,
-    {
-      step_name: found?.name,
-      agent: found?.agent,
-      artifacts: found?.outputs ?? [],
-      completed_outside: true,
-    },
-    {
-      facts: {
-        type: 'manual',
-        trigger: 'user',
-        description: `step ${next} was done outside of the run`,
-      },
+  /** @type {Record<string, any>} */
+  let before = {};
+  await changeRecord(runDir, (record) => {
+    before = record;
+    return {
+      ...record,
+      current_step: next,
+      status: isLast ? 'completed' : 'in_progress',
+      ...(isLast ? { timestamps: { ...record.timestamps, completed_at: at } } : {}),
+    };
+  });
+  const did = [...way.did, { option: 'complete_outside', message: `step ${next}` }];
+  const revision = note(place, { ...way, did }, plan);
+  const state = {
+    step_name: found?.name,
+    agent: found?.agent,
+    artifacts: found?.outputs ?? [],
+    completed_outside: true,
+  };
+  const description = `step ${next} was done outside of the run`;
+  const made = await ground.manager
+    .create(runId, next, state, {
+      facts: { type: 'manual', trigger: 'user', description },
       environment: { workflow },
-    },
-  );
+    })
+    .catch(async (error) => {
+      await changeRecord(runDir, () => before);
+      if (revision !== undefined) removeNotes(place, runId, revision);
+      throw error;
+    });
   const { step: _, ...rest } = way.options;
   way.options = { ...rest, checkpoint: made.checkpointId };
   way.asIs = true;
@@ -516,6 +557,7 @@ async function begin(ground, way, plan, step) {
  * @param {import('../native.js').Place} place
  * @param {Way} way
  * @param {ResumePlan} plan
+ * @returns {string | undefined} the revision of the note
  */
 function note(place, way, plan) {
   const at = new Date().toISOString();
@@ -523,8 +565,9 @@ function note(place, way, plan) {
     .filter((one) => one.accepted)
     .map(({ type, kind, message }) => ({ type, ...(kind ? { kind } : {}), message, at }));
   const did = way.did.map(({ option, message }) => ({ option, message }));
-  if (accepted.length === 0 && did.length === 0) return;
-  writeNotes(place, way.runId, { at, checkpointId: plan.checkpointId ?? '', accepted, did });
+  if (accepted.length === 0 && did.length === 0) return undefined;
+  const checkpointId = plan.checkpointId ?? '';
+  return writeNotes(place, way.runId, { at, checkpointId, accepted, did });
 }
 
 module.exports = { ACTS, refuseStale, resume };

@@ -213,7 +213,7 @@ const VERDICTS = {
 function shown(plan) {
   const { runId, verdict, checkpointId, from, next, steps, reasons, options, skipped } = plan;
   /** @param {string} title @param {import('../../index.js').Step[]} list */
-  const line = (title, list) => (list.length === 0 ? [] : [`  ${title}: ${list.join(', ')}`]);
+  const line = (title, list) => (list.length === 0 ? [] : [plain(`  ${title}: ${list.join(', ')}`)]);
   return {
     data: plan,
     exitCode: verdict === 'stale' ? 1 : 0,
@@ -222,16 +222,16 @@ function shown(plan) {
       const [word, format] = VERDICTS[verdict];
       const at = checkpointId === null ? '' : ` at ${checkpointId} (step ${from})`;
       const lines = [
-        `run ${runId}${at}: ${paint(format, word)}`,
+        `${plain(`run ${runId}${at}`)}: ${paint(format, word)}`,
         ...line('done', steps.done),
         ...line('skipped', steps.skipped),
         ...line('to do', steps.todo),
         ...(steps.frontier.length > 1 ? line('side by side now', steps.frontier) : []),
-        ...(next === null ? [] : [`  next: ${next}`]),
+        ...(next === null ? [] : [plain(`  next: ${next}`)]),
       ];
       for (const { type, kind, severity, message, accepted } of reasons) {
         const name = kind === undefined ? type : `${type}.${kind}`;
-        lines.push(`${accepted ? 'accepted' : severity}  ${name}: ${message}`);
+        lines.push(plain(`${accepted ? 'accepted' : severity}  ${name}: ${message}`));
       }
       if (options.length > 0) lines.push('What can be done:');
       for (const { option, value, about, resolves } of options) {
@@ -241,7 +241,7 @@ function shown(plan) {
             : `--option ${option}${value === undefined ? '' : `=<${value}>`}`;
         lines.push(`  ${how}: ${about}`);
       }
-      return lines.map(plain).join('\n');
+      return lines.join('\n');
     },
   };
 }

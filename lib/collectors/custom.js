@@ -43,15 +43,15 @@ function toldBy(answer) {
 /** @param {string} module @param {Context} context @returns {Promise<unknown>} */
 async function inThread(module, context) {
   const { worker, port } = started(module, context);
+  const answered = new Promise((resolve, reject) => {
+    port.once('message', (answer) => resolve(toldBy(answer)));
+    worker.once('error', reject);
+    // An answer that was given still comes first.
+    worker.once('exit', () => setImmediate(() => resolve({ failed: 'it ended without a word' })));
+  });
+  port.ref();
   try {
-    return await new Promise((resolve, reject) => {
-      port.once('message', (answer) => resolve(toldBy(answer)));
-      port.ref();
-      worker.once('error', reject);
-      // An answer that was given still comes first.
-      worker.once('exit', () => setImmediate(() => resolve({ failed: 'it ended without a word' })));
-      limited(new Promise(() => {}), context.timeoutMs).catch(reject);
-    });
+    return await limited(answered, context.timeoutMs);
   } finally {
     port.close();
     await worker.terminate();

@@ -35,7 +35,7 @@ function request({ timeoutMs }) {
  */
 function withoutOurs(facts, { root, runsDir, storeDir }) {
   if (!facts) return null;
-  const ours = [runsDir, storeDir ?? path.join(root, '.waymark')];
+  const ours = [runsDir, storeDir ?? path.join(root, '.waymark')].flatMap((own) => [own, real(own)]);
   /** @param {{ path: string }} one */
   const isOurs = ({ path: name }) => {
     const file = path.join(facts.worktree, name);
@@ -84,7 +84,7 @@ const git = {
     const branchThere =
       then.branch === null || repository === undefined || then.unborn === true
         ? undefined
-        : unwrap(await core().gitBranchExists(repository, then.branch));
+        : await isBranch(repository, then.branch);
     // A folder inside of another worktree is not the one that was.
     const isSame = found && (then.inner !== '' || samePath(found.worktree, folder));
     if (!isSame) return { gone: isThere ? 'not_git' : 'missing', branchThere };
@@ -94,13 +94,18 @@ const git = {
   },
 };
 
+/** @param {string} one @returns {string} without links, as far as it is there */
+function real(one) {
+  try {
+    return fs.realpathSync(one);
+  } catch {
+    return one;
+  }
+}
+
 /** @param {string} one @param {string} other */
 function samePath(one, other) {
-  try {
-    return fs.realpathSync(one) === fs.realpathSync(other);
-  } catch {
-    return one === other;
-  }
+  return real(one) === real(other);
 }
 
 /**
@@ -127,9 +132,26 @@ function innerOf(facts, folder) {
  * @returns {string | undefined}
  */
 function repositoryOf(then, { root }) {
-  return [then.commonDir, path.resolve(root, then.folder), root].find(
-    (folder) => typeof folder === 'string' && fs.existsSync(folder),
-  );
+  const common = typeof then.commonDir === 'string' ? then.commonDir : root;
+  // The main worktree; a bare repository has none.
+  const main = path.basename(common) === '.git' ? path.dirname(common) : common;
+  if (fs.existsSync(common)) return main;
+  // A project that was moved as a whole.
+  return [path.resolve(root, then.folder), root].find((folder) => fs.existsSync(folder));
+}
+
+/**
+ * @param {string} repository
+ * @param {string} branch
+ * @returns {Promise<boolean | undefined>} undefined if it can't be told
+ */
+async function isBranch(repository, branch) {
+  try {
+    return unwrap(await core().gitBranchExists(repository, branch));
+  } catch {
+    // Where there is no repository any more, its worktree says so.
+    return undefined;
+  }
 }
 
 /**

@@ -59,15 +59,19 @@ async function isFree(port) {
 }
 
 /**
- * Ports that nobody listens on, all different.
+ * Ports that nobody listens on, all different, and different from others that are spoken for.
  * @param {number} count
+ * @param {ReadonlySet<number>} taken
  * @returns {Promise<number[]>}
  */
-async function freePorts(count) {
+async function freePorts(count, taken) {
   /** @type {net.Server[]} */
   const servers = [];
+  /** @param {net.Server} server */
+  const portOf = (server) => /** @type {net.AddressInfo} */ (server.address()).port;
+  const usable = () => servers.map(portOf).filter((port) => !taken.has(port));
   try {
-    for (let at = 0; at < count; at += 1) {
+    while (usable().length < count) {
       const server = net.createServer();
       await new Promise((resolve, reject) => {
         server.once('error', reject);
@@ -75,7 +79,7 @@ async function freePorts(count) {
       });
       servers.push(server);
     }
-    return servers.map((server) => /** @type {net.AddressInfo} */ (server.address()).port);
+    return usable();
   } finally {
     await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   }
