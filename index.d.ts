@@ -22,6 +22,8 @@ import type {
   ImportedCheckpoint,
   ImportOutcome,
   ImportWritten,
+  LeaseInfo,
+  LeaseStanding,
   LeftRun,
   Listing,
   PruneOutcome as NativePruneOutcome,
@@ -56,6 +58,8 @@ export type {
   ImportedCheckpoint,
   ImportOutcome,
   ImportWritten,
+  LeaseInfo,
+  LeaseStanding,
   LeftRun,
   Listing,
   RebuildOutcome,
@@ -2073,9 +2077,112 @@ export interface Timeline {
  * `ERR_PATH_SYMLINK`, `ERR_CONFIG_INVALID`, `ERR_IO`, and the asynchronous ones `ERR_ABORTED`; those that write also
  * `ERR_RUN_BUSY`, `ERR_RUN_READ_ONLY`, `ERR_DISK_FULL`, `ERR_NOT_DURABLE`.
  */
+/** How a lease is taken. */
+export interface LeaseOptions {
+  /** Who holds it, for others to read; the script's name unless given. */
+  holder?: string;
+  /** How long it lasts without renewal, in milliseconds, from 10 to 30 days; 60,000 unless given. */
+  ttlMs?: number;
+  /** Whether a thread renews it every third of that time, whatever the event loop does; true unless given. */
+  keep?: boolean;
+  /** The token that the caller has already: the lease is prolonged, if it is still his. */
+  token?: number;
+  /** Whether it is taken from a live holder, and in the place of a damaged one; false unless given. */
+  force?: boolean;
+}
+
+/**
+ * The right to go on with a run. While it is held, what this process records of the run is recorded by it; once
+ * somebody else has taken it over that is refused (`ERR_LEASE_LOST`).
+ */
+export interface Lease {
+  readonly runId: string;
+  readonly holder: string;
+  /** The fencing token: higher than any before it. */
+  readonly token: number;
+  /** Since when, ISO 8601. */
+  readonly since: string;
+  /** Who held it before and had not given it back. */
+  readonly tookOver?: LeaseStanding;
+  /** Whether it is somebody else's by now, or was given back; looks at the run each time. */
+  readonly lost: boolean;
+  /** What the environment of a child process must hold for it to record by this lease. */
+  readonly environment: { WAYMARK_LEASE: string };
+  /** Renews it; one that has expired too, if nobody took it. Gives `ERR_LEASE_LOST`. */
+  renew(): Promise<{ expires: string }>;
+  /** Renews it, blocking. */
+  renewSync(): { expires: string };
+  /** Gives it back; false if it was not this one's any more. */
+  release(): Promise<boolean>;
+  /** Gives it back, blocking. */
+  releaseSync(): boolean;
+}
+
+/** What a change of a record is about. */
+export interface RecordOptions {
+  /** It must still have this revision; null: it must not be there. Unless given, whatever is there, even if damaged. */
+  revision?: string | null;
+}
+
+/** A record that was read. */
+export interface StoredRecord<T = unknown> {
+  value: T;
+  /** Tells this writing of it from every other. */
+  revision: string;
+}
+
+/**
+ * Small durable JSON documents of a run, or of the store, by name: 1 to 64 of `a-z`, `0-9` and `-`, then, if wished,
+ * a dot and as many of those, `.` and `_`. At most 1 MiB each (`ERR_RECORD_TOO_LARGE`). They check themselves
+ * (`ERR_RECORD_DAMAGED`), and are no part of checkpoints.
+ */
+export interface Records {
+  /** Reads one; null if there is none. */
+  read<T = unknown>(name: string): Promise<StoredRecord<T> | null>;
+  /** Reads one, blocking. */
+  readSync<T = unknown>(name: string): StoredRecord<T> | null;
+  /** Writes one. Gives `ERR_RECORD_CHANGED` if something else is there than was expected. */
+  write(name: string, value: unknown, options?: RecordOptions): Promise<{ revision: string }>;
+  /** Writes one, blocking. */
+  writeSync(name: string, value: unknown, options?: RecordOptions): { revision: string };
+  /**
+   * Changes one so that nobody's change is lost: `change` is given what is there (undefined if nothing is) and gives
+   * what shall be, or undefined to leave it; it is called again when somebody else was quicker.
+   */
+  change<T = unknown>(
+    name: string,
+    change: (value: T | undefined) => T | undefined | Promise<T | undefined>,
+  ): Promise<T | undefined>;
+  /** Changes one, blocking. */
+  changeSync<T = unknown>(name: string, change: (value: T | undefined) => T | undefined): T | undefined;
+  /** Removes one; false if there was none. */
+  remove(name: string, options?: RecordOptions): Promise<boolean>;
+  /** Removes one, blocking. */
+  removeSync(name: string, options?: RecordOptions): boolean;
+  /** The names of all, in order; damaged ones too. */
+  list(): Promise<string[]>;
+  /** The names of all, blocking. */
+  listSync(): string[];
+}
+
 export declare class CheckpointManager {
   /** @throws {WaymarkError} `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID` */
   constructor(options?: CheckpointManagerOptions);
+
+  /**
+   * Takes the lease of a run. Gives `ERR_LEASE_HELD` at once (with `lease`: who, since when, until when) if somebody
+   * holds it; whose process is gone, or whose time is over, is followed at once. Also gives `ERR_LEASE_LOST` and
+   * `ERR_LEASE_DAMAGED`.
+   */
+  lease(runId: string, options?: LeaseOptions): Promise<Lease>;
+  /** Takes the lease of a run, blocking. */
+  leaseSync(runId: string, options?: LeaseOptions): Lease;
+  /** Tells how the lease of a run stands; null if there never was one. */
+  readLease(runId: string): Promise<LeaseStanding | null>;
+  /** Tells how the lease of a run stands, blocking. */
+  readLeaseSync(runId: string): LeaseStanding | null;
+  /** The records of a run; null: those of the store. */
+  records(runId: string | null): Records;
 
   /** The folder that holds all runs, as it is found (for a run). */
   runsDir(runId?: string): string;
@@ -2520,6 +2627,8 @@ export declare class WaymarkError extends Error {
   reasons?: ResumeReason[];
   /** What can be done about it. */
   options?: OfferedOption[];
+  /** The lease that stands in the way, or that took the place of the caller's. */
+  lease?: LeaseInfo;
 }
 
 declare const waymark: {

@@ -34,6 +34,12 @@ export declare class FileWalk {
   nextSync(count: number): Failure | string
 }
 
+/** Takes the lease of a run, or prolongs it where the token is the newest. */
+export declare function acquireLease(place: Place, runId: string, request: LeaseRequest): Promise<Failure | LeaseTaken>
+
+/** Takes the lease of a run, or prolongs it where the token is the newest. */
+export declare function acquireLeaseSync(place: Place, runId: string, request: LeaseRequest): Failure | LeaseTaken
+
 /** Lists the archived checkpoints of a run, or of all. */
 export declare function archived(place: Place, runId?: string | undefined | null, cancel?: CancelToken | undefined | null): Promise<Failure | ArchivedOutcome>
 
@@ -153,6 +159,8 @@ export interface ChangeRequest {
   reason?: string
   /** Until when, in milliseconds since 1970. */
   untilMs?: number
+  /** The fencing token of the caller's lease; absent is none. */
+  lease?: number
 }
 
 /** Changes what is said of a checkpoint, or its state. */
@@ -302,6 +310,8 @@ export interface CreateRequest {
   maxStoreBytes?: number
   /** What is said of it, as JSON text; absent is nothing. */
   facts?: string
+  /** The fencing token of the caller's lease; absent is none. */
+  lease?: number
 }
 
 /** Takes a checkpoint. `state` is JSON text. */
@@ -547,6 +557,8 @@ export interface Failure {
   checkpointId?: string
   /** Checkpoints that were passed over before the operation gave up. */
   skipped: Array<SkippedCheckpoint>
+  /** The lease that stands in the way, or that took the place of the caller's. */
+  lease?: LeaseInfo
 }
 
 /** Why a checkpoint failed. */
@@ -753,6 +765,78 @@ export interface ImportWritten {
   warnings: Array<string>
 }
 
+/** Renews a lease, and goes on to do so every third of `ttl_ms` (60,000 unless given) on a thread of its own. */
+export declare function keepLease(place: Place, runId: string, token: number, ttlMs?: number | undefined | null): Promise<Failure | LeaseTaken>
+
+/** Renews a lease, and goes on to do so every third of `ttl_ms` (60,000 unless given) on a thread of its own. */
+export declare function keepLeaseSync(place: Place, runId: string, token: number, ttlMs?: number | undefined | null): Failure | LeaseTaken
+
+/** Who holds a run, and until when. */
+export interface LeaseInfo {
+  /** The fencing token: higher than any before it. */
+  token: number
+  /** Who holds it, in his own words. */
+  holder: string
+  /** The holder's process. */
+  pid: number
+  /** The holder's machine. */
+  host: string
+  /** Since when, ISO 8601. */
+  since: string
+  /** When it was renewed last, ISO 8601. */
+  renewed: string
+  /** Until when, if it is not renewed, ISO 8601. */
+  expires: string
+}
+
+/** What somebody wants who takes a lease. */
+export interface LeaseRequest {
+  /** Who he is, in his own words. */
+  holder: string
+  /** How long it lasts without renewal, in milliseconds; 60,000 unless given. */
+  ttlMs?: number
+  /** The token he has already: the lease is then prolonged, if it is still his. */
+  token?: number
+  /** Whether it is taken from a live holder, and in the place of a damaged one; false unless given. */
+  force?: boolean
+}
+
+/** What is known of a run's lease. */
+export interface LeaseStanding {
+  /** The fencing token; 0 of a damaged one. */
+  token: number
+  /** Who holds it, in his own words; empty of a damaged one. */
+  holder: string
+  /** The holder's process; 0 of a damaged one. */
+  pid: number
+  /** The holder's machine; empty of a damaged one. */
+  host: string
+  /** Since when, ISO 8601; of a damaged one when its file was written. */
+  since: string
+  /** When it was renewed last, ISO 8601. */
+  renewed: string
+  /** Until when, if it is not renewed, ISO 8601. */
+  expires: string
+  /** Whether it keeps others out. */
+  live: boolean
+  /** Why, or why not. */
+  why: 'live' | 'released' | 'expired' | 'dead' | 'rebooted' | 'damaged'
+  /** What is wrong with a damaged one. */
+  problem?: string
+}
+
+/** A lease that was taken. */
+export interface LeaseTaken {
+  /** The fencing token: higher than any before it. */
+  token: number
+  /** Since when, ISO 8601. */
+  since: string
+  /** Until when, if it is not renewed, ISO 8601. */
+  expires: string
+  /** The one before, if it was another's that had not given it back; absent otherwise. */
+  tookOver?: LeaseStanding
+}
+
 /** A run that was left alone with a reason worth knowing. */
 export interface LeftRun {
   /** The run, or the folder's name. */
@@ -773,6 +857,12 @@ export interface Listing {
   /** What is wrong with the log of what happened to them since they were taken; absent if it is whole. */
   changesProblem?: string
 }
+
+/** The names of all records of a run, or without a run of the store, in order; damaged ones too. */
+export declare function listRecords(place: Place, runId?: string | undefined | null): Promise<Failure | Array<string>>
+
+/** The names of all records of a run, or without a run of the store, in order; damaged ones too. */
+export declare function listRecordsSync(place: Place, runId?: string | undefined | null): Failure | Array<string>
 
 /** Lists the checkpoints of a run, newest first, and the damaged ones. */
 export declare function listSync(place: Place, runId: string): Failure | Listing
@@ -823,6 +913,25 @@ export declare function planRestore(place: Place, runId: string, request: Restor
 
 /** Tells what a restore would do; JSON text. */
 export declare function planRestoreSync(place: Place, runId: string, request: RestoreRequest): Failure | string
+
+/** What is known of a process of this machine. */
+export declare function processIdentity(pid: number): Promise<Failure | ProcessIdentity>
+
+/** What is known of a process of this machine. */
+export interface ProcessIdentity {
+  /** Whether it runs; absent where that can't be told. */
+  alive?: boolean
+  /**
+   * When it started, in the system's own units since `boot`: with the number it tells a process from every
+   * other; absent where that can't be told.
+   */
+  started?: number
+  /** Which start of the machine this is; absent where that can't be told. */
+  boot?: string
+}
+
+/** What is known of a process of this machine. */
+export declare function processIdentitySync(pid: number): Failure | ProcessIdentity
 
 /** Drops the checkpoints of a run that a policy does not keep. */
 export declare function prune(place: Place, runId: string, retention: RetentionRequest, dryRun: boolean, cancel?: CancelToken | undefined | null): Promise<Failure | PruneOutcome>
@@ -908,6 +1017,18 @@ export declare function readFile(place: Place, runId: string, checkpointId: stri
 /** Reads one captured file, held against its hash. `path` is in bytes. */
 export declare function readFileSync(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number): Failure | Buffer
 
+/** Tells how the lease of a run stands; null if there never was one. */
+export declare function readLease(place: Place, runId: string): Promise<Failure | LeaseStanding | null>
+
+/** Tells how the lease of a run stands; null if there never was one. */
+export declare function readLeaseSync(place: Place, runId: string): Failure | LeaseStanding | null
+
+/** Reads a record of a run, or without a run of the store; null if there is none. */
+export declare function readRecord(place: Place, runId: string | undefined | null, name: string): Promise<Failure | RecordText | null>
+
+/** Reads a record of a run, or without a run of the store; null if there is none. */
+export declare function readRecordSync(place: Place, runId: string | undefined | null, name: string): Failure | RecordText | null
+
 /** Makes the index of checkpoints anew. */
 export declare function rebuildIndex(place: Place, cancel?: CancelToken | undefined | null): Promise<Failure | RebuildOutcome>
 
@@ -922,11 +1043,51 @@ export interface RebuildOutcome {
   checkpoints: number
 }
 
+/** What a change of a record is about; nothing said: whatever is there, even if it is damaged. */
+export interface RecordExpected {
+  /** The record must still have this revision. */
+  revision?: string
+  /** The record must not be there. */
+  missing?: boolean
+}
+
+/** A record that was read. */
+export interface RecordText {
+  /** The document: JSON text, as it was written. */
+  json: string
+  /** Tells this writing of the record from every other. */
+  revision: string
+}
+
+/** A record that was written. */
+export interface RecordWritten {
+  /** Its revision from now on. */
+  revision: string
+}
+
 /**
  * Finishes or undoes what a killed restore left behind: `nothing`, `finished` or `undone`. With `undo` one
  * that was cut off is undone, else it is finished.
  */
 export declare function recoverSync(place: Place, runId: string, undo?: boolean | undefined | null): Failure | string
+
+/** Gives a lease back; false if it was not the caller's any more. */
+export declare function releaseLease(place: Place, runId: string, token: number): Promise<Failure | boolean>
+
+/** Gives a lease back; false if it was not the caller's any more. */
+export declare function releaseLeaseSync(place: Place, runId: string, token: number): Failure | boolean
+
+/** Removes a record durably; false if there was none. */
+export declare function removeRecord(place: Place, runId: string | undefined | null, name: string, expected?: RecordExpected | undefined | null): Promise<Failure | boolean>
+
+/** Removes a record durably; false if there was none. */
+export declare function removeRecordSync(place: Place, runId: string | undefined | null, name: string, expected?: RecordExpected | undefined | null): Failure | boolean
+
+/** Renews a lease; `ttl_ms` is 60,000 unless given. */
+export declare function renewLease(place: Place, runId: string, token: number, ttlMs?: number | undefined | null): Promise<Failure | LeaseTaken>
+
+/** Renews a lease; `ttl_ms` is 60,000 unless given. */
+export declare function renewLeaseSync(place: Place, runId: string, token: number, ttlMs?: number | undefined | null): Failure | LeaseTaken
 
 /** Puts a run back to a checkpoint. */
 export declare function restore(place: Place, runId: string, request: RestoreRequest, cancel?: CancelToken | undefined | null): Promise<Failure | RestoreOutcome>
@@ -997,6 +1158,8 @@ export interface RestoreRequest {
   rescue?: string
   /** Whether a further part has a rescue checkpoint of its own as well. */
   ownRescue?: boolean
+  /** The fencing token of the caller's lease; absent is none. */
+  lease?: number
 }
 
 /** Puts a run back to a checkpoint. */
@@ -1242,3 +1405,9 @@ export declare function verifyStoreSync(place: Place, request: VerifyRequest, ca
 
 /** Checks all checkpoints of a run, or one, and all that they need. */
 export declare function verifySync(place: Place, runId: string, request: VerifyRequest, cancel?: CancelToken | undefined | null): Failure | VerifyOutcome
+
+/** Writes a record durably. `json` is JSON text. */
+export declare function writeRecord(place: Place, runId: string | undefined | null, name: string, json: string, expected?: RecordExpected | undefined | null): Promise<Failure | RecordWritten>
+
+/** Writes a record durably. `json` is JSON text. */
+export declare function writeRecordSync(place: Place, runId: string | undefined | null, name: string, json: string, expected?: RecordExpected | undefined | null): Failure | RecordWritten

@@ -26,6 +26,8 @@ class WaymarkError extends Error {
     this.checkpointId = details.checkpointId;
     /** Checkpoints that were passed over. @type {Failure['skipped']} */
     this.skipped = details.skipped ?? [];
+    /** The lease that stands in the way, or that took the place of the caller's. @type {Failure['lease']} */
+    this.lease = details.lease;
     if (code === 'ERR_ABORTED') {
       this.name = 'AbortError';
     }

@@ -1,6 +1,7 @@
 // What happens to a checkpoint after it was taken: its state, what is said of it, whether it must stay.
 
 const { WaymarkError } = require('./error.js');
+const { leaseToken } = require('./lease.js');
 const { native } = require('./native.js');
 const { checkCheckpointId, checkOptions, checkRunId } = require('./options.js');
 
@@ -122,6 +123,7 @@ async function change(calls, ground, verb, runId, checkpointId, what, options) {
   const [run, id] = [checkRunId(runId), checkCheckpointId(checkpointId)];
   const { request, signal } = asked(verb, what, options);
   const { place, key } = ground(run);
+  request.lease = leaseToken(place, run);
   return calls.run(signal, (token) => native().change(place, run, id, request, token), key);
 }
 
@@ -141,6 +143,7 @@ function changeSync(calls, ground, verb, runId, checkpointId, what, options, abo
   const { request, signal } = asked(verb, what, options);
   calls.refuseAborted(signal);
   const { place } = ground(run);
+  request.lease = leaseToken(place, run);
   return calls.now((token) => native().changeSync(place, run, id, request, token), above);
 }
 

@@ -15,6 +15,7 @@ const {
   EVENT_KINDS,
   stateToJson,
 } = require('./options.js');
+const leasing = require('./lease.js');
 const { placeOf } = require('./place.js');
 const { configured } = require('./settings.js');
 const { gcRequest, ofOneRun, thenGc, thenGcSync, verifyRequest } = require('./upkeep.js');
@@ -245,15 +246,17 @@ class CheckpointManager {
   /**
    * @param {Record<string, any>} options
    * @param {ReturnType<typeof configured>} file
+   * @param {string} runId
    */
-  #createRequest(options, file) {
-    const own = this.#options;
+  #createRequest(options, file, runId) {
+    const [own, place] = [this.#options, this.#place()];
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
+      lease: leasing.leaseToken(place, runId),
     };
   }
 
@@ -301,6 +304,38 @@ class CheckpointManager {
   }
 
   /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  async lease(runId, options) {
+    return leasing.takeLease(this.#place(), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').LeaseOptions} [options]
+   */
+  leaseSync(runId, options) {
+    return leasing.takeLeaseSync(this.#place(), runId, options);
+  }
+
+  /** @param {string} runId */
+  async readLease(runId) {
+    return leasing.readLease(this.#place(), runId);
+  }
+
+  /** @param {string} runId */
+  readLeaseSync(runId) {
+    return leasing.readLeaseSync(this.#place(), runId);
+  }
+
+  /** @param {string | null} runId */
+  records(runId) {
+    const { Records } = require('./records.js');
+    return new Records(this.#place(), runId === null ? null : checkRunId(runId));
+  }
+
+  /**
    * The folder that holds all runs, as it is found for a run.
    * @param {string} [runId]
    * @returns {string}
@@ -322,7 +357,7 @@ class CheckpointManager {
     const id = checkRunId(runId);
     const [wanted, place] = [checkStep(step), this.#place()];
     const file = configured(place, id);
-    const request = { step: wanted, ...this.#createRequest(checked, file) };
+    const request = { step: wanted, ...this.#createRequest(checked, file, id) };
     const text = stateToJson(state);
     const prints = this.#prints(checked, id, file);
     const environment = await prints?.take();
@@ -349,7 +384,7 @@ class CheckpointManager {
     const id = checkRunId(runId);
     const [wanted, place] = [checkStep(step), this.#place()];
     const file = configured(place, id);
-    const request = { step: wanted, ...this.#createRequest(checked, file) };
+    const request = { step: wanted, ...this.#createRequest(checked, file, id) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
     const prints = this.#prints(checked, id, file);
@@ -429,6 +464,7 @@ class CheckpointManager {
             : undefined,
         onConflict: onConflict ?? own.restore?.onConflict ?? file.restore?.onConflict,
         maxStoreBytes: maxBytes ?? own.maxBytes ?? file.maxBytes,
+        lease: leasing.leaseToken(place, runId),
       }),
     };
   }

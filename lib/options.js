@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'environment' | 'resumePolicy'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'revision' | 'environment' | 'resumePolicy'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -119,6 +119,10 @@ const KINDS = {
     expected: 'a policy of resumes',
     test: (value) => policyProblem(value) === undefined,
     problem: policyProblem,
+  },
+  revision: {
+    expected: 'a revision, or null where nothing must be there',
+    test: (value) => value === null || (typeof value === 'string' && value !== ''),
   },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },

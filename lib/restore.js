@@ -19,7 +19,7 @@ const { checkOptions, checkRunId } = require('./options.js');
  * @typedef {object} Ground
  * @property {Place} place
  * @property {string} key the run whose turn to wait for
- * @property {(options: Record<string, any>) => Pick<Request, 'capture' | 'onConflict' | 'maxStoreBytes'>} settle
+ * @property {(options: Record<string, any>) => Pick<Request, 'capture' | 'onConflict' | 'maxStoreBytes' | 'lease'>} settle
  */
 
 /** Paths per batch of a progressive restore. */
@@ -242,9 +242,9 @@ async function restore(calls, groundOf, runId, options) {
   if (strategy === 'immediate' && check === undefined) return one(request);
   /** @param {string} rescueId */
   const goBack = (rescueId) => {
-    const { capture, maxStoreBytes } = request;
+    const { capture, maxStoreBytes, lease } = request;
     // Whatever the parts left behind, and the check: it is kept by a rescue of its own.
-    const back = { checkpointId: rescueId, capture, maxStoreBytes, onConflict: 'overwrite' };
+    const back = { checkpointId: rescueId, capture, maxStoreBytes, lease, onConflict: 'overwrite' };
     const call = (/** @type {any} */ token) => native().restore(ground.place, id, back, token);
     return calls.run(undefined, call, ground.key);
   };

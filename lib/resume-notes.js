@@ -2,7 +2,7 @@
 // about the others. Kept in the run's record `resume` until that checkpoint is there.
 
 const { WaymarkError } = require('./error.js');
-const { core } = require('./core-seam.js');
+const { native } = require('./native.js');
 
 /**
  * @typedef {import('../native.js').Place} Place
@@ -30,7 +30,7 @@ function unwrap(reply) {
  * @returns {{ notes: Notes, revision: string } | undefined}
  */
 function readNotes(place, runId) {
-  const found = unwrap(core().readRecordSync?.(place, runId, NAME));
+  const found = unwrap(native().readRecordSync(place, runId, NAME));
   return found ? { notes: JSON.parse(found.json), revision: found.revision } : undefined;
 }
 
@@ -38,10 +38,10 @@ function readNotes(place, runId) {
  * @param {Place} place
  * @param {string} runId
  * @param {Notes} notes
- * @returns {string | undefined} their revision
+ * @returns {string} their revision
  */
 function writeNotes(place, runId, notes) {
-  return unwrap(core().writeRecordSync?.(place, runId, NAME, JSON.stringify(notes), {}))?.revision;
+  return unwrap(native().writeRecordSync(place, runId, NAME, JSON.stringify(notes))).revision;
 }
 
 /**
@@ -52,7 +52,7 @@ function writeNotes(place, runId, notes) {
  */
 function removeNotes(place, runId, revision) {
   try {
-    unwrap(core().removeRecordSync?.(place, runId, NAME, { revision }));
+    unwrap(native().removeRecordSync(place, runId, NAME, { revision }));
   } catch (error) {
     const { code } = /** @type {{ code?: unknown }} */ (error);
     if (code !== 'ERR_RECORD_CHANGED') throw error;

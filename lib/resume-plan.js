@@ -6,7 +6,7 @@ const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { contextOf, lookAgain, spanMs } = require('./fingerprint.js');
 const { checkAccept, compare, difference, offered, some, weigh } = require('./gate.js');
-const { core } = require('./core-seam.js');
+const { leaseToken, readLeaseSync } = require('./lease.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { progressAt, progressOfTasks } = require('./resume-steps.js');
 const { readSteps } = require('./workflow.js');
@@ -329,11 +329,9 @@ async function historyOf(manager, runId, row, rows) {
  * @returns {Difference[]}
  */
 function ofLease(place, runId) {
-  const lease = core().readLeaseSync?.(place, runId);
-  if (lease?.failed === true) throw WaymarkError.from(lease, ofLease);
-  if (!lease?.live) return [];
-  const given = process.env.WAYMARK_LEASE === `${runId}=${lease.token}`;
-  if (given || lease.pid === process.pid) return [];
+  const lease = readLeaseSync(place, runId);
+  // It may be this very process, or the one that started it.
+  if (!lease?.live || lease.token === leaseToken(place, runId)) return [];
   const { holder, pid, host, since, expires } = lease;
   const message = `${holder} (pid ${pid} on ${host}) works on run ${runId} since ${since}, until ${expires}`;
   return [

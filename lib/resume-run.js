@@ -9,6 +9,7 @@ const { repositoryOf } = require('./collectors/git.js');
 const { WaymarkError } = require('./error.js');
 const { spanMs } = require('./fingerprint.js');
 const { core } = require('./core-seam.js');
+const { readLeaseSync } = require('./lease.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { plan: planOf, PLAN } = require('./resume-plan.js');
 const { removeNotes, writeNotes } = require('./resume-notes.js');
@@ -223,9 +224,7 @@ async function waitForLease(ground, way, _, value = WAIT) {
   const { signal } = way.options;
   const { place } = ground.of(way.runId);
   for (;;) {
-    const lease = core().readLeaseSync?.(place, way.runId);
-    if (lease?.failed === true) throw WaymarkError.from(lease, waitForLease);
-    if (!lease?.live) return `nobody works on run ${way.runId} any more`;
+    if (!readLeaseSync(place, way.runId)?.live) return `nobody works on run ${way.runId} any more`;
     // What is still held then, the plan that follows says.
     if (performance.now() > until) return `waited ${value}; somebody still works on the run`;
     if (signal?.aborted) {

@@ -7,7 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::damage::Damage;
+use crate::model::lease::Lease;
 use crate::model::object::ObjectId;
+use crate::model::time::to_iso;
 
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -549,6 +551,74 @@ pub enum Error {
         /// What can be done.
         advice: &'static str,
     },
+    /// Somebody else holds the lease of the run.
+    #[error("run {run_id:?} is held by {}; wait until then, or end it", who(lease))]
+    LeaseHeld {
+        /// The run.
+        run_id: String,
+        /// The lease's file.
+        path: PathBuf,
+        /// The lease.
+        lease: Box<Lease>,
+    },
+    /// The caller's lease is not his any more.
+    #[error("the lease {token} of run {run_id:?} is lost: {}; nothing was changed; start again from its newest checkpoint", lost(*token, lease.as_deref()))]
+    LeaseLost {
+        /// The run.
+        run_id: String,
+        /// The lease's file.
+        path: PathBuf,
+        /// The caller's token.
+        token: u64,
+        /// The lease that is there now.
+        lease: Option<Box<Lease>>,
+    },
+    /// The lease of the run can't be trusted.
+    #[error("the lease of run {run_id:?} can't be trusted: {reason}; it keeps others out until {path} is older than a lease lasts, or is taken by force", path = path.display())]
+    LeaseDamaged {
+        /// The run.
+        run_id: String,
+        /// The lease's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A record is not what the caller saw.
+    #[error("record {name} is not the one that was read: {found}; read it again")]
+    RecordChanged {
+        /// The record.
+        name: String,
+        /// The run; `None` for a record of the store.
+        run_id: Option<String>,
+        /// Its file.
+        path: PathBuf,
+        /// What there is instead, in words.
+        found: String,
+    },
+    /// A record can't be trusted.
+    #[error("record {name} can't be trusted: {reason}; write it anew, or remove {path}", path = path.display())]
+    RecordDamaged {
+        /// The record.
+        name: String,
+        /// The run; `None` for a record of the store.
+        run_id: Option<String>,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A document is too large for a record.
+    #[error(
+        "record {name} would have {bytes} bytes, the limit is {limit}; keep large data in a file of the run"
+    )]
+    RecordTooLarge {
+        /// The record.
+        name: String,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The caller asked to stop.
     #[error("the operation was aborted; nothing was changed")]
     Aborted,
@@ -565,6 +635,29 @@ fn also_dropped(dropped: &[String]) -> String {
         String::new()
     } else {
         format!("; dropped for it were {}", dropped.join(", "))
+    }
+}
+
+fn who(lease: &Lease) -> String {
+    format!(
+        "{} (process {} on {}) since {} until {}",
+        lease.holder,
+        lease.pid,
+        if lease.host.is_empty() {
+            "an unknown machine"
+        } else {
+            &lease.host
+        },
+        to_iso(lease.since_ms),
+        to_iso(lease.expires_ms())
+    )
+}
+
+fn lost(token: u64, lease: Option<&Lease>) -> String {
+    match lease {
+        None => "its file is gone".to_owned(),
+        Some(lease) if lease.token == token => "it was given back".to_owned(),
+        Some(lease) => format!("it was taken over by {}", who(lease)),
     }
 }
 
@@ -648,6 +741,12 @@ impl Error {
             Self::ImportConflict { .. } => "ERR_IMPORT_CONFLICT",
             Self::RunExists { .. } => "ERR_RUN_EXISTS",
             Self::PathExists { .. } => "ERR_PATH_EXISTS",
+            Self::LeaseHeld { .. } => "ERR_LEASE_HELD",
+            Self::LeaseLost { .. } => "ERR_LEASE_LOST",
+            Self::LeaseDamaged { .. } => "ERR_LEASE_DAMAGED",
+            Self::RecordChanged { .. } => "ERR_RECORD_CHANGED",
+            Self::RecordDamaged { .. } => "ERR_RECORD_DAMAGED",
+            Self::RecordTooLarge { .. } => "ERR_RECORD_TOO_LARGE",
             Self::Aborted => "ERR_ABORTED",
             Self::Internal { .. } => "ERR_INTERNAL",
         }
@@ -694,6 +793,11 @@ impl Error {
             | Self::RunExists { path, .. }
             | Self::PathExists { path, .. }
             | Self::ChangesDamaged { path, .. }
+            | Self::RecordChanged { path, .. }
+            | Self::RecordDamaged { path, .. }
+            | Self::LeaseHeld { path, .. }
+            | Self::LeaseLost { path, .. }
+            | Self::LeaseDamaged { path, .. }
             | Self::JournalDamaged { path, .. } => Some(path),
             _ => None,
         }
@@ -717,8 +821,14 @@ impl Error {
             | Self::ImportConflict { run_id, .. }
             | Self::RunExists { run_id, .. }
             | Self::ChangesDamaged { run_id, .. }
+            | Self::LeaseHeld { run_id, .. }
+            | Self::LeaseLost { run_id, .. }
+            | Self::LeaseDamaged { run_id, .. }
             | Self::NoCheckpoint { run_id }
             | Self::NoGoodCheckpoint { run_id, .. } => Some(run_id),
+            Self::RecordChanged { run_id, .. } | Self::RecordDamaged { run_id, .. } => {
+                run_id.as_deref()
+            }
             _ => None,
         }
     }
@@ -754,6 +864,16 @@ impl Error {
             | Self::ImportConflict { reason, .. }
             | Self::PathInvalid { reason, .. } => Some(reason),
             Self::CheckpointDamaged { damage, .. } => Some(damage.kind()),
+            _ => None,
+        }
+    }
+
+    /// The lease that stands in the way, or that took the place of the caller's.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::LeaseHeld { lease, .. } => Some(lease),
+            Self::LeaseLost { lease, .. } => lease.as_deref(),
             _ => None,
         }
     }

@@ -20,6 +20,8 @@
 //! | `<run>/run.json.lock` | the runner's protocol: [`store::runner_lock`] |
 //! | `<run>/checkpoints/<id>.json` | [`model::manifest`] (content), [`store::manifests`] (reading), [`ops::create`] (writing) |
 //! | `<run>/checkpoints/.waymark/lock` | [`store::lock`] |
+//! | `<run>/checkpoints/.waymark/records/*.json` | [`model::record`] (format), [`store::records`], for [`ops::records`] |
+//! | `<run>/checkpoints/.waymark/lease`, `lease.new`, `lease.lock` | [`model::lease`] (rules), [`store::leases`], for [`ops::lease`] |
 //! | `<run>/checkpoints/.waymark/restore.journal`, `restore.undo` | [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/restore.areas`, `staged-restore/`; `.waymark/journal/` | [`store::journal`] |
 //! | `<run>/checkpoints/.waymark/restored`, `rescues/*.json`, `plans/*` | [`ops::restore`] |
@@ -36,6 +38,7 @@
 //! | `.waymark/archive/<run>/*.wmk`, `.*.part-*` | [`ops::archive`], as archives; parts removed by [`store::leftovers`] |
 //! | `.waymark/cache/*` | [`store::workspace`] (`stat_cache`), for [`ops::capture`] |
 //! | `.waymark/lock` | [`store::objects`] (shared by writers, alone for `collect`), [`store::roots`], [`ops::gc`] |
+//! | `.waymark/records/*.json`, `records.lock` | [`store::records`], for [`ops::records`] |
 //! | `.waymark/gc.lock` | [`ops::gc`], [`store::objects::check`] |
 //! | `<runs>/~waymark-trash-*` | [`ops::cleanup`] |
 //! | `<runs>/~waymark-import-*` | [`ops::import`] (`ops::aside`) |

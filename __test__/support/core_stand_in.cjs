@@ -1,6 +1,6 @@
 // @ts-nocheck
-// A stand-in for what the addon does not have yet: git facts by the git program, the manifest's member `environment`,
-// records and leases as files. What the addon has is left alone, so this file does nothing once it has all of it.
+// A stand-in for what the addon does not have yet: git facts by the git program, and the manifest's member
+// `environment`. What the addon has is left alone, so this file does nothing once it has all of it.
 
 const { execFileSync } = require('node:child_process');
 const { createHash } = require('node:crypto');
@@ -49,11 +49,6 @@ function gitFactsSync(_place, folder, { limit }) {
   };
 }
 
-function fileOf(place, runId, ...names) {
-  const folder = path.join(addon.locateSync(place, runId), runId, 'checkpoints', '.waymark');
-  return path.join(folder, ...names);
-}
-
 const hash = (text) => createHash('sha256').update(text).digest('hex');
 
 function withEnvironment(request, outcome) {
@@ -83,44 +78,6 @@ const missing = {
     tried(folder, 'worktree', 'prune');
     git(folder, 'worktree', 'add', target, branch);
     return null;
-  },
-  readRecordSync: (place, runId, name) => {
-    const file = fileOf(place, runId, 'records', name);
-    if (!fs.existsSync(file)) return null;
-    const json = fs.readFileSync(file, 'utf8');
-    return { json, revision: hash(json) };
-  },
-  writeRecordSync: (place, runId, name, json) => {
-    const file = fileOf(place, runId, 'records', name);
-    fs.mkdirSync(path.dirname(file), { recursive: true });
-    fs.writeFileSync(file, json);
-    return { revision: hash(json) };
-  },
-  removeRecordSync: (place, runId, name) => {
-    fs.rmSync(fileOf(place, runId, 'records', name), { force: true });
-    return true;
-  },
-  readLeaseSync: (place, runId) => {
-    const file = fileOf(place, runId, 'stand-in-lease');
-    if (!fs.existsSync(file)) return null;
-    const lease = JSON.parse(fs.readFileSync(file, 'utf8'));
-    let live = true;
-    try {
-      process.kill(lease.pid, 0);
-    } catch {
-      live = false;
-    }
-    return { ...lease, live, why: live ? 'live' : 'dead' };
-  },
-  acquireLeaseSync: (place, runId, { holder, ttlMs }) => {
-    const [since, expires] = [Date.now(), Date.now() + ttlMs].map((ms) => new Date(ms).toISOString());
-    const lease = { token: 1, holder, pid: process.pid, host: 'here', since, renewed: since, expires };
-    fs.writeFileSync(fileOf(place, runId, 'stand-in-lease'), JSON.stringify(lease));
-    return lease;
-  },
-  releaseLeaseSync: (place, runId) => {
-    fs.rmSync(fileOf(place, runId, 'stand-in-lease'), { force: true });
-    return true;
   },
 };
 if (!addon.gitFacts && !addon.isStandIn) {

@@ -11,12 +11,13 @@ use crate::binding::types::{
     ArchivedFile, BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo,
     CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint,
     DoctorFinding, DoctorOutcome, DoctorProbe, Failure, FailureInfo, FileSystemInfo, ForkInfo,
-    LeftRun, Listing, OperationProgress, PinInfo, Place, PruneOutcome, RetentionDecision,
-    RetentionRequest, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
+    LeaseInfo, LeftRun, Listing, OperationProgress, PinInfo, Place, PruneOutcome,
+    RetentionDecision, RetentionRequest, ShowOutcome, SkippedCheckpoint, SnapshotInfo,
 };
 use crate::error::{Error, Result, Skipped};
 use crate::model::facts::Facts;
 use crate::model::ids::RunId;
+use crate::model::lease::Lease;
 use crate::model::lifecycle::{Failure as Failed, Life, Lives, Pin};
 use crate::model::manifest::{Header, Snapshot};
 use crate::model::progress::Glance;
@@ -282,6 +283,21 @@ impl From<&Error> for Failure {
             run_id: error.run_id().map(str::to_owned),
             checkpoint_id: error.checkpoint_id().map(str::to_owned),
             skipped: skipped(error.skipped()),
+            lease: error.lease().map(LeaseInfo::from),
+        }
+    }
+}
+
+impl From<&Lease> for LeaseInfo {
+    fn from(lease: &Lease) -> Self {
+        Self {
+            token: number(lease.token),
+            holder: lease.holder.clone(),
+            pid: f64::from(lease.pid),
+            host: lease.host.clone(),
+            since: to_iso(lease.since_ms),
+            renewed: to_iso(lease.renewed_ms),
+            expires: to_iso(lease.expires_ms()),
         }
     }
 }

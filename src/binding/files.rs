@@ -151,6 +151,7 @@ impl Walk {
                 let handle = Handle {
                     cancel: cancel.clone(),
                     progress: Arc::default(),
+                    ..Handle::default()
                 };
                 on_run(place, &run_id, &handle, |context| {
                     let listing = Listing::open(context, &id, &filter)?;
@@ -177,6 +178,7 @@ impl Walk {
             run,
             store: store.as_ref(),
             now_ms: clock(),
+            lease: None,
             cancel,
             progress: &progress,
         };

@@ -14,7 +14,9 @@ pub mod events;
 pub mod files;
 pub mod fork;
 mod job;
+pub mod lease;
 pub mod query;
+pub mod records;
 pub mod restore;
 mod types;
 pub mod upkeep;
@@ -32,6 +34,7 @@ use crate::model::cancel::Cancel;
 use crate::model::event::Who;
 use crate::model::ids::{CheckpointId, RunId};
 use crate::model::progress::{Phase, Progress};
+use crate::model::step::STEP_MAX;
 use crate::ops::events::Ledger;
 use crate::ops::{self, Context};
 use crate::store::layout::RunDir;
@@ -64,6 +67,19 @@ pub struct ToldEvents {
 struct Handle {
     cancel: Cancel,
     progress: Arc<Progress>,
+    /// The fencing token of the caller's lease.
+    lease: Option<u64>,
+}
+
+impl Handle {
+    /// The same with the caller's fencing token.
+    fn leased(&self, token: Option<f64>) -> Result<Self> {
+        let token = token.map(|token| convert::whole("lease", token, STEP_MAX));
+        Ok(Self {
+            lease: token.transpose()?,
+            ..self.clone()
+        })
+    }
 }
 
 #[napi]
@@ -136,6 +152,7 @@ fn in_project<T>(
         run: &run,
         store: Some(&project.store),
         now_ms: clock(),
+        lease: handle.lease,
         cancel: &handle.cancel,
         progress: &handle.progress,
     };
@@ -235,6 +252,7 @@ fn create_work(
     handle: Handle,
 ) -> impl FnOnce() -> Result<ops::create::Created> + Send {
     move || {
+        let handle = handle.leased(request.lease)?;
         in_project(place, &run_id, &handle, |context, project| {
             let request = create_request(request, state.as_bytes(), project)?;
             ops::create::create(context, &request)
@@ -340,6 +358,7 @@ fn change_work(
 ) -> impl FnOnce() -> Result<Become> + Send {
     move || {
         let id = CheckpointId::parse(&checkpoint_id)?;
+        let handle = handle.leased(request.lease)?;
         let command = command(request)?;
         on_run(place, &run_id, &handle, |context| {
             ops::lifecycle::change(context, &id, &command)

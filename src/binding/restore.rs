@@ -44,6 +44,8 @@ pub struct RestoreRequest {
     pub rescue: Option<String>,
     /// Whether a further part has a rescue checkpoint of its own as well.
     pub own_rescue: Option<bool>,
+    /// The fencing token of the caller's lease; absent is none.
+    pub lease: Option<f64>,
 }
 
 /// A part of a checkpoint.
@@ -415,9 +417,10 @@ fn work(
     handle: Handle,
     act: Verb,
 ) -> impl FnOnce() -> Result<Restored> + Send {
+    let lease = request.lease;
     let wanted = Wanted::new(request);
     move || {
-        let wanted = wanted?;
+        let (wanted, handle) = (wanted?, handle.leased(lease)?);
         in_project(place, &run_id, &handle, |context, project| {
             Restored::new(act(context, &wanted.request(project)?)?)
         })

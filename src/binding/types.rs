@@ -23,6 +23,27 @@ pub struct Failure {
     pub checkpoint_id: Option<String>,
     /// Checkpoints that were passed over before the operation gave up.
     pub skipped: Vec<SkippedCheckpoint>,
+    /// The lease that stands in the way, or that took the place of the caller's.
+    pub lease: Option<LeaseInfo>,
+}
+
+/// Who holds a run, and until when.
+#[napi(object, object_from_js = false)]
+pub struct LeaseInfo {
+    /// The fencing token: higher than any before it.
+    pub token: f64,
+    /// Who holds it, in his own words.
+    pub holder: String,
+    /// The holder's process.
+    pub pid: f64,
+    /// The holder's machine.
+    pub host: String,
+    /// Since when, ISO 8601.
+    pub since: String,
+    /// When it was renewed last, ISO 8601.
+    pub renewed: String,
+    /// Until when, if it is not renewed, ISO 8601.
+    pub expires: String,
 }
 
 /// A checkpoint that was passed over because it is damaged.
@@ -68,6 +89,8 @@ pub struct CreateRequest {
     pub max_store_bytes: Option<f64>,
     /// What is said of it, as JSON text; absent is nothing.
     pub facts: Option<String>,
+    /// The fencing token of the caller's lease; absent is none.
+    pub lease: Option<f64>,
 }
 
 /// Which checkpoints of a run stay. Lengths of time are in milliseconds; `Infinity` has no end.
@@ -321,6 +344,8 @@ pub struct ChangeRequest {
     pub reason: Option<String>,
     /// Until when, in milliseconds since 1970.
     pub until_ms: Option<f64>,
+    /// The fencing token of the caller's lease; absent is none.
+    pub lease: Option<f64>,
 }
 
 /// What a checkpoint has become.

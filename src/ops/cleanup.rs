@@ -2,8 +2,8 @@
 //!
 //! The visible moment of each is its folder being renamed to a name that no run can have; a kill
 //! before it leaves the run, a kill after it leaves rubbish that the next cleanup removes. A run in
-//! progress, one whose `run.json.lock` a live process holds, and one that Waymark itself is working
-//! on are never touched.
+//! progress, one whose `run.json.lock` a live process holds, one whose lease is held, and one that Waymark
+//! itself is working on are never touched.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,9 +17,11 @@ use crate::model::cancel::Cancel;
 use crate::model::event::{Event, Kind};
 use crate::model::ids::RunId;
 use crate::model::json::{Json, MAX_DEPTH, Value};
+use crate::model::lease::Standing;
 use crate::model::run_record;
 use crate::model::time::{from_iso, to_iso};
 use crate::ops::events::{Ledger, about};
+use crate::ops::lease::{self, Look};
 use crate::store::disk::{Disk, EntryKind};
 use crate::store::events::Log;
 use crate::store::layout::RunDir;
@@ -292,7 +294,16 @@ fn judge(disk: &dyn Disk, run: &RunDir, request: &Request, now_ms: i64) -> Resul
             "its run.json.lock is held by a live process".to_owned(),
         ));
     }
-    Ok(Verdict::Drop { status, age_days })
+    match lease::look_at(disk, run, now_ms)? {
+        Look::Known(known) if known.standing == Standing::Live => {
+            let holder = known.lease.holder;
+            Ok(Verdict::Leave(format!("its lease is held by {holder}")))
+        }
+        Look::Damaged { holds: true, .. } => Ok(Verdict::Leave(
+            "its lease is damaged, so somebody may hold it".to_owned(),
+        )),
+        _ => Ok(Verdict::Drop { status, age_days }),
+    }
 }
 
 /// Moves a run aside and removes it; tells why if it was left.

@@ -104,6 +104,8 @@ pub struct Created {
 }
 
 /// Takes a checkpoint.
+///
+/// Gives [`Error::LeaseHeld`], [`Error::LeaseLost`] or [`Error::LeaseDamaged`] if the run's lease is not the caller's.
 pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
     events::watch(context, "create", || {
         match (request.max_store_bytes, context.store) {
@@ -590,6 +592,7 @@ impl Found {
     /// Takes the run's lock and reads.
     fn read(context: &Context<'_>) -> Result<Self> {
         let (lock, _) = context.begin()?;
+        context.fence()?;
         let record_bytes = read_run_record(context)?;
         let record = parse_run_record(context, &record_bytes)?;
         let registry_bytes = read_registry(context)?.unwrap_or_else(|| {

@@ -100,13 +100,18 @@ const TEXT_MAX: usize = 8192;
 /// Does something with a checkpoint, durably, and tells what it has become.
 ///
 /// Gives [`Error::StateTransition`] for a move that is not legal, [`Error::FactsInvalid`] for an update
-/// that can't be, [`Error::ChangesDamaged`] if the run's log of changes can't be trusted.
+/// that can't be, [`Error::ChangesDamaged`] if the run's log of changes can't be trusted; but for pins also
+/// [`Error::LeaseHeld`] and [`Error::LeaseLost`].
 pub fn change(context: &Context<'_>, id: &CheckpointId, command: &Command) -> Result<Become> {
     events::watch(context, command.name(), || change_now(context, id, command))
 }
 
 fn change_now(context: &Context<'_>, id: &CheckpointId, command: &Command) -> Result<Become> {
     let (_lock, _) = context.begin()?;
+    // Whether it must stay is for people to say, whoever works on the run.
+    if !matches!(command, Command::Pin(_) | Command::Unpin) {
+        context.fence()?;
+    }
     let header = header(context, id)?;
     let log = Changes::read(context.disk, context.run)?;
     log.check(context.run)?;

@@ -26,12 +26,14 @@ pub mod files;
 pub mod fork;
 pub mod gc;
 pub mod import;
+pub mod lease;
 pub mod lifecycle;
 pub mod list;
 pub mod locate;
 mod looked;
 pub mod prune;
 pub mod query;
+pub mod records;
 mod registration;
 pub mod restore;
 pub mod show;
@@ -49,6 +51,8 @@ pub struct Context<'a> {
     pub store: Option<&'a StoreDir>,
     /// The time, in milliseconds since 1970.
     pub now_ms: i64,
+    /// The fencing token of the caller's lease; see [`lease`].
+    pub lease: Option<u64>,
     /// Whether the caller still wants it.
     pub cancel: &'a Cancel,
     /// How far it is.

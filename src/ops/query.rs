@@ -304,6 +304,7 @@ impl<'a> Index<'a> {
             run: &run,
             store: self.store,
             now_ms: self.ground.now_ms,
+            lease: None,
             cancel,
             progress: self.ground.progress,
         };

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::model::lease::{Process, System};
 use crate::store::folder::Folder;
 
 /// What a path is.
@@ -136,6 +137,20 @@ pub trait Disk: Send + Sync {
     fn is_real(&self) -> bool;
     /// Whether a process of this host is alive; `None` where that can't be told.
     fn process_alive(&self, pid: u32) -> Option<bool>;
+    /// What is known of a process of this host.
+    fn process(&self, pid: u32) -> Process {
+        Process {
+            alive: self.process_alive(pid),
+            started: None,
+        }
+    }
+    /// What the system says of itself and of this process.
+    fn system(&self) -> System {
+        System {
+            pid: std::process::id(),
+            ..System::default()
+        }
+    }
     /// Waits a little before trying again.
     fn pause(&self, ms: u64);
 }

@@ -176,6 +176,31 @@ impl RunDir {
         self.private().join("verified")
     }
 
+    /// Its records; see [`crate::store::records`].
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.private().join("records")
+    }
+
+    /// Its lease; see [`crate::store::leases`].
+    #[must_use]
+    pub fn lease(&self) -> PathBuf {
+        self.private().join("lease")
+    }
+
+    /// The lease that is about to take its place. Not named as what is staged is: that belongs to the holder of
+    /// the run's lock.
+    #[must_use]
+    pub fn lease_new(&self) -> PathBuf {
+        self.private().join("lease.new")
+    }
+
+    /// The lock of those who change the lease.
+    #[must_use]
+    pub fn lease_lock(&self) -> PathBuf {
+        self.private().join("lease.lock")
+    }
+
     /// A name for bytes that are not visible yet.
     #[must_use]
     pub fn staged(&self, name: &str) -> PathBuf {

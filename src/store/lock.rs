@@ -10,6 +10,8 @@
 //! holds as far as they support it. It does not bind the runner, which has its own
 //! ([`crate::store::runner_lock`]).
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::store::disk::{Disk, LockGuard};
@@ -26,33 +28,45 @@ impl RunLock {
     /// Waits for the lock of a run whose private folder exists.
     pub fn acquire(disk: &dyn Disk, run: &RunDir, cancel: &Cancel) -> Result<Self> {
         let path = run.lock();
-        let holder = format!("{{\"pid\":{}}}", std::process::id());
-        let mut waited_ms = 0;
-        loop {
-            cancel.check()?;
-            match disk.try_lock(&path, &holder) {
-                Ok(Some(guard)) => return Ok(Self(guard)),
-                Ok(None) => {}
-                Err(error) => return Err(Error::io("lock", &path, error)),
-            }
-            if waited_ms >= WAIT_MS {
-                return Err(Error::RunBusy {
-                    run_id: run.run_id().to_string(),
-                    holder: holder_of(disk, &path),
-                    path,
-                    waited_ms,
-                });
-            }
-            // Short at first: an operation takes a few milliseconds.
-            let pause = (1 + waited_ms / 8).min(20);
-            disk.pause(pause);
-            waited_ms += pause;
+        match wait(disk, &path, cancel)? {
+            Ok(guard) => Ok(Self(guard)),
+            Err(waited_ms) => Err(Error::RunBusy {
+                run_id: run.run_id().to_string(),
+                holder: holder_of(disk, &path),
+                path,
+                waited_ms,
+            }),
         }
     }
 }
 
+/// Waits for a lock file, making it; gives how long was waited, in milliseconds, if that was too long.
+pub(crate) fn wait(
+    disk: &dyn Disk,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<std::result::Result<Box<dyn LockGuard>, u64>> {
+    let holder = format!("{{\"pid\":{}}}", std::process::id());
+    let mut waited_ms = 0;
+    loop {
+        cancel.check()?;
+        match disk.try_lock(path, &holder) {
+            Ok(Some(guard)) => return Ok(Ok(guard)),
+            Ok(None) => {}
+            Err(error) => return Err(Error::io("lock", path, error)),
+        }
+        if waited_ms >= WAIT_MS {
+            return Ok(Err(waited_ms));
+        }
+        // Short at first: an operation takes a few milliseconds.
+        let pause = (1 + waited_ms / 8).min(20);
+        disk.pause(pause);
+        waited_ms += pause;
+    }
+}
+
 /// Who holds a lock file, as far as its text tells.
-pub(crate) fn holder_of(disk: &dyn Disk, path: &std::path::Path) -> String {
+pub(crate) fn holder_of(disk: &dyn Disk, path: &Path) -> String {
     disk.read(path, 4096)
         .ok()
         .and_then(|bytes| pid_of(&bytes))

@@ -106,6 +106,18 @@ impl StoreDir {
         self.dir.join("lock")
     }
 
+    /// Its records; see [`crate::store::records`].
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.dir.join("records")
+    }
+
+    /// The lock of those who change its records.
+    #[must_use]
+    pub fn records_lock(&self) -> PathBuf {
+        self.dir.join("records.lock")
+    }
+
     /// The lock of the one gc.
     #[must_use]
     pub fn gc_lock(&self) -> PathBuf {

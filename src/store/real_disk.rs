@@ -14,6 +14,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::model::lease::{Process, System};
 use crate::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
 use crate::store::folder::Folder;
 use crate::store::real_folder;
@@ -160,6 +161,61 @@ fn without_holes(file: &File, len: u64) -> u64 {
         at = hole.max(at + 1);
     }
     taken
+}
+
+/// What `/proc/<pid>/stat` says.
+struct Stat {
+    ended: bool,
+    /// In clock ticks since the machine's start.
+    started: u64,
+}
+
+/// Reads it of a process; `None` where there is none. Source: proc(5).
+fn stat_of(pid: &str) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, even brackets.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // The state is the third field, the number of threads the 20th, the start the 22nd. The first thread alone
+    // may have ended.
+    let threads: u64 = fields.get(17)?.parse().ok()?;
+    Some(Stat {
+        ended: matches!(*fields.first()?, "Z" | "X" | "x") && threads <= 1,
+        started: fields.get(19)?.parse().ok()?,
+    })
+}
+
+fn host() -> String {
+    #[cfg(unix)]
+    {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    }
+    #[cfg(not(unix))]
+    {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the machine's name has no other place there"
+        )]
+        std::env::var("COMPUTERNAME").unwrap_or_default()
+    }
+}
+
+/// Milliseconds since the machine's start, sleep included; `None` where no such clock can be asked.
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
+fn boot_ms() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+        Some(seconds.ok()? * 1_000 + rest.ok()? / 1_000_000)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        None
+    }
 }
 
 impl Disk for RealDisk {
@@ -404,6 +460,39 @@ impl Disk for RealDisk {
         {
             let _ = pid;
             None
+        }
+    }
+
+    fn process(&self, pid: u32) -> Process {
+        let alive = self.process_alive(pid);
+        match stat_of(&pid.to_string()) {
+            // A process that has ended, and whose parent has not asked after it yet, does nothing any more.
+            Some(stat) => Process {
+                alive: Some(!stat.ended),
+                started: Some(stat.started),
+            },
+            None => Process {
+                alive,
+                started: None,
+            },
+        }
+    }
+
+    fn system(&self) -> System {
+        let text = |path: &str| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.trim().to_owned()
+        };
+        System {
+            host: host(),
+            machine: text("/etc/machine-id"),
+            boot: text("/proc/sys/kernel/random/boot_id"),
+            pid_namespace: fs::read_link("/proc/self/ns/pid")
+                .map(|link| link.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            boot_ms: boot_ms(),
+            pid: std::process::id(),
+            started: stat_of("self").map(|stat| stat.started),
         }
     }
 

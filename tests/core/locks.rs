@@ -62,6 +62,7 @@ fn eighty_creates_of_eight_threads_are_eighty_checkpoints() {
             run: &run,
             // The clock stands still: nothing but the lock keeps them apart.
             now_ms: crate::world::START_MS,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         };

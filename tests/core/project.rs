@@ -347,6 +347,7 @@ impl Project {
             run: &self.run,
             store: Some(&self.store),
             now_ms: self.now_ms.fetch_add(1_000, Ordering::Relaxed),
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         })

@@ -23,6 +23,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use waymark::model::lease::{Process, System};
 use waymark::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
 use waymark::store::folder::Folder;
 
@@ -138,6 +139,7 @@ struct State {
     denied: Vec<(PathBuf, io::ErrorKind)>,
     unreadable: HashSet<PathBuf>,
     alive: Alive,
+    system: System,
     meddling: Option<(u64, Meddling)>,
 }
 
@@ -380,6 +382,10 @@ impl SimDisk {
             denied: Vec::new(),
             unreadable: HashSet::new(),
             alive: Arc::new(|_| Some(true)),
+            system: System {
+                pid: std::process::id(),
+                ..System::default()
+            },
             meddling: None,
         })))
     }
@@ -556,6 +562,11 @@ impl SimDisk {
     /// Removes a file once so much was waited in all, as its owner would.
     pub(crate) fn vanish_after(&self, ms: u64, path: &Path) {
         self.state().vanish = Some((ms, path.to_path_buf()));
+    }
+
+    /// Decides what the machine says of itself and of this process.
+    pub(crate) fn set_system(&self, system: System) {
+        self.state().system = system;
     }
 
     /// Decides which processes are alive.
@@ -1088,6 +1099,16 @@ impl Disk for SimDisk {
     fn process_alive(&self, pid: u32) -> Option<bool> {
         let alive = Arc::clone(&self.state().alive);
         alive(pid)
+    }
+
+    fn process(&self, pid: u32) -> Process {
+        let started = self.state().system.started;
+        let alive = self.process_alive(pid);
+        Process { alive, started }
+    }
+
+    fn system(&self) -> System {
+        self.state().system.clone()
     }
 
     fn pause(&self, ms: u64) {

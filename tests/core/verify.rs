@@ -84,6 +84,7 @@ impl Project {
             disk: &RealDisk,
             run: &self.run,
             now_ms,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         })
@@ -393,6 +394,7 @@ fn it_stops_when_asked_and_says_what_is_not_there() {
             disk: &RealDisk,
             run: &project.run,
             now_ms: START_MS,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &progress,
         },

@@ -142,6 +142,7 @@ impl World {
             disk: &self.disk,
             run: &self.run,
             now_ms: self.now_ms,
+            lease: None,
             cancel: &Cancel::default(),
             progress: &Progress::default(),
         })

@@ -178,6 +178,7 @@ pub fn restore(context: &Context<'_>, request: &Request) -> Result<Outcome> {
 
 fn restore_as(context: &Context<'_>, request: &Request, kind: Kind) -> Result<Outcome> {
     let (_lock, recovered) = context.begin_anyway()?;
+    context.fence()?;
     let mut unreadable_journal = false;
     let recovered = match recovered {
         Ok(recovered) => recovered,
