@@ -2154,7 +2154,10 @@ export interface Records {
     change: (value: T | undefined) => T | undefined | Promise<T | undefined>,
   ): Promise<T | undefined>;
   /** Changes one, blocking. */
-  changeSync<T = unknown>(name: string, change: (value: T | undefined) => T | undefined): T | undefined;
+  changeSync<T = unknown>(
+    name: string,
+    change: (value: T | undefined) => T | undefined,
+  ): T | undefined;
   /** Removes one; false if there was none. */
   remove(name: string, options?: RecordOptions): Promise<boolean>;
   /** Removes one, blocking. */

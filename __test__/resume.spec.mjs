@@ -418,9 +418,7 @@ describe('several at once, and ways back', () => {
     const at = await world();
     await occupy(at.port);
     fs.rmSync(at.worktree, { recursive: true });
-    await expect(
-      at.manager.resume(RUN, { options: ['recreate_worktree'] }),
-    ).rejects.toMatchObject({
+    await expect(at.manager.resume(RUN, { options: ['recreate_worktree'] })).rejects.toMatchObject({
       code: 'ERR_RUN_STALE',
       reason: 'port_in_use',
       message: expect.stringContaining('done so far: recreate_worktree'),
@@ -463,12 +461,10 @@ describe('several at once, and ways back', () => {
     const { checkpoint } = await at.manager.show(RUN, at.made.checkpointId);
     const environment = /** @type {any} */ (checkpoint.environment);
     environment.git.branch = '../../../evil';
-    const forged = { ...checkpoint, checkpoint_id: `checkpoint-step-1-${Date.now()}`, environment };
-    const { metadata: _, snapshot: __, state_objects: ___, waymark: ____, ...rest } = forged;
-    const id = oldCheckpoint(at.dir, RUN, 1, Date.now() + 5, {
-      ...rest,
-      checkpoint_id: `checkpoint-step-1-${Date.now() + 5}`,
-    });
+    const { metadata: _, snapshot: __, state_objects: ___, waymark: ____, ...rest } = checkpoint;
+    const ms = Date.now() + 5;
+    const forged = { ...rest, checkpoint_id: `checkpoint-step-1-${ms}`, environment };
+    const id = oldCheckpoint(at.dir, RUN, 1, ms, forged);
     await expect(
       at.manager.resume(RUN, { checkpoint: id, options: ['recreate_branch'] }),
     ).rejects.toMatchObject({ code: 'ERR_RESUME_OPTION' });

@@ -80,7 +80,7 @@ const missing = {
     return null;
   },
 };
-if (!addon.gitFacts && !addon.isStandIn) {
+if (!addon.isStandIn) {
   Object.defineProperty(addon, 'isStandIn', { value: true });
   const own = {
     create: async (place, runId, request, ...rest) =>

@@ -213,7 +213,8 @@ const VERDICTS = {
 function shown(plan) {
   const { runId, verdict, checkpointId, from, next, steps, reasons, options, skipped } = plan;
   /** @param {string} title @param {import('../../index.js').Step[]} list */
-  const line = (title, list) => (list.length === 0 ? [] : [plain(`  ${title}: ${list.join(', ')}`)]);
+  const line = (title, list) =>
+    list.length === 0 ? [] : [plain(`  ${title}: ${list.join(', ')}`)];
   return {
     data: plan,
     exitCode: verdict === 'stale' ? 1 : 0,

@@ -35,7 +35,10 @@ function request({ timeoutMs }) {
  */
 function withoutOurs(facts, { root, runsDir, storeDir }) {
   if (!facts) return null;
-  const ours = [runsDir, storeDir ?? path.join(root, '.waymark')].flatMap((own) => [own, real(own)]);
+  const ours = [runsDir, storeDir ?? path.join(root, '.waymark')].flatMap((own) => [
+    own,
+    real(own),
+  ]);
   /** @param {{ path: string }} one */
   const isOurs = ({ path: name }) => {
     const file = path.join(facts.worktree, name);
@@ -59,20 +62,46 @@ function isAbove(file, own, name) {
   return own.startsWith(folder + path.sep);
 }
 
+/** So long a folder without git counts as that, in milliseconds: a process may take many checkpoints. */
+const FRESH_MS = 1_000;
+
+/** The folder that had no git last. */
+let bare = { folder: '', at: Number.NEGATIVE_INFINITY };
+
+/** @param {Context} context @returns {string | undefined} the folder to ask about */
+function asked(context) {
+  if (context.declared.worktree === false) return undefined;
+  const folder = folderOf(context);
+  const isBare = bare.folder === folder && performance.now() - bare.at < FRESH_MS;
+  return isBare ? undefined : folder;
+}
+
+/** @param {any} facts @param {Context} context @param {string} folder */
+function told(facts, context, folder) {
+  if (facts === null) bare = { folder, at: performance.now() };
+  return withFolder(withoutOurs(facts, context), context, folder);
+}
+
 /** @type {import('../fingerprint.js').Collector} */
 const git = {
   name: 'git',
   async collect(context) {
-    if (context.declared.worktree === false) return null;
-    const folder = folderOf(context);
-    const facts = unwrap(await core().gitFacts(context.place, folder, request(context)));
-    return withFolder(withoutOurs(facts, context), context, folder);
+    const folder = asked(context);
+    if (folder === undefined) return null;
+    return told(
+      unwrap(await core().gitFacts(context.place, folder, request(context))),
+      context,
+      folder,
+    );
   },
   collectSync(context) {
-    if (context.declared.worktree === false) return null;
-    const folder = folderOf(context);
-    const facts = unwrap(core().gitFactsSync(context.place, folder, request(context)));
-    return withFolder(withoutOurs(facts, context), context, folder);
+    const folder = asked(context);
+    if (folder === undefined) return null;
+    return told(
+      unwrap(core().gitFactsSync(context.place, folder, request(context))),
+      context,
+      folder,
+    );
   },
   async look(context, then) {
     const folder = path.resolve(context.root, then.folder);
