@@ -419,7 +419,7 @@ export interface EnvironmentOptions {
   files?: string[];
   /** Collectors of your own: functions, or paths of modules, which run in a thread that can be ended. */
   collectors?: { [name: string]: string | ((run: CollectorContext) => unknown) };
-  /** How long one collector may take, in milliseconds. Default 1000. */
+  /** How long one collector may take, in milliseconds. Default 3000. */
   timeoutMs?: number;
   /** Until when the checkpoint is to be used: a time, or a span such as `7d`. */
   expires?: Date | string;

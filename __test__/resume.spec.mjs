@@ -23,6 +23,7 @@ import {
 } from './support/project.mjs';
 
 const RUN = 'r1';
+const SLOW = { timeoutMs: 60_000 };
 /** What the addon does not have yet. */
 const STAND_IN = path.join(repo, '__test__', 'support', 'core_stand_in.cjs');
 
@@ -89,7 +90,8 @@ async function world({ environment = {}, config } = {}) {
   put('package-lock.json', '{}');
   put('needed.json', '{}');
   put('out.md', 'artifact');
-  if (config) writeJson(path.join(root, 'waymark.config.json'), config);
+  // The machine may be busy; what hangs is tested with limits of its own.
+  writeJson(path.join(root, 'waymark.config.json'), config ?? { environment: SLOW });
   git(root, 'init', '-q', '-b', 'main');
   git(root, 'add', 'src');
   git(root, 'commit', '-q', '-m', 'one');
@@ -448,10 +450,10 @@ describe('several at once, and ways back', () => {
     const at = await world();
     const file = path.join(at.dir, 'run.json');
     const before = readJson(file);
-    const small = new waymark.CheckpointManager({ root: at.root, maxBytes: 1 });
+    const small = new waymark.CheckpointManager({ root: at.root, maxStateBytes: 1 });
     await expect(
       small.resume(RUN, { options: ['complete_outside'], accept: ['not_known'] }),
-    ).rejects.toMatchObject({ code: 'ERR_STORE_BUDGET' });
+    ).rejects.toMatchObject({ code: 'ERR_STATE_TOO_LARGE' });
     const { updated_at: _, ...after } = readJson(file);
     expect(before).toMatchObject(after);
   });
@@ -711,7 +713,7 @@ describe('collectors', () => {
 
   test('of your own: one that hangs, throws or ends costs its part, never the checkpoint', async () => {
     const at = await world();
-    const options = { environment: { collectors: modules(at), timeoutMs: 1500 } };
+    const options = { environment: { collectors: modules(at), timeoutMs: 4000 } };
     const made = await at.manager.create(RUN, 1.5, {}, options);
     expect((await at.manager.show(RUN, made.checkpointId)).checkpoint.environment).toMatchObject({
       custom: told,
@@ -721,7 +723,7 @@ describe('collectors', () => {
 
   test('the same, blocking', async () => {
     const at = await world();
-    const options = { environment: { collectors: modules(at), timeoutMs: 1500 } };
+    const options = { environment: { collectors: modules(at), timeoutMs: 4000 } };
     const made = at.manager.createSync(RUN, 1.5, {}, options);
     expect(at.manager.showSync(RUN, made.checkpointId).checkpoint.environment).toMatchObject({
       custom: told,
@@ -738,16 +740,19 @@ describe('collectors', () => {
       hangs: () => new Promise(() => {}),
       bad: () => undefined,
     };
-    const at = await world({ environment: { collectors, timeoutMs: 300 } });
+    const at = await world({ environment: { collectors, timeoutMs: 2000 } });
     const { environment } = (await at.manager.show(RUN, at.made.checkpointId)).checkpoint;
     expect(environment).toMatchObject({
       custom: {
         db: { schema: 4 },
-        hangs: { failed: 'no answer in 300 ms' },
+        hangs: { failed: 'no answer in 2000 ms' },
         bad: { failed: 'it told nothing' },
       },
     });
-    expect(named(await planned(at)).sort()).toEqual(['not_known.before', 'not_known.before']);
+    const own = (await planned(at)).reasons.filter(({ kind }) => kind === 'before');
+    expect(own.map(({ details }) => details.name)).toEqual(
+      expect.arrayContaining(['hangs', 'bad']),
+    );
     schema = 5;
     expect(named(await planned(at))).toContain('custom_changed');
     const made = at.manager.createSync(RUN, 1.5);
@@ -836,7 +841,12 @@ describe('the command', () => {
       'waymark.config.json',
       JSON.stringify({
         capture: { workspace: ['src'] },
-        environment: { worktree: '../tree', workflow: 'flow.yaml', ports: { api: at.port } },
+        environment: {
+          ...SLOW,
+          worktree: '../tree',
+          workflow: 'flow.yaml',
+          ports: { api: at.port },
+        },
         resume: { policy: { head_moved: 'stale' } },
       }),
     );
@@ -928,7 +938,7 @@ describe('the preload', () => {
   const configured = (at) =>
     at.put(
       'waymark.config.json',
-      JSON.stringify({ environment: { worktree: '../tree', ports: { api: at.port } } }),
+      JSON.stringify({ environment: { ...SLOW, worktree: '../tree', ports: { api: at.port } } }),
     );
 
   test('a stale run is refused, and goes on with WAYMARK_ACCEPT and WAYMARK_OPTION', async () => {

@@ -30,7 +30,7 @@ const { limited } = require('./time-limit.js');
  */
 
 const FORMAT = 1;
-const TIMEOUT_MS = 1_000;
+const TIMEOUT_MS = 3_000;
 /** What the manifest takes, in bytes of JSON. */
 const MAX_BYTES = 64 * 1024;
 
