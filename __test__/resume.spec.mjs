@@ -713,7 +713,7 @@ describe('collectors', () => {
 
   test('of your own: one that hangs, throws or ends costs its part, never the checkpoint', async () => {
     const at = await world();
-    const options = { environment: { collectors: modules(at), timeoutMs: 4000 } };
+    const options = { environment: { collectors: modules(at), timeoutMs: 8000 } };
     const made = await at.manager.create(RUN, 1.5, {}, options);
     expect((await at.manager.show(RUN, made.checkpointId)).checkpoint.environment).toMatchObject({
       custom: told,
@@ -723,7 +723,7 @@ describe('collectors', () => {
 
   test('the same, blocking', async () => {
     const at = await world();
-    const options = { environment: { collectors: modules(at), timeoutMs: 4000 } };
+    const options = { environment: { collectors: modules(at), timeoutMs: 8000 } };
     const made = at.manager.createSync(RUN, 1.5, {}, options);
     expect(at.manager.showSync(RUN, made.checkpointId).checkpoint.environment).toMatchObject({
       custom: told,
