@@ -119,6 +119,8 @@ export interface Checkpoint {
   snapshot?: Snapshot | null;
   /** Absent in checkpoints of other tools. */
   waymark?: { format: number; sequence: number; parent_checkpoint_id: string | null };
+  /** What the environment was; absent in checkpoints of other tools. */
+  environment?: Environment | null;
   metadata: {
     /** SHA-256 over the compact JSON of everything but `metadata`, lower-case hex. */
     checksum: string;
@@ -277,6 +279,8 @@ export interface CheckpointManagerOptions {
   alerts?: AlertSettings;
   /** What is done about failing steps, over `recovery` of the configuration. */
   recovery?: RecoverySettings;
+  /** What is declared of the environment, over `environment` in `waymark.config.json`; `false`: no fingerprints. */
+  environment?: EnvironmentOptions | false;
 }
 
 /**
@@ -393,12 +397,211 @@ export interface CreateOptions extends ProgressOptions {
   maxBytes?: number;
   /** What is said of it: why it was taken, by whom, for which part of the work. */
   facts?: Facts;
-  /** The fingerprint of its environment, at most 64 KiB of JSON; `list` and `show` give it back. */
-  environment?: Environment;
+  /** What is declared of the environment, over the manager's; `false`: no fingerprint. */
+  environment?: EnvironmentOptions | false;
 }
 
-/** The fingerprint of a checkpoint's environment: any object that has a JSON form. */
-export type Environment = JsonObject;
+/**
+ * What is declared of the environment that a run needs, for the fingerprint of its checkpoints. Also `environment`
+ * in `waymark.config.json`; the options of the manager win over it, those of a call over both, member by member.
+ * See `docs/resume.md`.
+ */
+export interface EnvironmentOptions {
+  /** The git worktree that the run works in, relative to the project (the default is the project); `false`: none. */
+  worktree?: string | false;
+  /** The workflow file, relative to the project. Default: the one after `--workflow` of this very step. */
+  workflow?: string;
+  /** Ports by name: a number, or the JSON pointer of where `run.json` has it. */
+  ports?: { [name: string]: number | string };
+  /** Names of environment variables. Values are not kept, only what tells two of them apart. */
+  variables?: string[];
+  /** Programs, by name; with the arguments that make one tell its version. */
+  tools?: string[] | { [name: string]: true | string[] };
+  /** Files, relative to the project. */
+  files?: string[];
+  /** Collectors of your own: functions, or paths of modules, which run in a thread that can be ended. */
+  collectors?: { [name: string]: string | ((run: CollectorContext) => unknown) };
+  /** How long one collector may take, in milliseconds. Default 3000. */
+  timeoutMs?: number;
+  /** Until when the checkpoint is to be used: a time, or a span such as `7d`. */
+  expires?: Date | string;
+}
+
+/** What a collector of your own is told. */
+export interface CollectorContext {
+  /** The project's folder. */
+  root: string;
+  /** The run's folder. */
+  runDir: string;
+  /** The run. */
+  runId: string;
+}
+
+/** What could not be told, and why. */
+export interface NotTold {
+  failed: string;
+}
+
+/** What a run's environment was when a checkpoint was taken. A part that nothing is known of is absent. */
+export interface Environment {
+  format: number;
+  /** When it was taken, ISO 8601. */
+  taken: string;
+  /** Until when the checkpoint is to be used, ISO 8601. */
+  expires?: string;
+  /** The git worktree: where, which branch, which commit, what is not committed. */
+  git?: JsonObject | NotTold;
+  /** The workflow file: where, its SHA-256, its steps in their order. */
+  workflow?: { path: string; hash: string; steps: Step[] } | NotTold;
+  /** Node, Waymark, and the SHA-256 of each package lock. */
+  versions?: { node: string; waymark: string; locks: { [name: string]: string } } | NotTold;
+  /** Ports by name, and where `run.json` has them. */
+  ports?: { [name: string]: { port: number; at: string; free?: boolean | null } } | NotTold;
+  /** Environment variables: what tells two values apart; `null` if it is not set. */
+  variables?: { [name: string]: string | null } | NotTold;
+  /** Programs: where each is found, and its version if that was asked for. */
+  tools?: { [name: string]: { path: string; version?: string } | null } | NotTold;
+  /** Files: SHA-256, `null` if there is none. */
+  files?: { [path: string]: string | null } | NotTold;
+  /** The machine. */
+  host?: { name: string; platform: string; arch: string } | NotTold;
+  /** What the collectors of your own told. */
+  custom?: JsonObject | NotTold;
+  /** What was accepted to get to this checkpoint. */
+  accepted?: AcceptedReason[];
+  /** What was done about the other reasons. */
+  did?: { option: string; message: string }[];
+}
+
+/** A reason that somebody accepted. */
+export interface AcceptedReason {
+  type: string;
+  kind?: string;
+  message: string;
+  /** When, ISO 8601. */
+  at: string;
+}
+
+/** Why a run is not as it was at its checkpoint; `docs/resume.md` has all types and kinds. */
+export interface ResumeReason {
+  type: string;
+  /** A finer reason. */
+  kind?: string;
+  /** In words. */
+  message: string;
+  /** What there was and what there is, by type. */
+  details: { [name: string]: unknown };
+  /** `stale`: the run does not go on unless something is done; `change`: it does; `note`: only worth knowing. */
+  severity: 'note' | 'change' | 'stale';
+  /** Whether it was accepted. */
+  accepted: boolean;
+  /** What resolves it. */
+  options: string[];
+}
+
+/** `ready`: all is as it was; `ready-with-changes`: it can go on; `stale`: something is to be done first. */
+export type ResumeVerdict = 'ready' | 'ready-with-changes' | 'stale';
+
+/**
+ * How much reasons matter, by type (`head_moved`) or type and kind (`head_moved.ahead`), and how old a checkpoint
+ * may be (`maxAge`: a span such as `14d`). Also `resume.policy` in `waymark.config.json`.
+ */
+export interface ResumePolicy {
+  [reason: string]: 'ignore' | 'note' | 'change' | 'stale' | string | undefined;
+  maxAge?: string;
+}
+
+/** Something that can be done. */
+export interface OfferedOption {
+  option: string;
+  /** The types of reasons that it resolves. */
+  resolves: string[];
+  /** What it does. */
+  about: string;
+  /** The value that it takes: `option=value`. */
+  value?: string;
+}
+
+/** Where a run stands in its workflow. Of tasks the steps are paths, such as `build/test`. */
+export interface ResumeSteps {
+  done: Step[];
+  /** Passed over without a checkpoint. */
+  skipped: Step[];
+  todo: Step[];
+  /** Those to do that nothing stands before: more than one if they may run side by side. */
+  frontier: Step[];
+}
+
+/** Options of `planResume`. */
+export interface PlanResumeOptions extends SignalOptions {
+  /** Go on after this checkpoint. Default: the newest good one. */
+  checkpoint?: string;
+  /** Go on after the newest good checkpoint of this step. */
+  step?: Step;
+  /** Reasons to go on with all the same: types, or types with a kind (`head_moved.ahead`). */
+  accept?: string[];
+  /** How much reasons matter, over the configuration. */
+  policy?: ResumePolicy;
+  /** The workflow file. Default: the one that the checkpoint names. */
+  workflow?: string;
+  /** What becomes of files changed since the newest checkpoint. Default: as configured. */
+  onConflict?: OnConflict;
+  /** Whether files are put back. Default: as configured. */
+  files?: boolean;
+  /** Whether a checkpoint that is found stale is marked so (`facts.data.waymark.stale`). Default true. */
+  mark?: boolean;
+}
+
+/** Whether a run can go on, from where, and what is not as it was. */
+export interface ResumePlan {
+  runId: string;
+  verdict: ResumeVerdict;
+  /** The checkpoint it would go on from; `null` if there is none to. */
+  checkpointId: string | null;
+  /** The step it was taken after. */
+  from: Step | null;
+  /** When it was taken, ISO 8601. */
+  timestamp: string | null;
+  /** The step to go on with; `null` if none is left, or no workflow file is known. */
+  next: Step | null;
+  /** The workflow file that says so. */
+  workflow: string | null;
+  steps: ResumeSteps;
+  /** What is not as it was, the gravest first. */
+  reasons: ResumeReason[];
+  /** What can be done about those that are not accepted. */
+  options: OfferedOption[];
+  /** What was accepted. */
+  accepted: string[];
+  /** Damaged checkpoints that were passed over. */
+  skipped: SkippedCheckpoint[];
+}
+
+/** Options of `resume`. */
+export interface ResumeOptions extends PlanResumeOptions {
+  /** What is done about reasons: `new_ports`, `fork=other-run`, `restart_from_step=1.5`, … */
+  options?: string[];
+}
+
+/** A run that was made ready to go on. */
+export interface ResumeOutcome {
+  /** The run to go on with; another one after `fork`. */
+  runId: string;
+  checkpointId: string | null;
+  from: Step | null;
+  /** The step to start; `null` if none is left. */
+  next: Step | null;
+  /** True if the run was ended (`abandon`). */
+  ended: boolean;
+  /** What was done, in this order. */
+  did: { option: string; message: string; [name: string]: unknown }[];
+  /** The new ports, by name. */
+  ports: { [name: string]: number };
+  /** The plan it went by. */
+  plan: ResumePlan;
+  /** What was restored; `null` if nothing was. */
+  restored: RestoreResult | null;
+}
 
 /** Where a checkpoint stands in its life; `docs/lifecycle.md` has the moves. */
 export type CheckpointState = 'created' | 'active' | 'completed' | 'failed' | 'restored';
@@ -2728,6 +2931,21 @@ export declare class CheckpointManager {
   fork(runId: string, newRunId: string, options?: ForkOptions): Promise<Forked>;
   /** Begins another run where a run was at a checkpoint, blocking. */
   forkSync(runId: string, newRunId: string, options?: ForkOptions): Forked;
+
+  /**
+   * Tells whether a run can go on, from which checkpoint and with which step, and what is not as it was, each with
+   * its reason and what can be done about it. Changes nothing but the mark of a checkpoint that is found stale.
+   * Also gives `ERR_CHECKPOINT_NOT_FOUND`, `ERR_NO_CHECKPOINT`, `ERR_NO_GOOD_CHECKPOINT`,
+   * `ERR_WORKFLOW_NOT_FOUND`, `ERR_WORKFLOW_INVALID`.
+   */
+  planResume(runId: string, options?: PlanResumeOptions): Promise<ResumePlan>;
+  /**
+   * Makes a run ready to go on: does what is asked for about the reasons of its plan, and restores. What was
+   * accepted and done is recorded in the checkpoint that follows. Also gives `ERR_RUN_STALE` (with `reasons` and
+   * `options`), `ERR_RESUME_OPTION`, `ERR_WORKFLOW_STEP_MISSING` and what `planResume` and `restore` give.
+   */
+  resume(runId: string, options?: ResumeOptions): Promise<ResumeOutcome>;
+
   /** Makes the index of checkpoints anew from the runs. It is made by itself where it is missing. */
   rebuildIndex(options?: ProgressOptions): Promise<RebuildOutcome>;
 
@@ -3119,6 +3337,10 @@ export declare class WaymarkError extends Error {
   checkpointId?: string;
   /** Checkpoints that were passed over. */
   skipped: SkippedCheckpoint[];
+  /** Why a run is stale (`ERR_RUN_STALE`). */
+  reasons?: ResumeReason[];
+  /** What can be done about it. */
+  options?: OfferedOption[];
   /** The lease that stands in the way, or that took the place of the caller's. */
   lease?: LeaseInfo;
 }

@@ -65,7 +65,7 @@ describe('the plan', () => {
   ) => ({
     step,
     outputs: [],
-    parallel,
+    group: parallel,
   });
   const steps = [one(0), one(1, 'p'), one(1.5, 'p'), one(1.7, 'p'), one(2)];
   const row = (/** @type {any} */ step, /** @type {number} */ sequence) => ({

@@ -43,7 +43,7 @@ const CREATE = /** @type {const} */ ({
   capture: 'capture',
   maxBytes: 'number',
   facts: 'facts',
-  environment: 'object',
+  environment: 'environment',
   signal: 'signal',
   onProgress: 'function',
 });
@@ -109,6 +109,7 @@ const MANAGER = /** @type {const} */ ({
   restore: 'restore',
   alerts: 'alerts',
   recovery: 'recovery',
+  environment: 'environment',
 });
 
 /**
@@ -259,11 +260,11 @@ class CheckpointManager {
 
   /**
    * @param {Record<string, any>} options
+   * @param {ReturnType<typeof configured>} file
    * @param {string} runId
    */
-  #createRequest(options, runId) {
+  #createRequest(options, file, runId) {
     const [own, place] = [this.#options, this.#place()];
-    const file = configured(place, runId);
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
@@ -272,6 +273,49 @@ class CheckpointManager {
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
       environment: environmentText(options.environment),
       lease: leasing.leaseToken(place, runId),
+    };
+  }
+
+  /**
+   * The fingerprint of a checkpoint's environment; undefined if none is wanted.
+   * @param {Record<string, any>} options
+   * @param {string} runId
+   * @param {ReturnType<typeof configured>} file
+   */
+  #prints(options, runId, file) {
+    const layers = [this.#options.environment, options.environment];
+    return require('./fingerprint.js').prints(this.#place(), runId, file, layers);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').PlanResumeOptions} [options]
+   */
+  async planResume(runId, options) {
+    return require('./resume-plan.js').planResume(this.#resumeGround(), runId, options);
+  }
+
+  /**
+   * @param {string} runId
+   * @param {import('../index.js').ResumeOptions} [options]
+   */
+  async resume(runId, options) {
+    return require('./resume-run.js').resume(this.#resumeGround(), runId, options);
+  }
+
+  /** @returns {import('./resume-plan.js').Ground} */
+  #resumeGround() {
+    return {
+      manager: this,
+      of: (runId) => {
+        const [place, own] = [this.#place(), this.#options];
+        const file = configured(place, runId);
+        return {
+          ...require('./fingerprint.js').groundOf(place, runId, file, [own.environment]),
+          policy: file.policy ?? {},
+          files: own.restore?.files ?? file.restore?.files ?? true,
+        };
+      },
     };
   }
 
@@ -327,15 +371,20 @@ class CheckpointManager {
     const checked = checkOptions(options, CREATE, 'create');
     if (checked.retention) keeping().checkRetention(checked, 'create');
     const id = checkRunId(runId);
-    const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
+    const [wanted, place] = [checkStep(step), this.#place()];
+    const file = configured(place, id);
+    const request = { step: wanted, ...this.#createRequest(checked, file, id) };
     const text = stateToJson(state);
-    const place = this.#place();
+    const prints = this.#prints(checked, id, file);
+    const environment = await prints?.take();
+    const whole = { ...request, environment: environment?.text };
     const created = await this.#calls.run(
       checked.signal,
-      (token) => native().create(place, id, request, text, token),
+      (token) => native().create(place, id, whole, text, token),
       this.#key(id),
       checked.onProgress,
     );
+    prints?.done(environment);
     return withCheckpoint(created, id, step, place);
   }
 
@@ -349,14 +398,19 @@ class CheckpointManager {
     const checked = checkOptions(options, CREATE, 'createSync');
     if (checked.retention) keeping().checkRetention(checked, 'createSync');
     const id = checkRunId(runId);
-    const request = { step: checkStep(step), ...this.#createRequest(checked, id) };
+    const [wanted, place] = [checkStep(step), this.#place()];
+    const file = configured(place, id);
+    const request = { step: wanted, ...this.#createRequest(checked, file, id) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
-    const place = this.#place();
+    const prints = this.#prints(checked, id, file);
+    const environment = prints?.takeSync();
+    const whole = { ...request, environment: environment?.text };
     const created = this.#calls.now(
-      (token) => native().createSync(place, id, request, text, token),
+      (token) => native().createSync(place, id, whole, text, token),
       this.createSync,
     );
+    prints?.done(environment);
     return withCheckpoint(created, id, step, place);
   }
 

@@ -3,7 +3,7 @@
 const { WaymarkError } = require('./error.js');
 
 /**
- * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'revision' | 'object' | 'recovery'} Kind
+ * @typedef {'string' | 'id' | 'boolean' | 'number' | 'keepLast' | 'step' | 'signal' | 'strings' | 'function' | 'capture' | 'count' | 'path' | 'text' | 'policy' | 'parts' | 'time' | 'strategy' | 'positive' | 'restore' | 'unfinished' | 'facts' | 'any' | 'kinds' | 'textOrTexts' | 'order' | 'retention' | 'alerts' | 'revision' | 'recovery' | 'environment' | 'resumePolicy'} Kind
  */
 
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
@@ -110,14 +110,20 @@ const KINDS = {
     test: (value) => alertsProblem(value) === undefined,
     problem: alertsProblem,
   },
-  object: {
-    expected: 'an object',
-    test: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-  },
   recovery: {
     expected: 'settings of recovery',
     test: (value) => recoveryProblem(value) === undefined,
     problem: recoveryProblem,
+  },
+  environment: {
+    expected: 'false or what is declared of the environment',
+    test: (value) => environmentProblem(value) === undefined,
+    problem: environmentProblem,
+  },
+  resumePolicy: {
+    expected: 'a policy of resumes',
+    test: (value) => policyProblem(value) === undefined,
+    problem: policyProblem,
   },
   revision: {
     expected: 'a revision, or null where nothing must be there',
@@ -174,6 +180,16 @@ function kindsProblem(value) {
 /** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
 function recoveryProblem(value) {
   return require('./recovery/rules.js').recoveryProblem(value);
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function environmentProblem(value) {
+  return require('./environment-settings.js').environmentProblem(value);
+}
+
+/** Loaded when there is something to check. @param {any} value @returns {string | undefined} */
+function policyProblem(value) {
+  return require('./gate.js').policyProblem(value);
 }
 
 /** @param {any} value a path as text, or in bytes where it is no text */

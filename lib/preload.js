@@ -10,8 +10,8 @@ const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
+const { portVariables } = require('./port-variables.js');
 const { placeOf } = require('./place.js');
-const { resumeSync } = require('./resume.js');
 const { fromEnvironment, preloadSettings } = require('./settings.js');
 
 /**
@@ -33,7 +33,7 @@ const NOT_DONE = new Set([
 let line;
 
 /** Looks at this process's arguments and does what they and the settings ask for. */
-function attach() {
+async function attach() {
   const words = process.argv.slice(2);
   const flags = readFlags(words);
   const runId = flags.get('run-id');
@@ -65,18 +65,26 @@ function attach() {
     const dryRun = flags.has('dry-run');
     if (!dryRun) {
       own = new (require('./step-process.js').StepProcess)(manager, runId, flags, say);
-      if (!own.enter()) {
-        own.leave();
-        process.exit(require('./pause.js').EXIT_PAUSED);
+      enter(own);
+    }
+    let run = runId;
+    if (wantsResume) {
+      const resumed = await resume(manager, runId, words, flags, dryRun, settings);
+      if (resumed === undefined) {
+        own?.leave();
+        process.exit(0);
       }
-    }
-    if (wantsResume && !resume(manager, runId, words, flags, dryRun, settings.onConflict)) {
-      own?.leave();
-      process.exit(0);
-    }
-    if (!wantsResume && !dryRun) finishRestore(manager, runId);
+      run = resumed;
+      process.env.WAYMARK_ATTACHED = run;
+      if (own && run !== runId) {
+        // A fork goes on: the run that it began from is let go.
+        own.leave();
+        own = new (require('./step-process.js').StepProcess)(manager, run, flags, say);
+        enter(own);
+      }
+    } else if (!dryRun) finishRestore(manager, runId);
     if (flags.has('pause-after')) withoutPauseAfter();
-    if (own) watch(manager, runId, settings, own);
+    if (own) watch(manager, run, settings, own);
   } catch (error) {
     own?.leave();
     const refused = own && require('./step-process.js').REFUSALS.has(`${codeOf(error)}`);
@@ -90,10 +98,25 @@ function attach() {
           'files of the workspace were changed since the newest checkpoint: to go on set WAYMARK_ON_CONFLICT to keep-both (yours stay beside), overwrite (waymark undo brings them back) or merge',
         );
       }
+      if (codeOf(error) === 'ERR_RUN_STALE') {
+        say(
+          'to go on all the same set WAYMARK_ACCEPT (head_moved,dirty_files), or WAYMARK_OPTION for what is to be done about it (new_ports); waymark resume --plan tells more',
+        );
+      }
       process.exit(1);
     }
     say(`no checkpoint will be taken of run ${runId}: ${describe(error)}`);
   }
+}
+
+/**
+ * Takes the run, or ends the process where it is paused.
+ * @param {InstanceType<typeof import('./step-process.js').StepProcess>} own
+ */
+function enter(own) {
+  if (own.enter()) return;
+  own.leave();
+  process.exit(require('./pause.js').EXIT_PAUSED);
 }
 
 /**
@@ -135,10 +158,10 @@ function withoutPauseAfter() {
  * @param {string[]} words
  * @param {Map<string, string | true>} flags
  * @param {boolean} dryRun
- * @param {import('../index.js').OnConflict | undefined} onConflict
- * @returns {boolean} false if no step is left
+ * @param {import('./settings.js').PreloadSettings} settings
+ * @returns {Promise<string | undefined>} the run that goes on; undefined if no step is left
  */
-function resume(manager, runId, words, flags, dryRun, onConflict) {
+async function resume(manager, runId, words, flags, dryRun, { onConflict, accept, options }) {
   const workflow = flags.get('workflow');
   if (typeof workflow !== 'string') {
     throw new WaymarkError(
@@ -155,24 +178,50 @@ function resume(manager, runId, words, flags, dryRun, onConflict) {
       reason: 'missing',
     });
   }
-  const point = resumeSync(manager, runId, { workflow, step, dryRun, onConflict });
-  for (const one of point.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
-  if (point.next === undefined) {
-    const from = `${point.checkpointId} was taken after step ${point.from}`;
-    say(`${from}, the workflow's last: nothing is left to do`);
-    return false;
+  const how = { workflow, step, accept, onConflict };
+  const { checkpointId, from, next, plan, did, ended, ports, ...done } = dryRun
+    ? await planned(manager, runId, how)
+    : await manager.resume(runId, { ...how, options });
+  for (const one of plan.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
+  for (const { type, severity, accepted, message } of plan.reasons) {
+    if (severity === 'note' || type === 'state_damaged') continue;
+    say(`${accepted ? 'accepted: ' : ''}${message} (${type})`);
   }
-  const from = point.from === null ? 'no step was done' : `step ${point.from}`;
-  const restored = `${dryRun ? 'would restore' : 'restored'} ${point.checkpointId} (${from})`;
-  say(`${restored}; going on with step ${point.next}`);
+  for (const { option, message } of did) say(`${option}: ${message}`);
+  if (ended) return undefined;
+  if (next === null) {
+    say(`${checkpointId} was taken after step ${from}, the workflow's last: nothing is left to do`);
+    return undefined;
+  }
+  if (checkpointId !== null) {
+    const behind = from === null ? 'no step was done' : `step ${from}`;
+    const restored = `${dryRun ? 'would restore' : 'restored'} ${checkpointId} (${behind})`;
+    say(`${restored}; going on with step ${next}`);
+  }
+  Object.assign(process.env, portVariables(ports));
+  const isOther = done.runId !== runId;
   process.argv.splice(
     2,
     process.argv.length,
-    ...withoutFlags(words, ['resume', 'resume-step', 'step']),
+    ...withoutFlags(words, ['resume', 'resume-step', 'step', ...(isOther ? ['run-id'] : [])]),
     '--step',
-    String(point.next),
+    String(next),
+    ...(isOther ? ['--run-id', done.runId] : []),
   );
-  return true;
+  return done.runId;
+}
+
+/**
+ * What a resume would do.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {import('../index.js').PlanResumeOptions} how
+ */
+async function planned(manager, runId, how) {
+  const plan = await manager.planResume(runId, { ...how, mark: false });
+  require('./resume-run.js').refuseStale(plan);
+  const { checkpointId, from, next } = plan;
+  return { runId, checkpointId, from, next, plan, did: [], ended: false, ports: {} };
 }
 
 /**

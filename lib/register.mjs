@@ -6,7 +6,8 @@
 const words = process.argv.slice(2);
 const names = ['--step', '--resume', '--resume-step'];
 if (words.includes('--run-id') && names.some((name) => words.includes(name))) {
-  process
+  // The runner waits until it is known which step it is to run.
+  await process
     .getBuiltinModule('node:module')
     .createRequire(import.meta.url)('./preload.js')
     .attach();

@@ -1,8 +1,10 @@
 // The runner's own record of a run, `run.json`: read as it is, and changed as the runner's tools change it, under its
-// lock and by rename. Only its status is ever changed here.
+// lock and by rename.
 
+const { randomBytes } = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
+const { setTimeout: pause } = require('node:timers/promises');
 const { WaymarkError } = require('./error.js');
 
 /** The runner's rules for its lock. */
@@ -39,37 +41,64 @@ function readRunJson(runDir) {
  * @param {string} status
  */
 function writeStatus(runDir, status) {
-  const file = path.join(runDir, 'run.json');
-  if (!fs.existsSync(file)) return;
-  const unlock = lock(`${file}.lock`);
+  if (!fs.existsSync(path.join(runDir, 'run.json'))) return;
+  const unlock = lockSync(path.join(runDir, 'run.json.lock'));
   try {
-    let json;
-    try {
-      json = JSON.parse(fs.readFileSync(file, 'utf8'));
-    } catch (cause) {
-      throw new WaymarkError(
-        'ERR_RUN_RECORD_DAMAGED',
-        `${file} can't be read: ${/** @type {Error} */ (cause).message}; restore the newest checkpoint`,
-        { path: file, cause },
-      );
-    }
-    if (json.status === status) return;
-    const text = JSON.stringify({ ...json, status, updated_at: later(json.updated_at) }, null, 2);
-    const temporary = `${file}.tmp.${Date.now()}.${process.pid}`;
-    try {
-      fs.writeFileSync(temporary, text, { flush: true });
-      fs.renameSync(temporary, file);
-    } catch (cause) {
-      fs.rmSync(temporary, { force: true });
-      const { message } = /** @type {Error} */ (cause);
-      throw new WaymarkError('ERR_IO', `${file} can't be written: ${message}`, {
-        path: file,
-        cause,
-      });
-    }
+    write(runDir, (json) => (json.status === status ? undefined : { ...json, status }));
   } finally {
     unlock();
   }
+}
+
+/**
+ * Changes the record.
+ * @param {string} runDir
+ * @param {(record: Record<string, any>) => Record<string, any>} change
+ * @returns {Promise<void>}
+ */
+async function changeRecord(runDir, change) {
+  const unlock = await lock(path.join(runDir, 'run.json.lock'));
+  try {
+    write(runDir, change);
+  } finally {
+    unlock();
+  }
+}
+
+/**
+ * Under the lock.
+ * @param {string} runDir
+ * @param {(record: Record<string, any>) => Record<string, any> | undefined} change nothing is written for undefined
+ */
+function write(runDir, change) {
+  const file = path.join(runDir, 'run.json');
+  let before;
+  try {
+    before = JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new WaymarkError(
+      'ERR_RUN_RECORD_DAMAGED',
+      `${file} can't be read: ${/** @type {Error} */ (cause).message}; restore the newest checkpoint`,
+      { path: file, cause },
+    );
+  }
+  const after = change(before);
+  if (after === undefined) return;
+  const text = JSON.stringify({ ...after, updated_at: later(before.updated_at) }, null, 2);
+  const temporary = `${file}.tmp.${Date.now()}.${randomBytes(4).toString('hex')}`;
+  try {
+    fs.writeFileSync(temporary, text, { flush: true });
+    fs.renameSync(temporary, file);
+  } catch (cause) {
+    fs.rmSync(temporary, { force: true });
+    throw notWritten(file, cause);
+  }
+}
+
+/** @param {string} file @param {unknown} cause */
+function notWritten(file, cause) {
+  const { message } = /** @type {Error} */ (cause);
+  return new WaymarkError('ERR_IO', `${file} can't be written: ${message}`, { path: file, cause });
 }
 
 /** What is derived from `run.json` is derived anew only where this differs. @param {unknown} before */
@@ -84,30 +113,55 @@ function later(before) {
  * @param {string} file
  * @returns {() => void} lets it go
  */
-function lock(file) {
+function lockSync(file) {
+  const until = performance.now() + WAIT_MS;
+  for (;;) {
+    const unlock = tryLock(file, until);
+    if (unlock) return unlock;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+  }
+}
+
+/**
+ * The same, without blocking the process meanwhile.
+ * @param {string} file
+ * @returns {Promise<() => void>}
+ */
+async function lock(file) {
+  const until = performance.now() + WAIT_MS;
+  for (;;) {
+    const unlock = tryLock(file, until);
+    if (unlock) return unlock;
+    await pause(RETRY_MS);
+  }
+}
+
+/**
+ * @param {string} file
+ * @param {number} until when waiting ends
+ * @returns {(() => void) | undefined} undefined if it must be waited for
+ */
+function tryLock(file, until) {
   const text = JSON.stringify({ pid: process.pid, timestamp: new Date().toISOString() });
-  const until = Date.now() + WAIT_MS;
   for (;;) {
     try {
       fs.writeFileSync(file, text, { flag: 'wx' });
       return () => fs.rmSync(file, { force: true });
     } catch (cause) {
-      const { code, message } = /** @type {NodeJS.ErrnoException} */ (cause);
-      if (code !== 'EEXIST') {
-        throw new WaymarkError('ERR_IO', `${file} can't be written: ${message}`, {
-          path: file,
-          cause,
-        });
+      if (/** @type {NodeJS.ErrnoException} */ (cause).code !== 'EEXIST') {
+        throw notWritten(file, cause);
       }
     }
-    if (isLeft(file)) fs.rmSync(file, { force: true });
-    else if (Date.now() > until) {
-      throw new WaymarkError(
-        'ERR_RUN_LOCKED',
-        `${file} is held by another process; waited ${WAIT_MS} ms; wait for it`,
-        { path: file },
-      );
-    } else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+    if (isLeft(file)) {
+      fs.rmSync(file, { force: true });
+      continue;
+    }
+    if (performance.now() <= until) return undefined;
+    throw new WaymarkError(
+      'ERR_RUN_LOCKED',
+      `${file} is held by another process; waited ${WAIT_MS} ms; wait for it`,
+      { path: file },
+    );
   }
 }
 
@@ -125,4 +179,4 @@ function isLeft(file) {
   return false;
 }
 
-module.exports = { readRunJson, writeStatus };
+module.exports = { changeRecord, readRunJson, writeStatus };

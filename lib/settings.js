@@ -13,6 +13,8 @@ const { restoreProblem } = require('./options.js');
  * @property {boolean} strict a failing checkpoint fails the step's process
  * @property {boolean} pauseOnSigterm SIGTERM asks for a pause behind the step
  * @property {import('../index.js').OnConflict} [onConflict] what a resume does with files changed since
+ * @property {string[]} [accept] reasons that a resume goes on with all the same
+ * @property {string[]} [options] what a resume does about others
  */
 
 /**
@@ -74,6 +76,8 @@ function fromEnvironment(env) {
     }
     settings.onConflict = /** @type {import('../index.js').OnConflict} */ (env.WAYMARK_ON_CONFLICT);
   }
+  if (env.WAYMARK_ACCEPT) settings.accept = namesIn(env.WAYMARK_ACCEPT);
+  if (env.WAYMARK_OPTION) settings.options = namesIn(env.WAYMARK_OPTION);
   if (env.WAYMARK_STRICT) settings.strict = !['0', 'false'].includes(env.WAYMARK_STRICT);
   if (env.WAYMARK_PAUSE_ON_SIGTERM) {
     settings.pauseOnSigterm = !['0', 'false'].includes(env.WAYMARK_PAUSE_ON_SIGTERM);
@@ -81,11 +85,19 @@ function fromEnvironment(env) {
   return settings;
 }
 
+/** @param {string} text names with commas between them */
+function namesIn(text) {
+  return text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+}
+
 /**
  * What `waymark.config.json` says of checkpoints.
  * @param {Place} place
  * @param {string} [runId] the run whose project counts; without one that of the place
- * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, recovery?: import('../index.js').RecoverySettings }}
+ * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, recovery?: import('../index.js').RecoverySettings, environment?: import('../index.js').EnvironmentOptions | false, policy?: import('../index.js').ResumePolicy, file?: string }}
  */
 function configured(place, runId) {
   const found = configFor(place, runId);
@@ -117,7 +129,44 @@ function configured(place, runId) {
   const faulty =
     recovery === undefined ? undefined : require('./recovery/rules.js').recoveryProblem(recovery);
   if (faulty) throw invalid(found.file, faulty);
-  return { keepLast, retention, maxBytes, capture, restore, alerts, recovery };
+  const { environment, resume } = found.config;
+  const undeclared =
+    environment === undefined
+      ? undefined
+      : require('./environment-settings.js').environmentProblem(environment);
+  if (undeclared) throw invalid(found.file, undeclared);
+  const policy = policyIn(found.file, resume);
+  const { file } = found;
+  return {
+    keepLast,
+    retention,
+    maxBytes,
+    capture,
+    restore,
+    alerts,
+    recovery,
+    environment,
+    policy,
+    file,
+  };
+}
+
+/**
+ * @param {string} file
+ * @param {any} resume
+ * @returns {import('../index.js').ResumePolicy | undefined}
+ */
+function policyIn(file, resume) {
+  if (resume === undefined) return undefined;
+  if (typeof resume !== 'object' || resume === null || Array.isArray(resume)) {
+    throw invalid(file, 'resume must be an object');
+  }
+  const unknown = Object.keys(resume).find((name) => name !== 'policy');
+  if (unknown !== undefined) throw invalid(file, `resume.${unknown} is not known; known is policy`);
+  if (resume.policy === undefined) return undefined;
+  const problem = require('./gate.js').policyProblem(resume.policy);
+  if (problem) throw invalid(file, problem);
+  return resume.policy;
 }
 
 /**

@@ -5,7 +5,15 @@ const { WaymarkError } = require('./error.js');
 const { stepFromText } = require('./options.js');
 
 /**
- * @typedef {{ step: number | string, name?: string, agent?: string, outputs: string[], parallel?: string, timeLimitMs?: number }} WorkflowStep
+ * @typedef {object} WorkflowStep
+ * @property {number | string} step
+ * @property {string} [name]
+ * @property {string} [agent]
+ * @property {string[]} outputs
+ * @property {(number | string)[]} [after] the steps it waits for, where the file names them (`depends_on`, `needs`)
+ * @property {string} [group] steps of one group run side by side (`parallel_group`, `parallel` with a name, or
+ * neighbours with `parallel: true`)
+ * @property {number} [timeLimitMs] its own time limit (`timeout_ms`, or `timeout` with a unit)
  */
 
 /** @type {Record<string, number>} */
@@ -17,9 +25,16 @@ const UNITS_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
  * @returns {WorkflowStep[]}
  */
 function readSteps(path) {
-  let text;
+  return stepsIn(readText(path), path);
+}
+
+/**
+ * @param {string} path
+ * @returns {string}
+ */
+function readText(path) {
   try {
-    text = fs.readFileSync(path, 'utf8');
+    return fs.readFileSync(path, 'utf8');
   } catch (cause) {
     throw new WaymarkError(
       'ERR_WORKFLOW_NOT_FOUND',
@@ -27,6 +42,15 @@ function readSteps(path) {
       { path, cause },
     );
   }
+}
+
+/**
+ * The steps in the text of a workflow file.
+ * @param {string} text
+ * @param {string} path for errors
+ * @returns {WorkflowStep[]}
+ */
+function stepsIn(text, path) {
   /** @param {string} reason @param {unknown} [cause] */
   const invalid = (reason, cause) =>
     new WaymarkError(
@@ -43,40 +67,53 @@ function readSteps(path) {
   }
   const listed = parsed?.steps;
   if (!Array.isArray(listed) || listed.length === 0) throw invalid('it lists no steps');
+  let run = 0;
   const steps = listed.map((entry, at) => {
     const step = stepFromText(entry?.step);
     if (typeof step !== 'number' && typeof step !== 'string') {
       throw invalid(`entry ${at + 1} has no step`);
     }
-    /** @param {unknown} value */
-    const text = (value) => (typeof value === 'string' ? value : undefined);
     return {
       step,
-      name: text(entry.name),
-      agent: text(entry.agent),
+      name: wordsOf(entry.name),
+      agent: wordsOf(entry.agent),
       outputs: Array.isArray(entry.outputs)
         ? entry.outputs.filter((/** @type {unknown} */ output) => typeof output === 'string')
         : [],
-      parallel: groupName(entry.parallel ?? entry.parallel_group),
       timeLimitMs: milliseconds(entry.timeout_ms, entry.timeout),
+      ...sideBySide(entry),
     };
   });
+  /** @param {any} entry what the file says of the steps that it may run beside */
+  function sideBySide(entry) {
+    const waitsFor = entry.depends_on ?? entry.needs;
+    const after = (Array.isArray(waitsFor) ? waitsFor : waitsFor === undefined ? [] : [waitsFor])
+      .map(stepFromText)
+      .filter((one) => typeof one === 'number' || typeof one === 'string');
+    // Neighbours are of one group until a step comes that is not.
+    if (entry.parallel !== true) run += 1;
+    const name = wordsOf(entry.parallel_group) || wordsOf(entry.parallel);
+    const group = name || (entry.parallel === true ? ` ${run}` : undefined);
+    return {
+      ...(waitsFor === undefined ? {} : { after }),
+      ...(group === undefined ? {} : { group }),
+    };
+  }
   const seen = new Set();
   for (const { step } of steps) {
     if (seen.has(step)) throw invalid(`step ${step} is listed twice`);
     seen.add(step);
   }
+  if (steps.some(({ after }) => after !== undefined)) {
+    const circle = require('./resume-steps.js').circleIn(steps);
+    if (circle !== undefined) throw invalid(`step ${circle} waits for itself`);
+  }
   return steps;
 }
 
-/**
- * Entries that follow each other with the same `parallel` (a name, or true) may run side by side.
- * @param {unknown} value
- * @returns {string | undefined}
- */
-function groupName(value) {
-  if (value === true) return 'parallel';
-  return typeof value === 'string' && value !== '' ? value : undefined;
+/** @param {unknown} value */
+function wordsOf(value) {
+  return typeof value === 'string' ? value : undefined;
 }
 
 /**
@@ -116,4 +153,4 @@ function stepAfter(path, steps, step) {
   return steps[at + 1];
 }
 
-module.exports = { readSteps, stepAfter };
+module.exports = { readSteps, readText, stepAfter, stepsIn };

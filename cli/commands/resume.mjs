@@ -1,9 +1,10 @@
 import waymark from '../../index.js';
 import { readFlags } from '../../lib/arguments.js';
-import { resumeSync } from '../../lib/resume.js';
+import { portVariables } from '../../lib/port-variables.js';
+import resuming from '../../lib/resume-run.js';
 import { commandFor } from '../../lib/supervisor/command.js';
-import { oneOf, parseStep, UsageError } from '../input.mjs';
-import { quoted } from '../output.mjs';
+import { oneOf, parseEach, parseNames, parseStep, UsageError } from '../input.mjs';
+import { plain, quoted } from '../output.mjs';
 import { HOW } from './restore.mjs';
 
 /** @type {import('../input.mjs').Definition} */
@@ -29,6 +30,22 @@ export const definition = {
     },
     { flags: '--resume-step <step>', about: 'the same', parse: parseStep },
     { flags: '--checkpoint <id>', about: 'go on after this checkpoint' },
+    {
+      flags: '--plan',
+      about:
+        'tell whether the run can go on, from where, and what is not as it was; change nothing',
+    },
+    {
+      flags: '--accept <reason>',
+      about:
+        'go on although of this, such as head_moved; can be repeated; recorded in the next checkpoint',
+      parse: parseNames,
+    },
+    {
+      flags: '--option <name>',
+      about: 'do this about it, such as new_ports, fork=demo-b; can be repeated (docs/resume.md)',
+      parse: parseEach,
+    },
     ...HOW.filter(({ flags }) => flags !== '--yes'),
     { flags: '--dry-run', about: 'tell what would be done, change and start nothing' },
   ],
@@ -46,10 +63,15 @@ export const definition = {
       'a command of another kind',
     ],
     ['waymark resume demo --workflow flow.yaml --dry-run', 'where would it go on?'],
+    ['waymark resume demo --plan', 'is the world still as it was?'],
+    [
+      'waymark resume demo --accept head_moved --option new_ports -- node runner.js --workflow flow.yaml',
+      'go on all the same, on other ports',
+    ],
   ],
   exits: [
-    ['0', 'all steps are done; with --dry-run: done'],
-    ['1', 'refused, nothing was started; also misuse'],
+    ['0', 'all steps are done; with --dry-run: done; with --plan: the run can go on'],
+    ['1', 'refused, nothing was started; with --plan: it is stale; also misuse'],
     [
       'other',
       "once the command is started: its own, 0 and 1 too; 128 + the signal's number if it was killed",
@@ -57,20 +79,21 @@ export const definition = {
   ],
 };
 
-/** @param {import('../input.mjs').Input} input @returns {import('../input.mjs').Result} */
-export function run({ manager, args, options, command = [] }) {
+/** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
+export async function run({ manager, args, options, command = [] }) {
   const runId = /** @type {string} */ (args[0]);
   const dryRun = options.dryRun === true;
   const step = oneOf([
     ['--step', options.step],
     ['--resume-step', options.resumeStep],
   ]);
-  const checkpointId = options.checkpoint;
+  const { checkpoint, accept, onConflict } = options;
   oneOf([
     ['a step', step],
-    ['--checkpoint', checkpointId],
+    ['--checkpoint', checkpoint],
   ]);
-  if (command.length === 0 && !dryRun) {
+  const ends = options.option?.includes('abandon');
+  if (command.length === 0 && !dryRun && options.plan !== true && !ends) {
     throw new UsageError('the command is missing: give it after "--"');
   }
   const flags = readFlags(command);
@@ -78,60 +101,150 @@ export function run({ manager, args, options, command = [] }) {
   if (typeof ownRun === 'string' && ownRun !== runId && !ownRun.includes('{run}')) {
     throw new UsageError(`the command is for another run: --run-id ${ownRun}, not ${runId}`);
   }
-  const workflow = options.workflow ?? flags.get('workflow');
-  if (typeof workflow !== 'string') {
-    throw new waymark.WaymarkError(
+  const named = options.workflow ?? flags.get('workflow');
+  const workflow = typeof named === 'string' ? named : undefined;
+  const files = options.stateOnly === true ? false : undefined;
+  const how = { workflow, step, checkpoint, accept, onConflict, files };
+  if (options.plan === true) return shown(await manager.planResume(runId, how));
+
+  // Looked at first: a run that is done stays done.
+  if (dryRun) {
+    const plan = await manager.planResume(runId, { ...how, mark: false });
+    resuming.refuseStale(plan);
+    return told(plan, plan.next, { dryRun, runId, restored: false });
+  }
+  // Without a workflow file nothing is to be restored, as nothing could be started.
+  if (workflow === undefined && !ends) {
+    const { workflow: found } = await manager.planResume(runId, { ...how, mark: false });
+    if (found === null) throw noWorkflow();
+  }
+  const done = await manager.resume(runId, { ...how, options: options.option });
+  return told(done.plan, done.next, {
+    dryRun,
+    runId: done.runId,
+    restored: done.restored !== null,
+    done,
+  });
+
+  /**
+   * @param {import('../../index.js').ResumePlan} plan
+   * @param {import('../../index.js').Step | null} next
+   * @param {{ dryRun: boolean, runId: string, restored: boolean, done?: import('../../index.js').ResumeOutcome }} more
+   * @returns {import('../input.mjs').Result}
+   */
+  function told(plan, next, { done, ...more }) {
+    if (plan.workflow === null && done?.ended !== true) {
+      throw noWorkflow();
+    }
+    const { checkpointId: id, from, skipped, verdict, reasons } = plan;
+    const words = next === null ? [] : commandFor(command, next, more.runId);
+    const behind = from === null ? 'no step was done' : `step ${from}`;
+    const notices = [
+      ...skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`),
+      ...reasons
+        .filter(({ type, severity }) => severity !== 'note' && type !== 'state_damaged')
+        .map(
+          ({ type, message, accepted }) => `${accepted ? 'accepted: ' : ''}${message} (${type})`,
+        ),
+      ...(done?.did ?? []).map(({ option, message }) => `${option}: ${message}`),
+    ];
+    const data = {
+      runId: more.runId,
+      checkpointId: id,
+      from,
+      next,
+      command: words.length === 0 ? null : words,
+      dryRun: more.dryRun,
+      skipped,
+      restored: more.restored,
+      verdict,
+      reasons,
+      ...(done === undefined ? {} : { did: done.did, ports: done.ports }),
+    };
+    if (done?.ended) return { data, text: () => `run ${more.runId} is abandoned`, notices };
+    if (next === null) {
+      const text = () =>
+        `all steps of run ${more.runId} are done: ${id} was taken after step ${from}, the workflow's last; nothing was changed`;
+      return { data, text, notices };
+    }
+    if (more.dryRun) {
+      const then = words.length === 0 ? '' : `: ${quoted(words)}`;
+      const text = () => `would restore ${id} (${behind}) and go on with step ${next}${then}`;
+      return { data, text, notices };
+    }
+    const before = more.restored ? `restored ${id} (${behind}); ` : '';
+    return {
+      data,
+      text: () => `${before}going on with step ${next}: ${quoted(words)}`,
+      notices,
+      start: { words, env: environment(done?.ports ?? {}) },
+    };
+  }
+
+  function noWorkflow() {
+    return new waymark.WaymarkError(
       'ERR_WORKFLOW_NOT_FOUND',
       'the next step is taken from the workflow file; give --workflow <path>',
       { runId },
     );
   }
 
-  // Looked at first: a run that is done stays done.
-  const plan = resumeSync(manager, runId, { workflow, step, checkpointId, dryRun: true });
-  const { checkpointId: id, from, next } = plan;
-  const taken = from === null ? 'no step was done' : `step ${from}`;
-  const notices = plan.skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`);
-  const words = next === undefined ? [] : commandFor(command, next, runId);
-  const found = {
-    runId,
-    checkpointId: id,
-    from,
-    next: next ?? null,
-    command: words.length === 0 ? null : words,
-    dryRun,
-    skipped: plan.skipped,
-  };
-  if (next === undefined) {
-    return {
-      data: { ...found, restored: false },
-      text: () =>
-        `all steps of run ${runId} are done: ${id} was taken after step ${from}, the workflow's last; nothing was changed`,
-      notices,
-    };
+  /**
+   * Whoever was told where the runs are here must look there in the command, too.
+   * @param {Record<string, number>} ports
+   */
+  function environment(ports) {
+    const env = { ...process.env, ...portVariables(ports) };
+    if (options.runsDir === undefined && options.root === undefined) return env;
+    return { ...env, WAYMARK_RUNS_DIR: manager.runsDir(runId) };
   }
-  if (dryRun) {
-    const then = words.length === 0 ? '' : `: ${quoted(words)}`;
-    return {
-      data: { ...found, restored: false },
-      text: () => `would restore ${id} (${taken}) and go on with step ${next}${then}`,
-      notices,
-    };
-  }
-  // By its id: another process may have taken one meanwhile, and the plan is this one's.
-  const { onConflict } = options;
-  const files = options.stateOnly === true ? false : undefined;
-  resumeSync(manager, runId, { workflow, checkpointId: id, onConflict, files });
-  return {
-    data: { ...found, restored: true },
-    text: () => `restored ${id} (${taken}); going on with step ${next}: ${quoted(words)}`,
-    notices,
-    start: { words, env: environment() },
-  };
+}
 
-  /** Whoever was told where the runs are here must look there in the command, too. */
-  function environment() {
-    if (options.runsDir === undefined && options.root === undefined) return process.env;
-    return { ...process.env, WAYMARK_RUNS_DIR: manager.runsDir(runId) };
-  }
+/** @type {Record<import('../../index.js').ResumeVerdict, [text: string, format: import('../output.mjs').Format]>} */
+const VERDICTS = {
+  ready: ['ready', 'green'],
+  'ready-with-changes': ['ready, with changes', 'yellow'],
+  stale: ['stale', 'red'],
+};
+
+/**
+ * A plan for people.
+ * @param {import('../../index.js').ResumePlan} plan
+ * @returns {import('../input.mjs').Result}
+ */
+function shown(plan) {
+  const { runId, verdict, checkpointId, from, next, steps, reasons, options, skipped } = plan;
+  /** @param {string} title @param {import('../../index.js').Step[]} list */
+  const line = (title, list) =>
+    list.length === 0 ? [] : [plain(`  ${title}: ${list.join(', ')}`)];
+  return {
+    data: plan,
+    exitCode: verdict === 'stale' ? 1 : 0,
+    notices: skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`),
+    text: ({ paint }) => {
+      const [word, format] = VERDICTS[verdict];
+      const at = checkpointId === null ? '' : ` at ${checkpointId} (step ${from})`;
+      const lines = [
+        `${plain(`run ${runId}${at}`)}: ${paint(format, word)}`,
+        ...line('done', steps.done),
+        ...line('skipped', steps.skipped),
+        ...line('to do', steps.todo),
+        ...(steps.frontier.length > 1 ? line('side by side now', steps.frontier) : []),
+        ...(next === null ? [] : [plain(`  next: ${next}`)]),
+      ];
+      for (const { type, kind, severity, message, accepted } of reasons) {
+        const name = kind === undefined ? type : `${type}.${kind}`;
+        lines.push(plain(`${accepted ? 'accepted' : severity}  ${name}: ${message}`));
+      }
+      if (options.length > 0) lines.push('What can be done:');
+      for (const { option, value, about, resolves } of options) {
+        const how =
+          option === 'accept'
+            ? `--accept ${resolves.join(',')}`
+            : `--option ${option}${value === undefined ? '' : `=<${value}>`}`;
+        lines.push(`  ${how}: ${about}`);
+      }
+      return lines.join('\n');
+    },
+  };
 }

@@ -23,7 +23,7 @@ const { WaymarkError } = require('../error.js');
  */
 
 /**
- * Entries that follow each other and carry the same `parallel` run side by side.
+ * Entries that follow each other and are of one group run side by side.
  * @param {WorkflowStep[]} steps
  * @returns {Group[]}
  */
@@ -32,8 +32,8 @@ function groupsOf(steps) {
   const groups = [];
   for (const one of steps) {
     const last = groups.at(-1);
-    if (one.parallel !== undefined && last?.name === one.parallel) last.steps.push(one);
-    else groups.push({ name: one.parallel, steps: [one] });
+    if (one.group !== undefined && last?.name === one.group) last.steps.push(one);
+    else groups.push({ name: one.group, steps: [one] });
   }
   return groups;
 }

@@ -1,0 +1,66 @@
+// The versions that a step's work depends on: Node, Waymark, and the package locks of the project.
+
+const path = require('node:path');
+const { version } = require('../../package.json');
+const { hashFile, hashFileSync } = require('./read.js');
+
+const LOCKS = [
+  'package-lock.json',
+  'npm-shrinkwrap.json',
+  'pnpm-lock.yaml',
+  'yarn.lock',
+  'bun.lock',
+  'bun.lockb',
+];
+
+/** @param {(string | null)[]} hashes @returns {Record<string, string>} */
+function locks(hashes) {
+  return Object.fromEntries(
+    LOCKS.flatMap((name, at) => {
+      const hash = hashes[at];
+      return hash === null ? [] : [[name, hash]];
+    }),
+  );
+}
+
+/** So long the locks of a project count as seen, in milliseconds: a process may take many checkpoints. */
+const FRESH_MS = 1_000;
+
+/** @type {{ root: string, at: number, locks: Record<string, string> }} */
+let seen = { root: '', at: Number.NEGATIVE_INFINITY, locks: {} };
+
+/** @param {Record<string, string>} found */
+function told(found) {
+  return { node: process.versions.node, waymark: version, locks: { ...found } };
+}
+
+/** @param {string} root */
+function known(root) {
+  const isFresh = seen.root === root && performance.now() - seen.at < FRESH_MS;
+  return isFresh ? seen.locks : undefined;
+}
+
+/** @param {string} root @param {Record<string, string>} found */
+function keep(root, found) {
+  seen = { root, at: performance.now(), locks: found };
+  return found;
+}
+
+/** @param {string} root */
+async function look(root) {
+  const hashes = await Promise.all(LOCKS.map((name) => hashFile(path.join(root, name))));
+  return keep(root, locks(hashes));
+}
+
+/** @type {import('../fingerprint.js').Collector} */
+const versions = {
+  name: 'versions',
+  collect: async ({ root }) => told(known(root) ?? (await look(root))),
+  collectSync: ({ root }) =>
+    told(
+      known(root) ?? keep(root, locks(LOCKS.map((name) => hashFileSync(path.join(root, name))))),
+    ),
+  look: async ({ root }) => told(await look(root)),
+};
+
+module.exports = { versions };

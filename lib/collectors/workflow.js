@@ -1,0 +1,74 @@
+// The workflow file: its hash, and its steps in their order.
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { readFlags } = require('../arguments.js');
+const { hashOf } = require('./read.js');
+const { stepsIn } = require('../workflow.js');
+
+/**
+ * @typedef {import('../fingerprint.js').Context} Context
+ */
+
+/** A workflow file is some KiB; anything larger is something else. */
+const MAX_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Where it lies: as declared, as this very step was started with, as the run's record names it.
+ * @param {Context} context
+ * @returns {string | undefined}
+ */
+function fileOf({ declared, root, runId, record }) {
+  if (declared.workflow !== undefined) return path.resolve(root, declared.workflow);
+  const flags = readFlags(process.argv.slice(2));
+  const flag = flags.get('run-id') === runId ? flags.get('workflow') : undefined;
+  if (typeof flag === 'string') return path.resolve(flag);
+  const named = record()?.selected_workflow;
+  if (typeof named !== 'string' || !/\.(ya?ml|json)$/.test(named)) return undefined;
+  const file = path.resolve(root, named);
+  return fs.existsSync(file) ? file : undefined;
+}
+
+/** The steps of the file that was parsed last: most checkpoints of a process name the same. */
+let parsed = { hash: '', steps: /** @type {import('../../index.js').Step[]} */ ([]) };
+
+/**
+ * @param {Buffer} content
+ * @param {string} file
+ * @param {Context} context
+ */
+function told(content, file, { root }) {
+  if (content.length > MAX_BYTES) throw new Error(`${file} is larger than 4 MiB`);
+  const hash = hashOf(content);
+  if (parsed.hash !== hash) {
+    parsed = { hash, steps: stepsIn(content.toString('utf8'), file).map(({ step }) => step) };
+  }
+  return { path: relative(root, file), hash, steps: [...parsed.steps] };
+}
+
+/** @param {string} root @param {string} file inside of the project: relative to it */
+function relative(root, file) {
+  const inside = path.relative(root, file);
+  return inside.startsWith('..') || path.isAbsolute(inside) ? file : inside;
+}
+
+/** @type {import('../fingerprint.js').Collector} */
+const workflow = {
+  name: 'workflow',
+  async collect(context) {
+    const file = fileOf(context);
+    return file === undefined ? null : told(await fs.promises.readFile(file), file, context);
+  },
+  collectSync(context) {
+    const file = fileOf(context);
+    return file === undefined ? null : told(fs.readFileSync(file), file, context);
+  },
+  async look(context, then) {
+    const file = context.declared.workflow ?? then?.path;
+    if (typeof file !== 'string') return null;
+    const found = path.resolve(context.root, file);
+    return told(await fs.promises.readFile(found), found, context);
+  },
+};
+
+module.exports = { workflow };
