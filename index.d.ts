@@ -601,6 +601,11 @@ export interface ResumeOutcome {
   plan: ResumePlan;
   /** What was restored; `null` if nothing was. */
   restored: RestoreResult | null;
+  /**
+   * The lease that was taken for whoever goes on, renewed until it is released or this process ends; `null` if no step is
+   * left, or this process, or the one that started it, held the run already.
+   */
+  lease: Lease | null;
 }
 
 /** Where a checkpoint stands in its life; `docs/lifecycle.md` has the moves. */
@@ -2108,6 +2113,10 @@ export interface SuperviseOptions {
   pauseAfter?: Step;
   /** What becomes of steps that an earlier supervisor left at work: `wait` for them (default) or `end` them. */
   orphans?: 'wait' | 'end';
+  /** Reasons to go on with all the same, as for `planResume`. */
+  accept?: string[];
+  /** What is done about the others, as for `resume`; `fork` and `abandon` leave the run and are refused. */
+  options?: string[];
   onConflict?: OnConflict;
   /** How many steps run side by side at most; default: one per processor. */
   jobs?: number;

@@ -11,7 +11,6 @@ import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
 import tables from '../lib/resume-table.js';
 import { waymark as command } from './support/cli.mjs';
-import './support/core_stand_in.cjs';
 import {
   addRun,
   oldCheckpoint,
@@ -24,8 +23,6 @@ import {
 
 const RUN = 'r1';
 const SLOW = { timeoutMs: 60_000 };
-/** What the addon does not have yet. */
-const STAND_IN = path.join(repo, '__test__', 'support', 'core_stand_in.cjs');
 
 /** @type {net.Server[]} */
 const servers = [];
@@ -545,7 +542,6 @@ describe('a run that somebody works on', () => {
   /** Another process takes the lease, until its input ends. @param {World} at */
   async function hold(at) {
     const script = `
-      require(${JSON.stringify(STAND_IN)});
       const { native } = require(${JSON.stringify(path.join(repo, 'lib', 'native.js'))});
       const place = { root: ${JSON.stringify(at.root)} };
       const taken = native().acquireLeaseSync(place, '${RUN}', { holder: 'somebody', ttlMs: 60000 });
@@ -832,7 +828,7 @@ describe('tasks', () => {
 });
 
 describe('the command', () => {
-  const clean = { GATE_TEST: 'one', NODE_OPTIONS: `--require ${STAND_IN}` };
+  const clean = { GATE_TEST: 'one' };
   /** @param {World} at @param {string[]} words */
   const run = (at, ...words) => command(['resume', RUN, ...words], { cwd: at.root, env: clean });
   /** @param {World} at */
@@ -928,7 +924,7 @@ describe('the preload', () => {
     return new Promise((resolve) => {
       execFile(
         process.execPath,
-        ['--require', STAND_IN, '--import', preload, ...own],
+        ['--import', preload, ...own],
         { cwd: at.root, env: { ...process.env, GATE_TEST: 'one', ...env } },
         (error, stdout, stderr) => resolve({ code: error?.code ?? 0, stdout, stderr }),
       );

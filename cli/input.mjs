@@ -40,7 +40,7 @@ import options from '../lib/options.js';
  * @property {boolean} [printed] true if all of it was printed already, as it came
  * @property {string[]} [notices] what is worth knowing beside the result; goes to stderr
  * @property {number} [exitCode] default 0
- * @property {{ words: string[], env: NodeJS.ProcessEnv }} [start] the command to start in the end;
+ * @property {{ words: string[], env: NodeJS.ProcessEnv, ended?: () => Promise<unknown> | undefined }} [start] the command to start in the end;
  * stdout is then its own, and the result goes to stderr
  * @property {boolean} [onStderr] true if stdout was somebody else's, so that the result goes to stderr
  *

@@ -128,7 +128,12 @@ async function main() {
     print(result);
     if (result.start) {
       const { start } = await import('./start.mjs');
-      return await start(result.start.words, result.start.env);
+      try {
+        return await start(result.start.words, result.start.env);
+      } finally {
+        // If it can't be given back, it ends with this process.
+        await result.start.ended?.()?.catch(() => {});
+      }
     }
     return result.exitCode ?? 0;
   } catch (error) {

@@ -271,7 +271,6 @@ class CheckpointManager {
       maxStoreBytes: options.maxBytes ?? own.maxBytes ?? file.maxBytes,
       capture: captureRequest(file.capture, own.capture, options.capture),
       facts: options.facts === undefined ? undefined : JSON.stringify(options.facts),
-      environment: environmentText(options.environment),
       lease: leasing.leaseToken(place, runId),
     };
   }
@@ -1375,17 +1374,6 @@ function withCheckpoint(created, runId, step, place) {
   return withLazyCheckpoint({ ...result, runId, step: known.step }, () =>
     lazyCheckpoint(() => manifest ?? readBack(), known),
   );
-}
-
-/** @param {unknown} environment the fingerprint that a checkpoint is given */
-function environmentText(environment) {
-  if (environment === undefined) return undefined;
-  try {
-    return JSON.stringify(environment);
-  } catch (cause) {
-    const message = 'option "environment" can\'t be written as JSON';
-    throw new WaymarkError('ERR_OPTION_INVALID', message, { cause });
-  }
 }
 
 /**

@@ -27,7 +27,10 @@ const NOT_DONE = new Set([
   'cancelled',
 ]);
 
-/** @typedef {import('../index.js').CheckpointManager} Manager */
+/**
+ * @typedef {import('../index.js').CheckpointManager} Manager
+ * @typedef {InstanceType<typeof import('./lease.js').Lease>} Lease
+ */
 
 /** To the supervisor that started this process, if one did. @type {typeof import('./supervisor/line.js') | undefined} */
 let line;
@@ -63,10 +66,17 @@ async function attach() {
     nameOurselves();
     const manager = new CheckpointManager();
     const dryRun = flags.has('dry-run');
-    if (!dryRun) {
-      own = new (require('./step-process.js').StepProcess)(manager, runId, flags, say);
-      enter(own);
-    }
+    /** @param {string} run @param {Lease | null} [lease] */
+    const started = (run, lease) => {
+      own = new (require('./step-process.js').StepProcess)(manager, run, flags, say);
+      if (lease) own.adopt(lease);
+      if (own.enter()) return;
+      own.leave();
+      process.exit(require('./pause.js').EXIT_PAUSED);
+    };
+    // Somebody who holds the run is waited for, or left alone: by the resume.
+    const mayBeHeld = wantsResume && settings.options?.some((one) => /^(wait|fork)\b/.test(one));
+    if (!dryRun && !mayBeHeld) started(runId);
     let run = runId;
     if (wantsResume) {
       const resumed = await resume(manager, runId, words, flags, dryRun, settings);
@@ -74,19 +84,21 @@ async function attach() {
         own?.leave();
         process.exit(0);
       }
-      run = resumed;
+      run = resumed.runId;
       process.env.WAYMARK_ATTACHED = run;
-      if (own && run !== runId) {
+      if (!dryRun && (own === undefined || run !== runId)) {
         // A fork goes on: the run that it began from is let go.
-        own.leave();
-        own = new (require('./step-process.js').StepProcess)(manager, run, flags, say);
-        enter(own);
+        own?.leave();
+        started(run, resumed.lease);
       }
     } else if (!dryRun) finishRestore(manager, runId);
     if (flags.has('pause-after')) withoutPauseAfter();
     if (own) watch(manager, run, settings, own);
   } catch (error) {
     own?.leave();
+    if (wantsResume && codeOf(error) === 'ERR_RUN_STALE') {
+      require('./resume-plan.js').markRefused(new CheckpointManager(), error);
+    }
     const refused = own && require('./step-process.js').REFUSALS.has(`${codeOf(error)}`);
     // A resume that can't be made must not start the wrong step, and nobody starts what another is at; anything else
     // must not stop it.
@@ -107,16 +119,6 @@ async function attach() {
     }
     say(`no checkpoint will be taken of run ${runId}: ${describe(error)}`);
   }
-}
-
-/**
- * Takes the run, or ends the process where it is paused.
- * @param {InstanceType<typeof import('./step-process.js').StepProcess>} own
- */
-function enter(own) {
-  if (own.enter()) return;
-  own.leave();
-  process.exit(require('./pause.js').EXIT_PAUSED);
 }
 
 /**
@@ -159,7 +161,7 @@ function withoutPauseAfter() {
  * @param {Map<string, string | true>} flags
  * @param {boolean} dryRun
  * @param {import('./settings.js').PreloadSettings} settings
- * @returns {Promise<string | undefined>} the run that goes on; undefined if no step is left
+ * @returns {Promise<{ runId: string, lease: Lease | null } | undefined>} the run that goes on; undefined if no step is left
  */
 async function resume(manager, runId, words, flags, dryRun, { onConflict, accept, options }) {
   const workflow = flags.get('workflow');
@@ -208,7 +210,7 @@ async function resume(manager, runId, words, flags, dryRun, { onConflict, accept
     String(next),
     ...(isOther ? ['--run-id', done.runId] : []),
   );
-  return done.runId;
+  return { runId: done.runId, lease: /** @type {any} */ (done.lease) };
 }
 
 /**
@@ -221,7 +223,7 @@ async function planned(manager, runId, how) {
   const plan = await manager.planResume(runId, { ...how, mark: false });
   require('./resume-run.js').refuseStale(plan);
   const { checkpointId, from, next } = plan;
-  return { runId, checkpointId, from, next, plan, did: [], ended: false, ports: {} };
+  return { runId, checkpointId, from, next, plan, did: [], ended: false, ports: {}, lease: null };
 }
 
 /**

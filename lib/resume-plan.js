@@ -325,7 +325,8 @@ async function doneBy(manager, runId, steps, rows, chosen) {
     }
     if (!isGuards(row)) return place(row.step) >= 0 ? row.step : chosen.step;
     // What a fork began from lies in another run: what was done there is not known.
-    if (row.parentCheckpointId === undefined) return facts?.parent === undefined ? null : chosen.step;
+    if (row.parentCheckpointId === undefined)
+      return facts?.parent === undefined ? null : chosen.step;
   }
   return chosen.step;
 }
@@ -607,6 +608,21 @@ async function lostArtifacts(artifacts, captured, checkpoint, files, { root, run
   return lost;
 }
 
+/** @param {ResumeReason[]} reasons */
+function staleIn(reasons) {
+  return (
+    reasons
+      // Who works on the run now says nothing of the checkpoint.
+      .filter((one) => one.severity === 'stale' && !one.accepted && one.type !== 'lease_held')
+      .map(({ type, kind, message }) => ({
+        type,
+        ...(kind ? { kind } : {}),
+        message: message.slice(0, 300),
+      }))
+      .slice(0, 20)
+  );
+}
+
 /**
  * Says of a checkpoint that it is stale, and why; or that it is not any more. A mark that can't be made is not
  * worth a failure: the plan says the same.
@@ -618,17 +634,9 @@ async function lostArtifacts(artifacts, captured, checkpoint, files, { root, run
  */
 async function markStale(manager, runId, row, reasons, at) {
   const before = /** @type {any} */ (row.facts?.data)?.waymark?.stale;
-  const told = reasons
-    ?.filter(({ severity, accepted }) => severity === 'stale' && !accepted)
-    .map(({ type, kind, message }) => ({
-      type,
-      ...(kind ? { kind } : {}),
-      message: message.slice(0, 300),
-    }))
-    .slice(0, 20)
-    // Who works on the run now says nothing of the checkpoint.
-    .filter(({ type }) => type !== 'lease_held');
+  const told = reasons && staleIn(reasons);
   const isStale = told !== undefined && told.length > 0;
+  markRun(manager, runId, isStale ? told : undefined);
   if (!isStale && !before) return;
   if (isStale && JSON.stringify(before?.reasons) === JSON.stringify(told)) return;
   const stale = isStale ? { since: new Date(at).toISOString(), reasons: told } : null;
@@ -639,4 +647,31 @@ async function markStale(manager, runId, row, reasons, at) {
   }
 }
 
-module.exports = { plan, planResume, PLAN };
+/**
+ * Says the same of the run, while nobody is at work on it.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {{ type: string, message: string }[] | undefined} stale
+ */
+function markRun(manager, runId, stale) {
+  try {
+    const words = stale?.map(({ message }) => message).join('; ');
+    require('./run-state.js').noteStale(manager, runId, stale, words);
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+  }
+}
+
+/**
+ * Of a refused resume, once the run is let go: while it was held it could not be said.
+ * @param {Manager} manager
+ * @param {unknown} error
+ */
+function markRefused(manager, error) {
+  const { code, runId, reasons } = /** @type {any} */ (error);
+  if (code !== 'ERR_RUN_STALE' || !Array.isArray(reasons)) return;
+  const stale = staleIn(reasons);
+  if (stale.length > 0) markRun(manager, runId, stale);
+}
+
+module.exports = { markRefused, plan, planResume, PLAN };

@@ -8,15 +8,16 @@ const { freePorts } = require('./collectors/ports.js');
 const { repositoryOf } = require('./collectors/git.js');
 const { WaymarkError } = require('./error.js');
 const { spanMs } = require('./fingerprint.js');
-const { core } = require('./core-seam.js');
-const { readLeaseSync } = require('./lease.js');
+const { holderName, leaseToken, readLeaseSync, takeLease } = require('./lease.js');
+const { native } = require('./native.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { withPointed } = require('./json-pointer.js');
-const { plan: planOf, PLAN } = require('./resume-plan.js');
+const { markRefused, plan: planOf, PLAN } = require('./resume-plan.js');
 const { removeNotes, writeNotes } = require('./resume-notes.js');
 const { progressAt } = require('./resume-steps.js');
 const { OPTIONS } = require('./resume-table.js');
 const { changeRecord } = require('./run-json.js');
+const runStates = require('./run-state.js');
 const { readSteps } = require('./workflow.js');
 
 /**
@@ -36,6 +37,8 @@ const { readSteps } = require('./workflow.js');
  * @property {Step} [beginning] begins at this step without a checkpoint
  * @property {boolean} [asIs] nothing is to be restored
  * @property {boolean} [ended]
+ * @property {InstanceType<typeof import('./lease.js').Lease>} [lease] taken here, for whoever goes on
+ * @property {import('../index.js').RunStateName} [from] what the run was in when that was taken
  *
  * @typedef {(ground: Ground, way: Way, plan: ResumePlan, value: string | undefined) => Promise<string>} Act
  */
@@ -106,7 +109,27 @@ async function resume(ground, runIdGiven, options) {
   recover(ground, runId);
   /** @type {Way} */
   const way = { runId, options: checked, settled: new Set(), did: [], ports: {} };
-  let plan = await planOf(ground, runId, checked);
+  try {
+    const done = await goOn(ground, way, wanted);
+    if (done.ended || done.next === null) letGo(way);
+    return { ...done, lease: /** @type {any} */ (way.lease ?? null) };
+  } catch (error) {
+    letGo(way);
+    const { place } = ground.of(way.runId);
+    if (leaseToken(place, way.runId) === undefined) markRefused(ground.manager, error);
+    throw error;
+  }
+}
+
+/**
+ * @param {Ground} ground
+ * @param {Way} way
+ * @param {Map<string, string | undefined>} wanted
+ * @returns {Promise<Omit<ResumeOutcome, 'lease'>>}
+ */
+async function goOn(ground, way, wanted) {
+  await hold(ground, way);
+  let plan = await planOf(ground, way.runId, way.options);
   for (const [option, act] of Object.entries(ACTS)) {
     if (!wanted.has(option) || way.ended) continue;
     if (BOUND.has(option)) refuseUnneeded(plan, option);
@@ -115,6 +138,7 @@ async function resume(ground, runIdGiven, options) {
     if (known) known.message = message;
     else way.did.push({ option, message });
     if (!way.ended && way.beginning === undefined) {
+      await hold(ground, way);
       plan = await planOf(ground, way.runId, way.options);
     }
   }
@@ -134,7 +158,59 @@ async function resume(ground, runIdGiven, options) {
       });
   await putPorts(path.join(runsDir, way.runId), way.ports);
   note(place, way, plan);
+  noteRunning(ground, way);
   return outcome(way, plan, restored);
+}
+
+/**
+ * Takes the run for whoever goes on with it, unless this process holds it, or was started by who does. If somebody else
+ * holds it, the plan says who.
+ * @param {Ground} ground
+ * @param {Way} way
+ */
+async function hold({ manager, of }, way) {
+  const { runId } = way;
+  if (way.lease?.runId === runId) return;
+  letGo(way);
+  const { place } = of(runId);
+  if (process.env.WAYMARK_LEASE === 'off' || leaseToken(place, runId) !== undefined) return;
+  if (readLeaseSync(place, runId)?.live) return;
+  try {
+    // Who takes it after a crash looks as if he had been at work all the time.
+    way.from = runStates.noteCrash(manager, runId, Number.POSITIVE_INFINITY).state;
+  } catch (error) {
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    // The run is worth more than the counts of its pauses and resumes.
+    if (code !== 'ERR_RECORD_DAMAGED') throw error;
+    runStates.forget(manager, runId);
+  }
+  try {
+    way.lease = await takeLease(place, runId, { holder: `a resume by ${holderName()}` });
+  } catch (error) {
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    if (code !== 'ERR_LEASE_HELD') throw error;
+  }
+}
+
+/** @param {Way} way */
+function letGo(way) {
+  const { lease } = way;
+  way.lease = undefined;
+  way.from = undefined;
+  try {
+    lease?.releaseSync();
+  } catch {
+    // Somebody took it over, or it expires by itself.
+  }
+}
+
+/**
+ * Says that the run goes on. Whoever held it before says so himself.
+ * @param {Ground} ground
+ * @param {Way} way
+ */
+function noteRunning({ manager }, { runId, lease, from }) {
+  if (lease !== undefined) runStates.noteResumed(manager, runId, from, lease.holder);
 }
 
 /** @param {Ground} ground @param {string} runId */
@@ -152,7 +228,7 @@ function recover({ manager }, runId) {
  * @param {Way} way
  * @param {ResumePlan} plan
  * @param {import('../index.js').RestoreResult | null} restored
- * @returns {ResumeOutcome}
+ * @returns {Omit<ResumeOutcome, 'lease'>}
  */
 function outcome({ runId, did, ended = false, ports }, plan, restored) {
   const { checkpointId, from, next } = plan;
@@ -266,7 +342,7 @@ async function recreateWorktree(ground, way, plan) {
     throw notPossible(way.runId, `the worktree ${folder} can't be made again: ${why}`);
   }
   const inner = git.inner === '' ? folder : git.worktree;
-  const made = await core().gitAddWorktree(repository, inner, git.branch);
+  const made = await native().gitAddWorktree(repository, inner, git.branch);
   if (/** @type {any} */ (made)?.failed === true) {
     throw WaymarkError.from(/** @type {any} */ (made), recreateWorktree);
   }
@@ -289,7 +365,7 @@ async function recreateBranch(ground, way, plan) {
     throw refused('that is no name of a branch');
   }
   if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(head)) throw refused('its commit is not known');
-  const there = await core().gitIsAncestor(repository, head, head);
+  const there = await native().gitIsAncestor(repository, head, head);
   if (there !== true) throw refused(`its commit ${head} is gone`);
   if (/refstorage *= *(?!files)/i.test(textOf(path.join(commonDir, 'config')))) {
     throw refused(
@@ -538,7 +614,7 @@ async function abandon(ground, way, plan) {
  * @param {Way} way
  * @param {ResumePlan} plan
  * @param {Step} step
- * @returns {Promise<ResumeOutcome>}
+ * @returns {Promise<Omit<ResumeOutcome, 'lease'>>}
  */
 async function begin(ground, way, plan, step) {
   const { runsDir, place } = ground.of(way.runId);
@@ -548,6 +624,7 @@ async function begin(ground, way, plan, step) {
     status: 'in_progress',
   }));
   note(place, way, plan);
+  noteRunning(ground, way);
   const at = { checkpointId: null, from: null, next: step, timestamp: null };
   return outcome(way, { ...plan, ...at }, null);
 }

@@ -304,6 +304,63 @@ function illegal(runId, from, to, { since, by, reason }) {
   );
 }
 
+/**
+ * Says that a run goes on after a resume, which is somebody's word that it does: a pause that is asked for and due now does
+ * not hold any more.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {Name | undefined} from what it was in before its files said that it runs
+ * @param {string} by
+ */
+function noteResumed(manager, runId, from, by) {
+  change(manager, runId, (seen, now) => {
+    const { state, record } = known(seen, now, Number.POSITIVE_INFINITY);
+    const { pauseRequest, ...rest } = record;
+    const kept = pauseRequest?.afterStep === undefined ? rest : record;
+    const { status, changedMs } = seen;
+    return states.moved(kept, from ?? state, 'running', { now, by, status, changedMs });
+  });
+}
+
+/**
+ * Says of a run that it is stale, and why; or that it is not any more: then it is what it was before. Of a run that
+ * somebody is at work on, and of one that is over, nothing is said.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @param {unknown[] | undefined} reasons
+ * @param {string} [reason] in words
+ */
+function noteStale(manager, runId, reasons, reason) {
+  change(manager, runId, (seen, now) => {
+    const { state, record } = known(seen, now);
+    const { status, changedMs } = seen;
+    const how = { now, by: whoami(), reason, status, changedMs };
+    // What it was before stays with it.
+    const { staleFrom, pausedFor, interruption } = record;
+    const before = {
+      ...(pausedFor ? { pausedFor } : {}),
+      ...(interruption ? { interruption } : {}),
+    };
+    if (reasons === undefined) {
+      if (state !== 'stale' || staleFrom === undefined) return undefined;
+      return { ...states.moved(record, state, staleFrom, how), ...before, ...counts(record) };
+    }
+    if (state === 'stale') {
+      return JSON.stringify(record.stale) === JSON.stringify(reasons)
+        ? undefined
+        : { ...record, stale: reasons, reason };
+    }
+    if (state === 'running' || !states.isLegal(state, 'stale')) return undefined;
+    const next = states.moved(record, state, 'stale', how);
+    return { ...next, ...before, stale: reasons, staleFrom: state };
+  });
+}
+
+/** What does not count once more. @param {StateRecord} record */
+function counts({ pauses, resumes, interruptions }) {
+  return { pauses, resumes, interruptions };
+}
+
 /** Who is at work here, for people. */
 function whoami() {
   try {
@@ -325,6 +382,8 @@ module.exports = {
   lookAt,
   moveRunState,
   noteCrash,
+  noteResumed,
+  noteStale,
   runState,
   stepInWords,
   told,

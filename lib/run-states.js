@@ -27,6 +27,7 @@
  * @property {PauseRequest} [pausedFor] the request that was honoured; absent of a run that only waits
  * @property {number} [bytes] what its newest checkpoint holds
  * @property {unknown[]} [stale] the reasons for which it is stale
+ * @property {Name} [staleFrom] what it was before it was found stale
  *
  * @typedef {{ step?: Step, since: string, pid: number }} UnderWay
  * @typedef {{ why: Crash, at: string, holder?: string, pid?: number, host?: string }} Interruption
@@ -237,7 +238,7 @@ function timeOf(ms) {
  * @returns {StateRecord}
  */
 function moved(before, from, to, { now, by, reason, status, changedMs }) {
-  const { stale, interruption, pausedFor, reason: _, ...kept } = before;
+  const { stale, staleFrom: __, interruption, pausedFor, reason: _, ...kept } = before;
   const at = new Date(now).toISOString();
   const isNew = from !== to;
   const goesOn = isNew && to === 'running' && from !== 'pending';

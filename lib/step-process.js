@@ -86,6 +86,12 @@ class StepProcess {
     this.#say = say;
   }
 
+  /** Goes on under a lease that this process took already. @param {InstanceType<typeof leases.Lease>} lease */
+  adopt(lease) {
+    this.#lease = lease;
+    Object.assign(process.env, lease.environment);
+  }
+
   /**
    * Takes the run, before anything of it is read or changed. Throws where another holds it, or it must not go on.
    * @returns {boolean} false if the run is paused: the step must not begin
@@ -348,7 +354,7 @@ class StepProcess {
     if (state === 'cancelled' && record.state === 'cancelled' && record.by !== undefined) {
       throw runStates.illegal(this.#runId, state, 'running', record);
     }
-    const paused = state === 'paused' ? record.pausedFor : undefined;
+    const paused = state === 'paused' || state === 'stale' ? record.pausedFor : undefined;
     if (paused === undefined) {
       const { pauseRequest: request, lastStep } = record;
       const isDue =

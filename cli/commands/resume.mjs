@@ -177,7 +177,11 @@ export async function run({ manager, args, options, command = [] }) {
       data,
       text: () => `${before}going on with step ${next}: ${quoted(words)}`,
       notices,
-      start: { words, env: environment(done?.ports ?? {}) },
+      start: {
+        words,
+        env: { ...environment(done?.ports ?? {}), ...done?.lease?.environment },
+        ended: () => done?.lease?.release(),
+      },
     };
   }
 

@@ -2,7 +2,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import waymark from '../../index.js';
 import { readFlags } from '../../lib/arguments.js';
 import { reportText } from '../../lib/supervisor/report.js';
-import { parseCount, parseMs, parseStep, UsageError } from '../input.mjs';
+import { parseCount, parseEach, parseMs, parseNames, parseStep, UsageError } from '../input.mjs';
 import { count, duration, plainLines } from '../output.mjs';
 
 /** How often a step that is at work is told of, in milliseconds. */
@@ -57,6 +57,16 @@ export const definition = {
     {
       flags: '--orphans <way>',
       about: 'steps that a dead supervisor left at work: wait for them (default), or end them',
+    },
+    {
+      flags: '--accept <reason>',
+      about: 'go on although of this, such as head_moved; can be repeated',
+      parse: parseNames,
+    },
+    {
+      flags: '--option <name>',
+      about: 'do this about it, such as new_ports; can be repeated (docs/resume.md)',
+      parse: parseEach,
     },
     {
       flags: '--on-conflict <policy>',
@@ -127,6 +137,8 @@ export async function run({ manager, options, command = [], tell }) {
       resumeStep: options.resumeStep,
       pauseAfter: options.pauseAfter,
       orphans: options.orphans,
+      accept: options.accept,
+      options: options.option,
       onConflict: options.onConflict,
       jobs: options.jobs === 0 ? undefined : options.jobs,
       recovery: recoveryOf(options),

@@ -3,7 +3,7 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('../error.js');
-const { core } = require('../core-seam.js');
+const { native } = require('../native.js');
 
 /**
  * @typedef {import('../fingerprint.js').Context} Context
@@ -34,7 +34,8 @@ function request({ timeoutMs }) {
  * @param {Context} context
  */
 function withoutOurs(facts, { root, runsDir, storeDir }) {
-  if (!facts) return null;
+  // A bare repository has no worktree.
+  if (!facts?.worktree) return null;
   const ours = [runsDir, storeDir ?? path.join(root, '.waymark')].flatMap((own) => [
     own,
     real(own),
@@ -48,7 +49,7 @@ function withoutOurs(facts, { root, runsDir, storeDir }) {
   };
   const dirty = facts.dirty.filter((/** @type {any} */ one) => !isOurs(one));
   const dirtyCount = facts.dirtyCount - (facts.dirty.length - dirty.length);
-  return { ...facts, dirty, dirtyCount };
+  return { ...facts, branch: facts.branch ?? null, head: facts.head ?? null, dirty, dirtyCount };
 }
 
 /**
@@ -89,7 +90,7 @@ const git = {
     const folder = asked(context);
     if (folder === undefined) return null;
     return told(
-      unwrap(await core().gitFacts(context.place, folder, request(context))),
+      unwrap(await native().gitFacts(context.place, folder, request(context))),
       context,
       folder,
     );
@@ -98,7 +99,7 @@ const git = {
     const folder = asked(context);
     if (folder === undefined) return null;
     return told(
-      unwrap(core().gitFactsSync(context.place, folder, request(context))),
+      unwrap(native().gitFactsSync(context.place, folder, request(context))),
       context,
       folder,
     );
@@ -107,9 +108,10 @@ const git = {
     const folder = path.resolve(context.root, then.folder);
     const repository = repositoryOf(then, context);
     const isThere = fs.existsSync(folder);
-    const found = isThere
-      ? unwrap(await core().gitFacts(context.place, folder, request(context)))
+    const facts = isThere
+      ? unwrap(await native().gitFacts(context.place, folder, request(context)))
       : null;
+    const found = withoutOurs(facts, context);
     const branchThere =
       then.branch === null || repository === undefined || then.unborn === true
         ? undefined
@@ -117,9 +119,9 @@ const git = {
     // A folder inside of another worktree is not the one that was.
     const isSame = found && (then.inner !== '' || samePath(found.worktree, folder));
     if (!isSame) return { gone: isThere ? 'not_git' : 'missing', branchThere };
-    const facts = withFolder(withoutOurs(found, context), context, folder);
-    if (then.head === found.head || branchThere === false) return { ...facts, branchThere };
-    return { ...facts, branchThere, moved: await howMoved(folder, then.head, found.head) };
+    const now = withFolder(found, context, folder);
+    if (then.head === found.head || branchThere === false) return { ...now, branchThere };
+    return { ...now, branchThere, moved: await howMoved(folder, then.head, found.head) };
   },
 };
 
@@ -176,7 +178,7 @@ function repositoryOf(then, { root }) {
  */
 async function isBranch(repository, branch) {
   try {
-    return unwrap(await core().gitBranchExists(repository, branch));
+    return unwrap(await native().gitBranchExists(repository, branch));
   } catch {
     // Where there is no repository any more, its worktree says so.
     return undefined;
@@ -193,8 +195,11 @@ async function howMoved(folder, from, to) {
   if (!from) return 'ahead';
   if (!to) return 'diverged';
   try {
-    if (unwrap(await core().gitIsAncestor(folder, from, to))) return 'ahead';
-    return unwrap(await core().gitIsAncestor(folder, to, from)) ? 'behind' : 'diverged';
+    const isAhead = unwrap(await native().gitIsAncestor(folder, from, to));
+    if (isAhead === true) return 'ahead';
+    const isBehind = unwrap(await native().gitIsAncestor(folder, to, from));
+    if (isBehind === true) return 'behind';
+    return isAhead === null || isBehind === null ? 'unknown' : 'diverged';
   } catch {
     // The old commit may be gone for good.
     return 'unknown';

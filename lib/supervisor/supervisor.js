@@ -15,6 +15,7 @@ const { inParts } = require('../recovery/parts.js');
 const { pursue, Stopped } = require('../recovery/pursue.js');
 const { readSteps } = require('../workflow.js');
 const { Child, stepEnvironment } = require('./child.js');
+const { portVariables } = require('../port-variables.js');
 const { commandFor } = require('./command.js');
 const { endLeftOver, identityOf } = require('./left-over.js');
 const { doneSteps, nextSteps, stepMissing } = require('./plan.js');
@@ -54,6 +55,8 @@ const SUPERVISE = /** @type {const} */ ({
   resumeStep: 'step',
   pauseAfter: 'step',
   orphans: 'string',
+  accept: 'strings',
+  options: 'strings',
   onConflict: 'policy',
   jobs: 'positive',
   recovery: 'recovery',
@@ -82,12 +85,18 @@ async function supervise(manager, runId, options) {
   const checked = /** @type {SuperviseOptions} */ (checkOptions(options, SUPERVISE, 'supervise'));
   /** @param {string} why */
   const invalid = (why) => new WaymarkError('ERR_OPTION_INVALID', `supervise: ${why}`);
-  const { workflow, command = [], orphans = 'wait' } = checked;
+  const { workflow, command = [], orphans = 'wait', options: wanted = [] } = checked;
   if (workflow === undefined) {
     throw new WaymarkError('ERR_WORKFLOW_NOT_FOUND', 'supervise: the option workflow is missing');
   }
   if (command.length === 0) throw invalid('the option command is missing');
   if (orphans !== 'wait' && orphans !== 'end') throw invalid("orphans must be 'wait' or 'end'");
+  const elsewhere = wanted.find((one) => /^(fork|abandon)\b/.test(one));
+  if (elsewhere !== undefined) {
+    throw invalid(
+      `${elsewhere} leaves this run: do it with resume, and go on with what is left then`,
+    );
+  }
   if (command.includes('--dry-run')) throw invalid('with --dry-run the command does no step');
   const steps = readSteps(workflow);
   for (const [name, step] of /** @type {const} */ ([
@@ -127,6 +136,10 @@ class Supervisor {
   #now = new Map();
   /** @type {string | undefined} */
   #lastFailure;
+  /** What the run was in before it was taken. @type {import('../../index.js').RunStateName | undefined} */
+  #from;
+  /** What the steps are told of new ports. @type {Record<string, string>} */
+  #ports = {};
 
   /**
    * @param {Manager} manager
@@ -246,8 +259,21 @@ class Supervisor {
     }
     // A step that is named begins a new story: what was noted of those behind it does not hold any more.
     const noted = resumeStep === undefined ? (kept?.done ?? []) : [];
-    const done = doneSteps(workflow, this.#steps, head, rows, noted);
-    this.#head = head?.checkpointId ?? null;
+    const plan = head && (await this.#manager.planResume(this.#runId, this.#how(head)));
+    let done = doneSteps(workflow, this.#steps, standing(head, plan), rows, noted);
+    const isLeft = nextSteps(this.#steps, done).length > 0;
+    if (isLeft && head !== undefined) {
+      const { checkpointId, from } = await this.#resume(head);
+      if (checkpointId !== head.checkpointId) {
+        // An option went elsewhere: what was noted on the way here does not hold there.
+        const { rows: fresh } = this.#checkpoints(false);
+        const other = fresh.find((one) => one.checkpointId === checkpointId);
+        done = doneSteps(workflow, this.#steps, standing(other, { from }), fresh, []);
+      }
+      this.#head = checkpointId;
+    } else {
+      this.#head = head?.checkpointId ?? null;
+    }
     const now = new Date().toISOString();
     this.#kept = {
       format: 1,
@@ -275,19 +301,44 @@ class Supervisor {
     const failures = held ? await history.all() : [];
     const open = new Set(failures.filter((one) => one.recovery === null).map((one) => one.step));
     for (const step of open) if (done.has(step)) await history.close(step, undefined, true);
-    if (nextSteps(this.#steps, done).length === 0) {
+    if (!isLeft) {
       this.#tell('notice', `all steps of run ${this.#runId} are done: nothing is left to do`);
       return false;
     }
-    if (held) this.#move('running', resumeStep !== undefined);
-    if (head !== undefined) {
-      await this.#restore(head.checkpointId, false);
-      this.#tell('resumed', `restored ${head.checkpointId} (step ${head.step})`, {
-        step: head.step,
-        checkpointId: head.checkpointId,
+    if (held && head !== undefined) seams.noteResumed(this.#manager, this.#runId, this.#from);
+    else if (held) this.#move('running', resumeStep !== undefined);
+    return true;
+  }
+
+  /** What a resume goes by. @param {import('./plan.js').Row} head */
+  #how({ checkpointId }) {
+    const { workflow, resumeStep, accept, onConflict } = this.#options;
+    const checkpoint = resumeStep === undefined ? undefined : checkpointId;
+    return { workflow, checkpoint, accept, onConflict };
+  }
+
+  /**
+   * Puts the run back to where it goes on, if the world is as it was, or what is not so was accepted or mended.
+   * @param {import('./plan.js').Row} head
+   */
+  async #resume(head) {
+    const { options } = this.#options;
+    const resumed = await this.#manager.resume(this.#runId, { ...this.#how(head), options });
+    const { checkpointId, from, plan, did, ports } = resumed;
+    for (const { type, severity, accepted, message } of plan.reasons) {
+      if (severity === 'note' || type === 'state_damaged') continue;
+      this.#tell('notice', `${accepted ? 'accepted: ' : ''}${message} (${type})`);
+    }
+    for (const { option, message } of did) this.#tell('notice', `${option}: ${message}`);
+    this.#ports = portVariables(ports);
+    if (checkpointId !== null) {
+      const behind = from === null ? 'no step was done' : `step ${from}`;
+      this.#tell('resumed', `restored ${checkpointId} (${behind})`, {
+        step: from ?? undefined,
+        checkpointId,
       });
     }
-    return true;
+    return { checkpointId, from };
   }
 
   /**
@@ -323,6 +374,7 @@ class Supervisor {
         sleep: this.#ground.sleep,
         tell: (message) => this.#tell('waits', message),
       });
+      this.#from = seams.stateBefore(this.#manager, this.#runId);
       this.#lease = seams.takeLease(this.#manager, this.#runId);
       const kept = /** @type {Kept | undefined} */ (await this.#recovery.kept.read(RECORD));
       // Another one may have come and gone in between, and left something behind.
@@ -585,6 +637,7 @@ class Supervisor {
     const env = {
       ...process.env,
       .../** @type {NodeJS.ProcessEnv} */ (this.#options.env ?? {}),
+      ...this.#ports,
       ...(run === this.#runId ? this.#lease?.env : {}),
       ...this.#settled.workers[worker]?.env,
       ...part?.env,
@@ -767,6 +820,18 @@ class Supervisor {
       question: known ? await this.#recovery.question().catch(() => null) : null,
     });
   }
+}
+
+/**
+ * A checkpoint by the last step that was done when it was taken: tasks and guards take theirs in the middle of one.
+ * @template {{ step: Step }} R
+ * @param {R | undefined} head
+ * @param {{ from: Step | null } | undefined} plan
+ * @returns {R | undefined}
+ */
+function standing(head, plan) {
+  if (head === undefined || plan === undefined || plan.from === null) return undefined;
+  return { ...head, step: plan.from };
 }
 
 module.exports = { RECORD, supervise };
