@@ -148,7 +148,7 @@ async function plan(ground, runId, options) {
   }
   const { row, checkpoint, then, workflow, context } = looked;
   const [now, drift, history] = looked.rest;
-  const steps = workflow === undefined ? undefined : readSteps(workflow);
+  const steps = workflow === undefined ? undefined : stepsOf(workflow, then, now);
   const from = steps === undefined ? row.step : await doneBy(manager, runId, steps, rows, row);
   const progress = stepsAt(steps, from, history, checkpoint);
   const next = /** @type {Step | undefined} */ (steps ? progress.frontier[0] : undefined);
@@ -275,6 +275,17 @@ function workflowOf(asked, then, root) {
   if (asked !== undefined) return path.resolve(asked);
   const known = then?.workflow?.path;
   return typeof known === 'string' ? path.resolve(root, known) : undefined;
+}
+
+/**
+ * @param {string} file
+ * @param {any} then
+ * @param {any} now
+ */
+function stepsOf(file, then, now) {
+  const isSame = then?.workflow?.hash !== undefined && then.workflow.hash === now?.workflow?.hash;
+  if (!isSame || !Array.isArray(then.workflow.steps)) return readSteps(file);
+  return require('./collectors/workflow.js').stepsTold(then.workflow);
 }
 
 /**
