@@ -161,7 +161,7 @@ async function plan(ground, runId, options) {
   const [before, present] = takesFiles ? withoutCaptured([then, now], snapshot, root) : [then, now];
   const differences = compare(
     {
-      was: before,
+      was: isBeginning(row) && before ? { ...before, expires: undefined } : before,
       now: /** @type {import('../index.js').Environment} */ (present),
       steps,
       at,
@@ -257,6 +257,14 @@ function refuseNone(runId, rows, skipped, { step, checkpoint }) {
     `run ${runId} has no checkpoint; start it from its first step`,
     { runId },
   );
+}
+
+/**
+ * Whether a fork begins with it: it has the fingerprint of its base, but not its age.
+ * @param {CheckpointInfo} row
+ */
+function isBeginning({ parentCheckpointId, facts }) {
+  return parentCheckpointId === undefined && facts?.parent !== undefined;
 }
 
 /** @param {any} checkpoint @returns {import('../index.js').Environment | undefined} */
