@@ -2,7 +2,7 @@
 // `--readme` puts them into the README.
 //
 //   node bench/main.mjs [create] [event_loop] [files] [growing_state] [list] [many_files]
-//     [query] [restore] [startup] [--scale <share of the files and steps>] [--json <file>] [--readme]
+//     [query] [restore] [resume] [startup] [--scale <share of the files and steps>] [--json <file>] [--readme]
 //
 // Judged are ratios between things measured in turn in the same run, never times.
 
@@ -20,6 +20,7 @@ import { benchList } from './list.mjs';
 import { backupTools } from './peers/backup_tools.mjs';
 import { benchQuery } from './query.mjs';
 import { benchRestore } from './restore.mjs';
+import { benchResume } from './resume.mjs';
 import { benchStartup } from './startup.mjs';
 
 /**
@@ -37,6 +38,7 @@ const BENCHMARKS = {
   many_files: benchManyFiles,
   query: benchQuery,
   restore: benchRestore,
+  resume: benchResume,
   startup: benchStartup,
 };
 
