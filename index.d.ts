@@ -2633,7 +2633,7 @@ export interface RunState {
   /** How many steps of the workflow are behind it. */
   progress?: { done: number; total: number };
   /** The step that is at work; of an interrupted run the one that was. A runner that resumes by itself names none. */
-  underWay?: { step?: Step; since: string; pid: number };
+  underWay?: { step?: Step; since: string; pid: number; host?: string; started?: string | null };
   /** What runs its steps. */
   runner?: { script?: string; workflow?: string };
   /** How it was cut off: its process is gone, its lease expired, the machine was started anew, or nothing was heard. */
@@ -2651,6 +2651,8 @@ export interface RunState {
   pausedFor?: PauseRequest;
   /** Why it is stale. */
   stale?: unknown[];
+  /** What it was in before a plan found it stale, and is again once a plan does not. */
+  staleFrom?: { state: RunStateName; since: string; by?: string; reason?: string };
   /** Who holds it now. */
   holder?: LeaseHolder;
 }
@@ -2703,6 +2705,8 @@ export interface MoveRunOptions {
   again?: boolean;
   /** Why it is stale. */
   stale?: unknown[];
+  /** What it was in before a plan found it stale, and is again once a plan does not. */
+  staleFrom?: { state: RunStateName; since: string; by?: string; reason?: string };
 }
 
 /** How a pause is asked for. */

@@ -22,6 +22,11 @@ const LEASE = /** @type {const} */ ({
 
 /** The tokens of the leases that are held in this process, by their runs' folders. @type {Map<string, number>} */
 const held = new Map();
+/**
+ * Those that a resume took, for whoever it gives them to: another resume of this process is somebody else.
+ * @type {Map<string, number>}
+ */
+const ofResumes = new Map();
 
 /**
  * @template T
@@ -69,6 +74,37 @@ function leaseToken(place, runId) {
   // Where the run lies is only looked up where it matters.
   const own = held.size > 0 ? held.get(folderOf(place, runId)) : undefined;
   return own ?? inherited(runId);
+}
+
+/**
+ * The token under which a resume goes on, or a step begins: of a lease of this process that is not another resume's,
+ * or of the process that started this one, while that holds it.
+ * @param {Place} place
+ * @param {string} runId
+ * @returns {number | undefined}
+ */
+function tokenToGoOn(place, runId) {
+  const folder = held.size > 0 ? folderOf(place, runId) : undefined;
+  const own = folder === undefined ? undefined : held.get(folder);
+  if (own !== undefined)
+    return ofResumes.get(/** @type {string} */ (folder)) === own ? undefined : own;
+  const given = inherited(runId);
+  if (given === undefined) return undefined;
+  const now = readLeaseSync(place, runId);
+  if (now?.token === given && now.live) return given;
+  throw new WaymarkError(
+    'ERR_LEASE_LOST',
+    `the lease of run ${runId} that this process was given (WAYMARK_LEASE) is no longer held${now?.live ? `: ${inWords(now)} has it since ${now.since}` : ''}; start the run anew, without WAYMARK_LEASE`,
+    { runId },
+  );
+}
+
+/**
+ * Who holds a lease, for people.
+ * @param {{ holder?: string, pid?: number, host?: string }} lease
+ */
+function inWords({ holder, pid, host }) {
+  return `${holder} (pid ${pid} on ${host})`;
 }
 
 /** This process, for others. */
@@ -141,8 +177,20 @@ class Lease {
     return unwrap(reply, this.releaseSync);
   }
 
+  /** It is for whoever a resume gives it to. */
+  reserve() {
+    ofResumes.set(this.#folder, this.token);
+  }
+
+  /** It is this process's own: it goes on with the run itself. */
+  adopt() {
+    ofResumes.delete(this.#folder);
+  }
+
   #forget() {
-    if (held.get(this.#folder) === this.token) held.delete(this.#folder);
+    if (held.get(this.#folder) !== this.token) return;
+    held.delete(this.#folder);
+    ofResumes.delete(this.#folder);
   }
 }
 
@@ -202,10 +250,12 @@ function readLeaseSync(place, runId) {
 module.exports = {
   Lease,
   holderName,
+  inWords,
   inherited,
   leaseToken,
   readLease,
   readLeaseSync,
   takeLease,
   takeLeaseSync,
+  tokenToGoOn,
 };

@@ -4,6 +4,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { checkOptions, checkRunId, checkStep } = require('./options.js');
+const { leftAtWork } = require('./left-at-work.js');
 const { takeLeaseSync } = require('./lease.js');
 const { placeOfManager } = require('./place.js');
 const runStates = require('./run-state.js');
@@ -54,7 +55,8 @@ function pause(manager, runId, options) {
   const waits =
     afterStep !== undefined &&
     (record.lastStep === undefined || !runStates.isDue(request, record.lastStep, order));
-  if (!waits && !seen.lease?.live) {
+  const isFree = !seen.lease?.live && leftAtWork(placeOfManager(manager), run).length === 0;
+  if (!waits && isFree) {
     const taken = tryLease(manager, run);
     if (taken) {
       try {

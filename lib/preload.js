@@ -91,6 +91,7 @@ async function attach() {
         own?.leave();
         started(run, resumed.lease);
       }
+      own?.putBack(resumed.from);
     } else if (!dryRun) finishRestore(manager, runId);
     if (flags.has('pause-after')) withoutPauseAfter();
     if (own) watch(manager, run, settings, own);
@@ -161,7 +162,7 @@ function withoutPauseAfter() {
  * @param {Map<string, string | true>} flags
  * @param {boolean} dryRun
  * @param {import('./settings.js').PreloadSettings} settings
- * @returns {Promise<{ runId: string, lease: Lease | null } | undefined>} the run that goes on; undefined if no step is left
+ * @returns {Promise<{ runId: string, from: import('../index.js').Step | null, lease: Lease | null } | undefined>} the run that goes on; undefined if no step is left
  */
 async function resume(manager, runId, words, flags, dryRun, { onConflict, accept, options }) {
   const workflow = flags.get('workflow');
@@ -210,7 +211,7 @@ async function resume(manager, runId, words, flags, dryRun, { onConflict, accept
     String(next),
     ...(isOther ? ['--run-id', done.runId] : []),
   );
-  return { runId: done.runId, lease: /** @type {any} */ (done.lease) };
+  return { runId: done.runId, from, lease: /** @type {any} */ (done.lease) };
 }
 
 /**
@@ -269,7 +270,11 @@ function watch(manager, runId, settings, own) {
     const step = stepOf();
     /** @type {import('./step-process.js').Outcome} */
     let outcome = 'off';
-    if (ended === 0 && step !== undefined && settings.checkpoint) {
+    const isOurs = own.claim();
+    if (!isOurs && ended === 0) {
+      outcome = 'failed';
+      if (settings.strict) process.exitCode = 1;
+    } else if (ended === 0 && step !== undefined && settings.checkpoint) {
       try {
         outcome = checkpointOf(manager, runId, step, before, namesBefore, own);
       } catch (error) {

@@ -6,6 +6,7 @@ const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { contextOf, lookAgain, spanMs } = require('./fingerprint.js');
 const { checkAccept, compare, difference, offered, some, weigh } = require('./gate.js');
+const { leftAtWork, leftInWords } = require('./left-at-work.js');
 const { leaseToken, readLeaseSync } = require('./lease.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { progressAt, progressOfTasks } = require('./resume-steps.js');
@@ -51,16 +52,18 @@ const ARTIFACTS_MAX = 10_000;
  */
 async function planResume(ground, runId, options) {
   const checked = checkOptions(options, PLAN, 'planResume');
-  return plan(ground, checkRunId(runId), checked);
+  const run = checkRunId(runId);
+  return plan(ground, run, checked, leaseToken(ground.of(run).place, run));
 }
 
 /**
  * @param {Ground} ground
  * @param {string} runId
  * @param {Record<string, any>} options checked
+ * @param {number | undefined} token the token of the lease under which the run would go on
  * @returns {Promise<ResumePlan>}
  */
-async function plan(ground, runId, options) {
+async function plan(ground, runId, options, token) {
   const { manager } = ground;
   const { accept = [], signal, mark = true } = options;
   if (options.step !== undefined && options.checkpoint !== undefined) {
@@ -130,7 +133,7 @@ async function plan(ground, runId, options) {
   }
   const chosen = { id: looked?.row.checkpointId ?? options.checkpoint, row: looked?.row };
   if (looked === undefined) refuseNone(runId, rows, skipped, options);
-  const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, skipped)];
+  const found = [...ofLease(place, runId, token), ...ofDamage(runDir, chosen, skipped)];
   if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
     return {
@@ -387,13 +390,27 @@ async function historyOf(manager, runId, row, rows) {
  * Somebody works on the run.
  * @param {import('../native.js').Place} place
  * @param {string} runId
+ * @param {number | undefined} own
  * @returns {Difference[]}
  */
-function ofLease(place, runId) {
+function ofLease(place, runId, own) {
   const lease = readLeaseSync(place, runId);
   // It may be this very process, or the one that started it.
-  if (!lease?.live || lease.token === leaseToken(place, runId)) return [];
-  const { holder, pid, host, since, expires } = lease;
+  if (lease === null || lease.token === own) return [];
+  const { holder, pid, host, since, expires, problem } = lease;
+  if (!lease.live) {
+    const left = leftAtWork(place, runId, lease);
+    if (left.length === 0) return [];
+    const [one] = left;
+    const name = one.step === undefined ? 'a step' : `step ${one.step}`;
+    const details = { holder: name, pid: one.pid, host: one.host, since: one.since, until: null };
+    return [difference('lease_held', undefined, leftInWords(left, lease), details)];
+  }
+  if (lease.why === 'damaged') {
+    const message = `the file of the lease of run ${runId} can't be trusted (${problem}): somebody may work on the run; nobody does if it is not renewed until ${expires}`;
+    const details = { holder: null, pid: null, host: null, since, until: expires, problem };
+    return [difference('lease_held', undefined, message, details)];
+  }
   const message = `${holder} (pid ${pid} on ${host}) works on run ${runId} since ${since}, until ${expires}`;
   return [
     difference('lease_held', undefined, message, { holder, pid, host, since, until: expires }),

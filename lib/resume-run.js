@@ -8,11 +8,12 @@ const { freePorts } = require('./collectors/ports.js');
 const { repositoryOf } = require('./collectors/git.js');
 const { WaymarkError } = require('./error.js');
 const { spanMs } = require('./fingerprint.js');
-const { holderName, leaseToken, readLeaseSync, takeLease } = require('./lease.js');
+const { leftAtWork } = require('./left-at-work.js');
+const { holderName, inWords, readLeaseSync, takeLease, tokenToGoOn } = require('./lease.js');
 const { native } = require('./native.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { withPointed } = require('./json-pointer.js');
-const { markRefused, plan: planOf, PLAN } = require('./resume-plan.js');
+const { markRefused, plan: planNow, PLAN } = require('./resume-plan.js');
 const { removeNotes, writeNotes } = require('./resume-notes.js');
 const { progressAt } = require('./resume-steps.js');
 const { OPTIONS } = require('./resume-table.js');
@@ -37,7 +38,8 @@ const { readSteps } = require('./workflow.js');
  * @property {Step} [beginning] begins at this step without a checkpoint
  * @property {boolean} [asIs] nothing is to be restored
  * @property {boolean} [ended]
- * @property {InstanceType<typeof import('./lease.js').Lease>} [lease] taken here, for whoever goes on
+ * @property {number} [token] of the lease under which it goes on; absent while somebody else has the run
+ * @property {InstanceType<typeof import('./lease.js').Lease>} [lease] the same, if it was taken here, for whoever goes on
  * @property {import('../index.js').RunStateName} [from] what the run was in when that was taken
  *
  * @typedef {(ground: Ground, way: Way, plan: ResumePlan, value: string | undefined) => Promise<string>} Act
@@ -114,9 +116,10 @@ async function resume(ground, runIdGiven, options) {
     if (done.ended || done.next === null) letGo(way);
     return { ...done, lease: /** @type {any} */ (way.lease ?? null) };
   } catch (error) {
+    const isOthers = way.token !== undefined && way.lease === undefined;
     letGo(way);
-    const { place } = ground.of(way.runId);
-    if (leaseToken(place, way.runId) === undefined) markRefused(ground.manager, error);
+    // Whoever holds the run says it himself, once he has let it go.
+    if (!isOthers) markRefused(ground.manager, error);
     throw error;
   }
 }
@@ -128,8 +131,7 @@ async function resume(ground, runIdGiven, options) {
  * @returns {Promise<Omit<ResumeOutcome, 'lease'>>}
  */
 async function goOn(ground, way, wanted) {
-  await hold(ground, way);
-  let plan = await planOf(ground, way.runId, way.options);
+  let plan = await look(ground, way);
   for (const [option, act] of Object.entries(ACTS)) {
     if (!wanted.has(option) || way.ended) continue;
     if (BOUND.has(option)) refuseUnneeded(plan, option);
@@ -137,16 +139,13 @@ async function goOn(ground, way, wanted) {
     const known = way.did.find((one) => one.option === option);
     if (known) known.message = message;
     else way.did.push({ option, message });
-    if (!way.ended && way.beginning === undefined) {
-      await hold(ground, way);
-      plan = await planOf(ground, way.runId, way.options);
-    }
+    if (!way.ended && way.beginning === undefined) plan = await look(ground, way);
   }
   if (way.ended) return outcome(way, plan, null);
   if (way.beginning !== undefined) return begin(ground, way, plan, way.beginning);
   refuseStale(plan, way);
   if (isThrough(plan)) return outcome(way, plan, null);
-  const { place, runsDir } = ground.of(way.runId);
+  const { place } = ground.of(way.runId);
   const { onConflict, files, signal } = way.options;
   const restored = way.asIs
     ? null
@@ -156,10 +155,24 @@ async function goOn(ground, way, wanted) {
         files,
         signal,
       });
-  await putPorts(path.join(runsDir, way.runId), way.ports);
+  await putPorts(ground, way);
   note(place, way, plan);
-  noteRunning(ground, way);
+  noteRunning(ground, way, plan);
   return outcome(way, plan, restored);
+}
+
+/**
+ * Takes the run, and looks how it stands.
+ * @param {Ground} ground
+ * @param {Way} way
+ */
+async function look(ground, way) {
+  for (;;) {
+    const isOurs = await hold(ground, way);
+    const plan = await planNow(ground, way.runId, way.options, way.token);
+    // Who stood in the way a moment ago may be gone by now: then it is taken after all.
+    if (isOurs || plan.reasons.some(({ type }) => type === 'lease_held')) return plan;
+  }
 }
 
 /**
@@ -167,14 +180,19 @@ async function goOn(ground, way, wanted) {
  * holds it, the plan says who.
  * @param {Ground} ground
  * @param {Way} way
+ * @returns {Promise<boolean>} whether it may go on as far as that goes
  */
 async function hold({ manager, of }, way) {
   const { runId } = way;
-  if (way.lease?.runId === runId) return;
+  if (way.lease?.runId === runId) return true;
   letGo(way);
   const { place } = of(runId);
-  if (process.env.WAYMARK_LEASE === 'off' || leaseToken(place, runId) !== undefined) return;
-  if (readLeaseSync(place, runId)?.live) return;
+  way.token = tokenToGoOn(place, runId);
+  if (way.token !== undefined) return true;
+  const before = readLeaseSync(place, runId);
+  if (before?.live) return false;
+  if (process.env.WAYMARK_LEASE === 'off') return true;
+  if (leftAtWork(place, runId, before).length > 0) return false;
   try {
     // Who takes it after a crash looks as if he had been at work all the time.
     way.from = runStates.noteCrash(manager, runId, Number.POSITIVE_INFINITY).state;
@@ -189,13 +207,18 @@ async function hold({ manager, of }, way) {
   } catch (error) {
     const { code } = /** @type {{ code?: unknown }} */ (error);
     if (code !== 'ERR_LEASE_HELD') throw error;
+    return false;
   }
+  way.lease.reserve();
+  way.token = way.lease.token;
+  return true;
 }
 
 /** @param {Way} way */
 function letGo(way) {
   const { lease } = way;
   way.lease = undefined;
+  way.token = undefined;
   way.from = undefined;
   try {
     lease?.releaseSync();
@@ -208,9 +231,34 @@ function letGo(way) {
  * Says that the run goes on. Whoever held it before says so himself.
  * @param {Ground} ground
  * @param {Way} way
+ * @param {ResumePlan} plan
  */
-function noteRunning({ manager }, { runId, lease, from }) {
-  if (lease !== undefined) runStates.noteResumed(manager, runId, from, lease.holder);
+function noteRunning({ manager }, { runId, lease, from }, plan) {
+  if (lease === undefined) return;
+  const { workflow, from: step } = plan;
+  const order = workflow === null ? undefined : readSteps(workflow).map((one) => one.step);
+  runStates.noteResumed(manager, runId, from, { by: lease.holder, step, order });
+}
+
+/**
+ * Changes the runner's record, unless the run was taken over meanwhile.
+ * @param {Ground} ground
+ * @param {Way} way
+ * @param {(record: Record<string, any>) => Record<string, any>} change
+ */
+async function changeRun({ of }, { runId, token }, change) {
+  const { place, runsDir } = of(runId);
+  await changeRecord(path.join(runsDir, runId), (record) => {
+    const now = token === undefined ? null : readLeaseSync(place, runId);
+    if (token !== undefined && now !== null && now.token > token) {
+      throw new WaymarkError(
+        'ERR_LEASE_LOST',
+        `run ${runId} was taken over by ${inWords(now)}; nothing was changed; resume again when it is free`,
+        { runId },
+      );
+    }
+    return change(record);
+  });
 }
 
 /** @param {Ground} ground @param {string} runId */
@@ -299,9 +347,9 @@ function refuseStale(plan, { settled = new Set(), did = [] } = {}) {
 async function waitForLease(ground, way, _, value = WAIT) {
   const until = performance.now() + spanMs(value);
   const { signal } = way.options;
-  const { place } = ground.of(way.runId);
   for (;;) {
-    if (!readLeaseSync(place, way.runId)?.live) return `nobody works on run ${way.runId} any more`;
+    // Of several who wait, one has it then, and the others wait on.
+    if (await hold(ground, way)) return `nobody else works on run ${way.runId}`;
     // What is still held then, the plan that follows says.
     if (performance.now() > until) return `waited ${value}; somebody still works on the run`;
     if (signal?.aborted) {
@@ -417,7 +465,7 @@ async function olderCheckpoint(ground, way, plan) {
   for (const { checkpointId, step } of rows.slice(at + 1)) {
     const { step: _, ...rest } = way.options;
     const options = { ...rest, checkpoint: checkpointId };
-    const older = await planOf(ground, way.runId, { ...options, mark: false });
+    const older = await planNow(ground, way.runId, { ...options, mark: false }, way.token);
     if (older.verdict !== 'stale') {
       way.options = options;
       return `went back to ${checkpointId} (step ${step})`;
@@ -526,11 +574,11 @@ async function newPorts(ground, way, plan) {
   return `took free ports: ${words.join(', ')}`;
 }
 
-/** @param {string} runDir @param {Way['ports']} ports */
-async function putPorts(runDir, ports) {
-  const all = Object.values(ports);
+/** @param {Ground} ground @param {Way} way */
+async function putPorts(ground, way) {
+  const all = Object.values(way.ports);
   if (all.length === 0) return;
-  await changeRecord(runDir, (record) =>
+  await changeRun(ground, way, (record) =>
     all.reduce((one, { port, at }) => withPointed(one, at, port), record),
   );
 }
@@ -549,12 +597,11 @@ async function completeOutside(ground, way, plan) {
   const found = steps.find(({ step }) => step === next);
   const after = progressAt(steps, next, { known: new Set(plan.steps.done), whole: false });
   const isLast = after?.todo.length === 0;
-  const { runsDir, place } = ground.of(runId);
-  const runDir = path.join(runsDir, runId);
+  const { place } = ground.of(runId);
   const at = new Date().toISOString();
   /** @type {Record<string, any>} */
   let before = {};
-  await changeRecord(runDir, (record) => {
+  await changeRun(ground, way, (record) => {
     before = record;
     return {
       ...record,
@@ -578,7 +625,7 @@ async function completeOutside(ground, way, plan) {
       environment: { workflow },
     })
     .catch(async (error) => {
-      await changeRecord(runDir, () => before);
+      await changeRun(ground, way, () => before);
       if (revision !== undefined) removeNotes(place, runId, revision);
       throw error;
     });
@@ -597,11 +644,7 @@ async function completeOutside(ground, way, plan) {
 /** @type {Act} */
 async function abandon(ground, way, plan) {
   refuseHeld(plan, way);
-  const { runsDir } = ground.of(way.runId);
-  await changeRecord(path.join(runsDir, way.runId), (record) => ({
-    ...record,
-    status: 'cancelled',
-  }));
+  await changeRun(ground, way, (record) => ({ ...record, status: 'cancelled' }));
   const pruned = await ground.manager.prune(way.runId, { keepLast: 1, gc: true });
   way.ended = true;
   way.did.push({ option: 'abandon', message: '', dropped: pruned.dropped });
@@ -617,15 +660,15 @@ async function abandon(ground, way, plan) {
  * @returns {Promise<Omit<ResumeOutcome, 'lease'>>}
  */
 async function begin(ground, way, plan, step) {
-  const { runsDir, place } = ground.of(way.runId);
-  await changeRecord(path.join(runsDir, way.runId), (record) => ({
+  const { place } = ground.of(way.runId);
+  await changeRun(ground, way, (record) => ({
     ...record,
     current_step: step,
     status: 'in_progress',
   }));
   note(place, way, plan);
-  noteRunning(ground, way);
   const at = { checkpointId: null, from: null, next: step, timestamp: null };
+  noteRunning(ground, way, { ...plan, ...at });
   return outcome(way, { ...plan, ...at }, null);
 }
 

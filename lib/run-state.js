@@ -245,8 +245,9 @@ function isStep(value) {
 }
 
 /** @param {LeaseSeen} lease @returns {import('../index.js').LeaseHolder} */
-function holderOf({ holder = 'unknown', pid, host, since, expires }) {
-  return { holder, pid, host, since, until: expires };
+function holderOf({ holder, pid, host, since, expires, why }) {
+  const name = why === 'damaged' ? 'unknown (the file of its lease is damaged)' : holder;
+  return { holder: name || 'unknown', pid, host, since, until: expires };
 }
 
 /**
@@ -305,19 +306,46 @@ function illegal(runId, from, to, { since, by, reason }) {
 }
 
 /**
+ * The record of a run that was put back: what was done behind that step is not done any more.
+ * @param {StateRecord} record
+ * @param {At} at
+ * @returns {StateRecord}
+ *
+ * @typedef {{ step: import('../index.js').Step | null, order?: import('../index.js').Step[] }} At the last step that is
+ * done, and the workflow's in their order, where they are known
+ */
+function putBack({ lastStep, progress, ...record }, { step, order }) {
+  const place = step === null ? -1 : (order?.indexOf(step) ?? -1);
+  const isKnown = order !== undefined && (step === null || place >= 0);
+  return {
+    ...record,
+    ...(step === null ? {} : { lastStep: step }),
+    ...(isKnown
+      ? { progress: { done: place + 1, total: order.length } }
+      : progress && lastStep === step
+        ? { progress }
+        : {}),
+  };
+}
+
+/**
  * Says that a run goes on after a resume, which is somebody's word that it does: a pause that is asked for and due now does
  * not hold any more.
  * @param {Manager} manager
  * @param {string} runId
  * @param {Name | undefined} from what it was in before its files said that it runs
- * @param {string} by
+ * @param {At & { by: string }} how
  */
-function noteResumed(manager, runId, from, by) {
+function noteResumed(manager, runId, from, { by, ...at }) {
   change(manager, runId, (seen, now) => {
     const { state, record } = known(seen, now, Number.POSITIVE_INFINITY);
     const { pauseRequest, ...rest } = record;
-    const kept = pauseRequest?.afterStep === undefined ? rest : record;
+    const { step, order } = at;
+    const isPassed =
+      pauseRequest?.afterStep === undefined ||
+      (step !== null && states.isDue(pauseRequest, step, order));
     const { status, changedMs } = seen;
+    const kept = putBack(isPassed ? rest : record, at);
     return states.moved(kept, from ?? state, 'running', { now, by, status, changedMs });
   });
 }
@@ -343,7 +371,9 @@ function noteStale(manager, runId, reasons, reason) {
     };
     if (reasons === undefined) {
       if (state !== 'stale' || staleFrom === undefined) return undefined;
-      return { ...states.moved(record, state, staleFrom, how), ...before, ...counts(record) };
+      const { state: to, since, by, reason } = staleFrom;
+      const back = states.moved(record, state, to, how);
+      return { ...back, ...before, ...counts(record), since, by, reason };
     }
     if (state === 'stale') {
       return JSON.stringify(record.stale) === JSON.stringify(reasons)
@@ -352,7 +382,8 @@ function noteStale(manager, runId, reasons, reason) {
     }
     if (state === 'running' || !states.isLegal(state, 'stale')) return undefined;
     const next = states.moved(record, state, 'stale', how);
-    return { ...next, ...before, stale: reasons, staleFrom: state };
+    const was = { state, since: record.since, by: record.by, reason: record.reason };
+    return { ...next, ...before, stale: reasons, staleFrom: was };
   });
 }
 
@@ -384,6 +415,7 @@ module.exports = {
   noteCrash,
   noteResumed,
   noteStale,
+  putBack,
   runState,
   stepInWords,
   told,

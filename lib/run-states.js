@@ -27,9 +27,9 @@
  * @property {PauseRequest} [pausedFor] the request that was honoured; absent of a run that only waits
  * @property {number} [bytes] what its newest checkpoint holds
  * @property {unknown[]} [stale] the reasons for which it is stale
- * @property {Name} [staleFrom] what it was before it was found stale
+ * @property {{ state: Name, since: string, by?: string, reason?: string }} [staleFrom] what it was before it was found stale
  *
- * @typedef {{ step?: Step, since: string, pid: number }} UnderWay
+ * @typedef {{ step?: Step, since: string, pid: number, host?: string, started?: string | null }} UnderWay
  * @typedef {{ why: Crash, at: string, holder?: string, pid?: number, host?: string }} Interruption
  * @typedef {{ reason?: string, at: string, by: string, afterStep?: Step }} PauseRequest
  *

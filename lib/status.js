@@ -184,8 +184,8 @@ function whyNot({ state, holder, stale }, checkpoint, problem) {
   }
   if (checkpoint === undefined) return 'it has no good checkpoint: start it from its first step';
   if (state === 'stale') {
-    const reasons = (stale ?? []).map((one) =>
-      typeof one === 'string' ? one : /** @type {any} */ (one)?.message,
+    const reasons = (stale ?? []).map((/** @type {any} */ one) =>
+      typeof one === 'string' ? one : (one?.message ?? one?.reason ?? one?.type),
     );
     const named = reasons.filter((one) => typeof one === 'string');
     return `it is stale${named.length > 0 ? `: ${named.join(', ')}` : ''}`;

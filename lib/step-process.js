@@ -3,6 +3,7 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
+const { identityOf, refuseLeft } = require('./left-at-work.js');
 const leases = require('./lease.js');
 const { stepFromText } = require('./options.js');
 const pauses = require('./pause.js');
@@ -63,6 +64,8 @@ class StepProcess {
   #isNoted = false;
   /** Whether somebody else has the run now. */
   #isLost = false;
+  /** Whether somebody else began the run at the same time, and had it first. */
+  #isBeaten = false;
   /** What the run was in when this process began. @type {import('../index.js').RunStateName | undefined} */
   #from;
   /** @type {NodeJS.Timeout | undefined} */
@@ -72,6 +75,8 @@ class StepProcess {
   #begun = performance.now();
   /** @type {import('./workflow.js').WorkflowStep[] | null | undefined} */
   #steps;
+  /** After which step the run goes on, if it was put back. @type {Step | null | undefined} */
+  #after;
 
   /**
    * @param {Manager} manager
@@ -88,6 +93,7 @@ class StepProcess {
 
   /** Goes on under a lease that this process took already. @param {InstanceType<typeof leases.Lease>} lease */
   adopt(lease) {
+    lease.adopt();
     this.#lease = lease;
     Object.assign(process.env, lease.environment);
   }
@@ -123,9 +129,10 @@ class StepProcess {
   #giveUp(error) {
     this.#isLost = true;
     clearInterval(this.#timer);
-    this.#say(
-      `the state of run ${this.#runId} is not kept: ${messageOf(error)} [${codeOf(error)}]`,
-    );
+    const what = this.#isBeaten
+      ? `nothing that this process does is recorded of run ${this.#runId}`
+      : `the state of run ${this.#runId} is not kept`;
+    this.#say(`${what}: ${messageOf(error)} [${codeOf(error)}]`);
   }
 
   #enter() {
@@ -137,6 +144,11 @@ class StepProcess {
     this.#from = before.state;
     this.#take();
     return this.#mayBegin();
+  }
+
+  /** The run was put back to where this step was done. @param {Step | null} step null: none was */
+  putBack(step) {
+    this.#after = step;
   }
 
   /**
@@ -208,6 +220,15 @@ class StepProcess {
     } finally {
       this.leave();
     }
+  }
+
+  /**
+   * Whether what this process did may be recorded. Of two that begin a run that is not there yet, only the one that had
+   * it first may.
+   */
+  claim() {
+    this.#late();
+    return !this.#isBeaten;
   }
 
   /** Lets the run go. */
@@ -316,19 +337,12 @@ class StepProcess {
       leases.takeLeaseSync(place, this.#runId, { holder: 'off', keep: false }).releaseSync();
       return;
     }
-    const given = leases.inherited(this.#runId);
+    const given = leases.tokenToGoOn(place, this.#runId);
     if (given !== undefined) {
-      const now = leases.readLeaseSync(place, this.#runId);
-      if (now?.token !== given || !now.live) {
-        throw new WaymarkError(
-          'ERR_LEASE_LOST',
-          `the lease of run ${this.#runId} that this process was given is no longer held${now?.live ? `: ${now.holder} (pid ${now.pid} on ${now.host}) has it since ${now.since}` : ''}; start the run anew`,
-          { runId: this.#runId },
-        );
-      }
       this.#given = given;
       return;
     }
+    refuseLeft(place, this.#runId);
     const step = this.#flags.get('step');
     const what = typeof step === 'string' ? `step ${step}` : 'a resume';
     const holder = `${what} by ${leases.holderName()}`.replace(/\p{Cc}/gu, ' ').slice(0, 256);
@@ -401,13 +415,33 @@ class StepProcess {
     if (this.#isNoted || this.#isLost || this.#underWay === undefined) return;
     try {
       if (readRunJson(this.#runDir()).changedMs === undefined) return;
+      const wasHeld = this.#lease !== undefined;
       this.#take();
+      if (!wasHeld) this.#refuseBeaten();
       this.#note();
     } catch (error) {
-      if (!NOT_YET.has(codeOf(error))) this.#giveUp(error);
+      const code = codeOf(error);
+      if (NOT_YET.has(code)) return;
+      this.#isBeaten = code === 'ERR_LEASE_HELD' || code === 'ERR_LEASE_LOST';
+      this.leave();
+      this.#giveUp(error);
       return;
     }
     if (this.#isNoted) clearInterval(this.#timer);
+  }
+
+  /** The run was not there when this process began: whatever is noted of it, another one did since. */
+  #refuseBeaten() {
+    if (this.#lease === undefined) return;
+    const { record } = runStates.look(this.#manager, this.#runId);
+    const { underWay, lastStep, workMs = 0 } = record ?? {};
+    const isOthers = underWay !== undefined && underWay.pid !== process.pid;
+    if (!isOthers && lastStep === undefined && workMs === 0) return;
+    throw new WaymarkError(
+      'ERR_LEASE_LOST',
+      `another process began run ${this.#runId} at the same time and had it first; what it recorded counts`,
+      { runId: this.#runId },
+    );
   }
 
   #runDir() {
@@ -428,7 +462,10 @@ class StepProcess {
         const { pauseRequest, ...rest } = record;
         const kept =
           pauseRequest && (!resumes || this.#isAhead(pauseRequest.afterStep, underWay.step));
-        const base = kept ? record : rest;
+        const after = this.#after;
+        const order = this.steps()?.map((one) => one.step);
+        const found = kept ? record : rest;
+        const base = after === undefined ? found : runStates.putBack(found, { step: after, order });
         // A restore has said already that it runs; what it was in before is what it goes on from.
         const before = seen.record?.state;
         const from = before !== undefined && STOPPED.has(before) ? before : (this.#from ?? state);
@@ -449,7 +486,7 @@ class StepProcess {
                   afterStep: pauseAfter,
                 },
               }),
-          underWay: { ...underWay, pid: process.pid },
+          underWay: { ...underWay, ...identityOf(process.pid) },
           runner: {
             ...(process.argv[1] === undefined ? {} : { script: process.argv[1] }),
             ...(typeof workflow === 'string' ? { workflow: path.resolve(workflow) } : {}),

@@ -127,14 +127,12 @@ async function pursue(ground, job) {
     attempts += 1;
     const attempt = series.length + attempts;
     const clock = performance.now();
+    /** @type {{ result: any } | undefined} */
+    let made;
     try {
       const result =
         parted && job.decompose ? await job.decompose(parted) : await job.work({ attempt, worker });
-      await breakers.succeeded(worker);
-      const closed = await history.close(step, subtask, true, strategy);
-      const by = strategy ?? closed?.strategy;
-      if (by !== undefined) ground.tell(recovered(job, by, closed?.ms));
-      return { how: 'done', result, attempts, worker, strategy: by, recoveryMs: closed?.ms };
+      made = { result };
     } catch (error) {
       if (error instanceof Stopped || error instanceof Waits) await breakers.release(worker);
       if (error instanceof Stopped) throw error;
@@ -146,15 +144,43 @@ async function pursue(ground, job) {
       failure = await record(ground, job, { end: endOf(error), worker, attempt, took });
       await breakers.failed(worker, failure.class);
     }
+    if (made !== undefined) {
+      const closed = await noteDone(ground, job, worker, strategy);
+      const by = strategy ?? closed?.strategy;
+      if (by !== undefined) ground.tell(recovered(job, by, closed?.ms));
+      const recoveryMs = closed?.ms;
+      return { how: 'done', result: made.result, attempts, worker, strategy: by, recoveryMs };
+    }
     const { kind, delayMs = 0 } = /** @type {NonNullable<FailureRecord['chosen']>} */ (
-      failure.chosen
+      failure?.chosen
     );
     if (kind === 'manual' || kind === 'fail') continue;
-    if (kind === 'reassign') worker = failure.chosen?.worker ?? worker;
+    if (kind === 'reassign') worker = failure?.chosen?.worker ?? worker;
     parted = kind === 'decompose' ? failure : undefined;
     strategy = kind;
     if (delayMs > 0) await ground.sleep(delayMs);
     await job.before?.();
+  }
+}
+
+/**
+ * Notes that the work is done. That this can't be noted is no failure of the work, which must not be done again for it.
+ * @param {Ground} ground
+ * @param {Job} job
+ * @param {string} worker
+ * @param {string} [strategy]
+ */
+async function noteDone({ breakers, history, tell }, job, worker, strategy) {
+  try {
+    await breakers.succeeded(worker);
+    return await history.close(job.step, job.subtask, true, strategy);
+  } catch (error) {
+    const { message } = /** @type {Error} */ (error);
+    tell({
+      kind: 'complains',
+      message: `${nameOf(job)} is done, which can't be noted: ${message}`,
+    });
+    return undefined;
   }
 }
 

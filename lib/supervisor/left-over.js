@@ -37,7 +37,7 @@ function identityOf(pid) {
   };
 }
 
-/** @param {UnderWay} one */
+/** Whether it still runs, and is no later process with its number. @param {Pick<UnderWay, 'pid' | 'host' | 'started'>} one */
 function isAlive({ pid, host, started }) {
   // Of another host's nobody can tell; its lease says when it may be taken over.
   if (host !== os.hostname()) return false;
@@ -85,4 +85,4 @@ function kill(pid, signal) {
   }
 }
 
-module.exports = { endLeftOver, identityOf };
+module.exports = { endLeftOver, identityOf, isAlive };

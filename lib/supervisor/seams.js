@@ -2,7 +2,9 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('../error.js');
+const { leftAtWork } = require('../left-at-work.js');
 const { honour } = require('../pause.js');
+const { placeOfManager } = require('../place.js');
 const states = require('../run-state.js');
 
 /**
@@ -34,6 +36,23 @@ function takeLease(manager, runId) {
 /** Whether somebody is at work on the run now. @param {Manager} manager @param {string} runId */
 function isHeld(manager, runId) {
   return states.look(manager, runId).lease?.live === true;
+}
+
+/**
+ * Steps that are at work although whoever held the run is gone, in the form of those that a supervisor keeps.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @returns {import('./left-over.js').UnderWay[]}
+ */
+function left(manager, runId) {
+  return leftAtWork(placeOfManager(manager), runId).map((one) => ({
+    attempt: 1,
+    worker: 'default',
+    step: '?',
+    ...one,
+    host: one.host ?? '',
+    started: one.started ?? null,
+  }));
 }
 
 /**
@@ -69,9 +88,12 @@ function stateBefore(manager, runId) {
  * @param {Manager} manager
  * @param {string} runId
  * @param {import('../../index.js').RunStateName | undefined} from
+ * @param {Step | null} step the last one that is done
+ * @param {import('../workflow.js').WorkflowStep[]} steps
  */
-function noteResumed(manager, runId, from) {
-  states.noteResumed(manager, runId, from, 'supervisor');
+function noteResumed(manager, runId, from, step, steps) {
+  const order = steps.map((one) => one.step);
+  states.noteResumed(manager, runId, from, { by: 'supervisor', step, order });
 }
 
 /**
@@ -147,6 +169,7 @@ async function splitterFrom(name) {
 module.exports = {
   honourPause,
   isHeld,
+  left,
   moveRunState,
   noteResumed,
   pauseRequest,

@@ -13,6 +13,7 @@ const { checkOptions, checkRunId, checkStep } = require('../options.js');
 const { WorkFailed } = require('../recovery/failure.js');
 const { inParts } = require('../recovery/parts.js');
 const { pursue, Stopped } = require('../recovery/pursue.js');
+const { markRefused } = require('../resume-plan.js');
 const { readSteps } = require('../workflow.js');
 const { Child, stepEnvironment } = require('./child.js');
 const { portVariables } = require('../port-variables.js');
@@ -138,6 +139,8 @@ class Supervisor {
   #lastFailure;
   /** What the run was in before it was taken. @type {import('../../index.js').RunStateName | undefined} */
   #from;
+  /** After which step it goes on. @type {Step | null} */
+  #at = null;
   /** What the steps are told of new ports. @type {Record<string, string>} */
   #ports = {};
 
@@ -180,6 +183,11 @@ class Supervisor {
       const left = await this.#begin();
       const ended = left ? await this.#go() : { how: /** @type {const} */ ('completed') };
       return await this.#finish(ended, performance.now() - began);
+    } catch (error) {
+      // Of a run that is held it is not said that it is stale.
+      this.#lease?.release();
+      markRefused(this.#manager, error);
+      throw error;
     } finally {
       signal?.removeEventListener('abort', abort);
       if (signals) for (const name of SIGNALS) process.off(name, forward);
@@ -264,6 +272,7 @@ class Supervisor {
     const isLeft = nextSteps(this.#steps, done).length > 0;
     if (isLeft && head !== undefined) {
       const { checkpointId, from } = await this.#resume(head);
+      this.#at = from;
       if (checkpointId !== head.checkpointId) {
         // An option went elsewhere: what was noted on the way here does not hold there.
         const { rows: fresh } = this.#checkpoints(false);
@@ -305,8 +314,9 @@ class Supervisor {
       this.#tell('notice', `all steps of run ${this.#runId} are done: nothing is left to do`);
       return false;
     }
-    if (held && head !== undefined) seams.noteResumed(this.#manager, this.#runId, this.#from);
-    else if (held) this.#move('running', resumeStep !== undefined);
+    if (held && head !== undefined) {
+      seams.noteResumed(this.#manager, this.#runId, this.#from, this.#at, this.#steps);
+    } else if (held) this.#move('running', resumeStep !== undefined);
     return true;
   }
 
@@ -367,7 +377,10 @@ class Supervisor {
     for (;;) {
       const before = /** @type {Kept | undefined} */ (await this.#recovery.kept.read(RECORD));
       // A live supervisor's steps are its own affair: the lease will say who it is.
-      const left = before && !seams.isHeld(this.#manager, this.#runId) ? before.running : [];
+      const isFree = !seams.isHeld(this.#manager, this.#runId);
+      const left = isFree
+        ? [...(before?.running ?? []), ...seams.left(this.#manager, this.#runId)]
+        : [];
       const watched = await endLeftOver(left, {
         orphans,
         graceMs: this.#settled.graceMs,
