@@ -708,6 +708,81 @@ export interface GcRequest {
 /** Takes back the space of objects that no checkpoint needs. */
 export declare function gcSync(place: Place, request: GcRequest, cancel?: CancelToken | undefined | null): Failure | GcOutcome
 
+/** Adds a worktree of a branch at a path where nothing is; gives its folder. */
+export declare function gitAddWorktree(folder: string, path: string, branch: string): Promise<Failure | string>
+
+/** Adds a worktree of a branch at a path where nothing is; gives its folder. */
+export declare function gitAddWorktreeSync(folder: string, path: string, branch: string): Failure | string
+
+/** Whether the repository of a folder has a local branch. */
+export declare function gitBranchExists(folder: string, branch: string): Promise<Failure | boolean>
+
+/** Whether the repository of a folder has a local branch. */
+export declare function gitBranchExistsSync(folder: string, branch: string): Failure | boolean
+
+/** A path where something is different. */
+export interface GitDirty {
+  /** The path, from the worktree, joined by `/`; U+FFFD for what is not UTF-8. */
+  path: string
+  /**
+   * What is different: `conflict`, `staged`, `modified`, `deleted`, `untracked`, `submodule`; several are joined by a
+   * space.
+   */
+  status: string
+}
+
+/** What git says of a folder; null if it is in no repository. */
+export declare function gitFacts(place: Place, folder: string, request?: GitRequest | undefined | null): Promise<Failure | GitFacts | null>
+
+/** What git says of a folder. */
+export interface GitFacts {
+  /** The worktree; absent in a bare repository. */
+  worktree?: string
+  /** The repository's folder; of a linked worktree its own. */
+  gitDir: string
+  /** The folder that all worktrees share. */
+  commonDir: string
+  /** Whether the worktree was added to another one. */
+  linked: boolean
+  /** The branch; absent if HEAD is at no branch. */
+  branch?: string
+  /** The commit; absent before the first one. */
+  head?: string
+  /** Whether HEAD is at no branch. */
+  detached: boolean
+  /** Whether there is no commit yet. */
+  unborn: boolean
+  /** The first of what is different, by path. */
+  dirty: Array<GitDirty>
+  /** How many paths are different. */
+  dirtyCount: number
+  /** Whether there may be more: looking took too long, or there were too many. */
+  truncated: boolean
+  /** How the history went from the commit that was asked for. */
+  moved?: 'same' | 'forward' | 'back' | 'diverged' | 'missing' | 'unknown'
+}
+
+/** What git says of a folder; null if it is in no repository. */
+export declare function gitFactsSync(place: Place, folder: string, request?: GitRequest | undefined | null): Failure | GitFacts | null
+
+/** Whether a commit is an ancestor of another one, or the same; null where that can't be told. */
+export declare function gitIsAncestor(folder: string, ancestor: string, commit: string): Promise<Failure | boolean | null>
+
+/** Whether a commit is an ancestor of another one, or the same; null where that can't be told. */
+export declare function gitIsAncestorSync(folder: string, ancestor: string, commit: string): Failure | boolean | null
+
+/** How much is wanted. */
+export interface GitRequest {
+  /** So many dirty paths are listed; 200 unless given. */
+  limit?: number
+  /** So long may looking for them take, in milliseconds; 2,000 unless given. */
+  timeoutMs?: number
+  /** A commit, in full: how the history went from there. */
+  since?: string
+  /** Folders in the worktree, absolute, where nothing is looked for. */
+  without?: Array<string>
+}
+
 /** Imports the checkpoints of an archive. */
 export declare function importArchive(place: Place, request: ImportRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>
 

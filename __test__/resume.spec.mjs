@@ -177,11 +177,32 @@ const SCENES = [
     'head_moved.diverged',
     (at) => git(at.worktree, 'commit', '-q', '--amend', '-m', 'other', '--allow-empty'),
   ],
+  [
+    'head_moved.behind',
+    async (at) => {
+      git(at.worktree, 'commit', '-q', '--allow-empty', '-m', 'more');
+      at.made = await at.manager.create(RUN, 1);
+      git(at.worktree, 'reset', '-q', '--hard', 'HEAD~1');
+    },
+  ],
+  [
+    'head_moved.unknown',
+    (at) => {
+      git(at.worktree, 'commit', '-q', '--allow-empty', '--amend', '-m', 'other');
+      git(at.root, 'update-ref', 'refs/heads/main', 'feature');
+      lose(at);
+    },
+  ],
   ['head_moved.branch', (at) => git(at.worktree, 'checkout', '-q', '-b', 'elsewhere')],
   [
     'dirty_files.uncaptured',
     (at) => fs.writeFileSync(path.join(at.worktree, 'src', 'a.txt'), 'b'),
     { policy: { dirty_files: 'stale' } },
+  ],
+  [
+    'dirty_files.captured',
+    (at) => at.put('src/a.txt', 'half'),
+    { onConflict: 'keep-both', policy: { dirty_files: 'stale' } },
   ],
   ['dirty_files.conflict', (at) => at.put('src/a.txt', 'mine')],
   ['port_in_use', (at) => occupy(at.port)],
@@ -225,6 +246,37 @@ const SCENES = [
     { policy: { artifact_changed: 'stale' } },
   ],
   [
+    'artifact_missing.uncaptured',
+    async (at) => {
+      at.made = await at.manager.create(RUN, 1, {}, { capture: { maxFileBytes: 4 } });
+      fs.rmSync(path.join(at.root, 'out.md'));
+    },
+  ],
+  [
+    'artifact_missing.unknown',
+    async (at) => {
+      at.made = await at.manager.create(RUN, 1, {}, { capture: false });
+      fs.rmSync(path.join(at.root, 'out.md'));
+    },
+    { policy: { artifact_missing: 'stale' } },
+  ],
+  [
+    'checkpoint_partial',
+    async (at) => {
+      at.put('src/large.bin', 'x'.repeat(5000));
+      const capture = { workspace: ['src'], maxFileBytes: 1000 };
+      at.made = await at.manager.create(RUN, 1, {}, { capture });
+    },
+    { policy: { checkpoint_partial: 'stale' } },
+  ],
+  [
+    'variable_changed.changed',
+    () => {
+      process.env.GATE_TEST = 'two';
+    },
+    { policy: { variable_changed: 'stale' } },
+  ],
+  [
     'variable_changed.missing',
     () => {
       delete process.env.GATE_TEST;
@@ -237,6 +289,23 @@ const SCENES = [
   ],
   ['file_changed.missing', (at) => fs.rmSync(path.join(at.root, 'needed.json'))],
   [
+    'tool_missing',
+    async (at) => {
+      const tool = path.join(at.home, 'tool');
+      fs.writeFileSync(tool, '#!/bin/sh\n', { mode: 0o755 });
+      at.made = await at.manager.create(RUN, 1, {}, { environment: { tools: [tool] } });
+      fs.rmSync(tool);
+    },
+  ],
+  [
+    'run_ended.completed',
+    (at) =>
+      writeJson(path.join(at.dir, 'run.json'), {
+        ...readJson(path.join(at.dir, 'run.json')),
+        status: 'completed',
+      }),
+  ],
+  [
     'run_ended.cancelled',
     (at) =>
       writeJson(path.join(at.dir, 'run.json'), {
@@ -245,6 +314,12 @@ const SCENES = [
       }),
   ],
 ];
+
+/** Commits that no branch has are gone for good. @param {World} at */
+function lose(at) {
+  git(at.root, 'reflog', 'expire', '--expire=now', '--all');
+  git(at.root, 'prune', '--expire=now');
+}
 
 /** Options that mend the world: afterwards nothing is wrong with it. */
 const MENDING = ['recreate_worktree', 'recreate_branch', 'new_ports', 'restore_files'];
@@ -290,7 +365,14 @@ describe.each(SCENES)('%s', (name, make, options = {}) => {
       const after = await at.manager.create(RUN, 1.5);
       expect((await at.manager.show(RUN, after.checkpointId)).checkpoint.environment).toMatchObject(
         {
-          accepted: [{ type, message: expect.any(String), at: expect.any(String) }],
+          accepted: expect.arrayContaining([
+            {
+              type,
+              ...(kind ? { kind } : {}),
+              message: expect.any(String),
+              at: expect.any(String),
+            },
+          ]),
         },
       );
       const later = await at.manager.create(RUN, 2);
