@@ -80,7 +80,8 @@ async function plan(ground, runId, options) {
   const skipped = [];
   /** @type {CheckpointInfo[]} */
   const rows = [];
-  for (const one of await manager.list(runId, { includeDamaged: true, signal })) {
+  const listed = await manager.list(runId, { includeDamaged: true, signal });
+  for (const one of listed) {
     if ('damage' in one) {
       const { checkpointId, damage, message } = one;
       skipped.push({ checkpointId, damage, message });
@@ -131,7 +132,14 @@ async function plan(ground, runId, options) {
   }
   const chosen = { id: looked?.row.checkpointId ?? options.checkpoint, row: looked?.row };
   if (looked === undefined) refuseNone(runId, rows, skipped, options);
-  const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, skipped)];
+  // Damaged ones that are older were not in the way, nor was any where one was asked for.
+  const chosenAt = listed.findIndex((one) => one.checkpointId === chosen.id);
+  const isBefore = new Set(listed.slice(0, chosenAt).map(({ checkpointId }) => checkpointId));
+  const passed =
+    looked === undefined
+      ? skipped
+      : skipped.filter((one) => !options.checkpoint && isBefore.has(one.checkpointId));
+  const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, passed)];
   if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
     return {
@@ -194,7 +202,7 @@ async function plan(ground, runId, options) {
   const isRuns = !isNamed || row.checkpointId === rows[0]?.checkpointId;
   if (mark) await markStale(manager, runId, row, isStale ? reasons : undefined, at, isRuns);
   return {
-    ...common(runId, verdict, reasons, skipped, accept),
+    ...common(runId, verdict, reasons, passed, accept),
     options: options_,
     checkpointId: row.checkpointId,
     from,

@@ -376,6 +376,13 @@ async function recreateBranch(ground, way, plan) {
       `the repository keeps its references in another way; git branch ${branch} ${head}`,
     );
   }
+  // A name is no folder of other ones at the same time.
+  const packed =
+    textOf(path.join(commonDir, 'packed-refs')).match(/(?<= refs\/heads\/)\S+$/gm) ?? [];
+  const inTheWay = packed.find(
+    (one) => one.startsWith(`${branch}/`) || branch.startsWith(`${one}/`),
+  );
+  if (inTheWay !== undefined) throw refused(`there is a branch ${inTheWay}`);
   const file = path.join(commonDir, 'refs', 'heads', ...parts);
   writeReference(file, head);
   return `made the branch ${branch} at ${head.slice(0, 10)}`;

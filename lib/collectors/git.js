@@ -84,7 +84,7 @@ const git = {
     );
   },
   async look(context, then) {
-    const folder = path.resolve(context.root, then.folder);
+    const folder = lookedAt(then, context);
     const repository = repositoryOf(then, context);
     const isThere = fs.existsSync(folder);
     const since = COMMIT.test(then.head) ? then.head : undefined;
@@ -105,6 +105,18 @@ const git = {
     return { ...now, branchThere, moved: howMoved(then.head, found.head, moved) };
   },
 };
+
+/**
+ * The folder, or its worktree where only the folder is not in it any more: what is checked out says why.
+ * @param {any} then
+ * @param {Context} context
+ * @returns {string}
+ */
+function lookedAt(then, { root }) {
+  const folder = path.resolve(root, then.folder);
+  if (then.inner === '' || fs.existsSync(folder)) return folder;
+  return fs.existsSync(then.worktree) ? then.worktree : folder;
+}
 
 /** @param {string} one @returns {string} without links, as far as it is there */
 function real(one) {
