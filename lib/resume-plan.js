@@ -80,8 +80,7 @@ async function plan(ground, runId, options) {
   const skipped = [];
   /** @type {CheckpointInfo[]} */
   const rows = [];
-  const listed = await manager.list(runId, { includeDamaged: true, signal });
-  for (const one of listed) {
+  for (const one of await manager.list(runId, { includeDamaged: true, signal })) {
     if ('damage' in one) {
       const { checkpointId, damage, message } = one;
       skipped.push({ checkpointId, damage, message });
@@ -132,13 +131,7 @@ async function plan(ground, runId, options) {
   }
   const chosen = { id: looked?.row.checkpointId ?? options.checkpoint, row: looked?.row };
   if (looked === undefined) refuseNone(runId, rows, skipped, options);
-  // Damaged ones that are older were not in the way, nor was any where one was asked for.
-  const chosenAt = listed.findIndex((one) => one.checkpointId === chosen.id);
-  const isBefore = new Set(listed.slice(0, chosenAt).map(({ checkpointId }) => checkpointId));
-  const passed =
-    looked === undefined
-      ? skipped
-      : skipped.filter((one) => !options.checkpoint && isBefore.has(one.checkpointId));
+  const passed = looked === undefined ? skipped : passedOver(skipped, looked.row, options);
   const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, passed)];
   if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
@@ -619,6 +612,25 @@ async function lostArtifacts(artifacts, captured, checkpoint, files, { root, run
   });
   await Promise.all(asked);
   return lost;
+}
+
+/**
+ * Those of the damaged ones that were in the way: the newer ones, unless another was asked for. Of a damaged one only its
+ * id says when it was taken.
+ * @param {SkippedCheckpoint[]} skipped
+ * @param {CheckpointInfo} chosen
+ * @param {Record<string, any>} options
+ */
+function passedOver(skipped, { checkpointId: id, timestamp }, { checkpoint }) {
+  if (checkpoint !== undefined) return [];
+  const at = takenAt(id) ?? Date.parse(timestamp);
+  return skipped.filter(({ checkpointId }) => !(Number(takenAt(checkpointId)) < at));
+}
+
+/** @param {string} id @returns {number | undefined} in milliseconds */
+function takenAt(id) {
+  const [, ms] = /-(\d{12,15})$/.exec(id) ?? [];
+  return ms === undefined ? undefined : Number(ms);
 }
 
 /** @param {ResumeReason[]} reasons */
