@@ -134,12 +134,8 @@ async function plan(ground, runId, options, token) {
   }
   const chosen = { id: looked?.row.checkpointId ?? options.checkpoint, row: looked?.row };
   if (looked === undefined) refuseNone(runId, rows, skipped, options);
-<<<<<<< HEAD
-  const found = [...ofLease(place, runId, token), ...ofDamage(runDir, chosen, skipped)];
-=======
   const passed = looked === undefined ? skipped : passedOver(skipped, looked.row, options);
-  const found = [...ofLease(place, runId), ...ofDamage(runDir, chosen, passed)];
->>>>>>> six-rev-b
+  const found = [...ofLease(place, runId, token), ...ofDamage(runDir, chosen, passed)];
   if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
     return {
@@ -271,7 +267,6 @@ function refuseNone(runId, rows, skipped, { step, checkpoint }) {
 }
 
 /**
-<<<<<<< HEAD
  * Whether a fork begins with it: it has the fingerprint of its base, but not its age.
  * @param {CheckpointInfo} row
  */
@@ -279,13 +274,11 @@ function isBeginning({ parentCheckpointId, facts }) {
   return parentCheckpointId === undefined && facts?.parent !== undefined;
 }
 
-/** @param {any} checkpoint @returns {import('../index.js').Environment | undefined} */
-=======
+/**
  * Another tool may have a member of that name, and a newer version another format.
  * @param {any} checkpoint
  * @returns {import('../index.js').Environment | undefined}
  */
->>>>>>> six-rev-b
 function environmentOf({ environment }) {
   return environment?.format === FORMAT ? environment : undefined;
 }

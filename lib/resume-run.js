@@ -662,18 +662,13 @@ async function completeOutside(ground, way, plan) {
 /** @type {Act} */
 async function abandon(ground, way, plan) {
   refuseHeld(plan, way);
-<<<<<<< HEAD
-  await changeRun(ground, way, (record) => ({ ...record, status: 'cancelled' }));
-=======
-  const { runsDir } = ground.of(way.runId);
-  await changeRecord(path.join(runsDir, way.runId), (record) => {
+  await changeRun(ground, way, (record) => {
     if (record.status === 'completed') {
       const why = 'it is completed; nothing was changed';
       throw notPossible(way.runId, `run ${way.runId} can't be abandoned: ${why}`);
     }
     return { ...record, status: 'cancelled' };
   });
->>>>>>> six-rev-b
   const pruned = await ground.manager.prune(way.runId, { keepLast: 1, gc: true });
   way.ended = true;
   way.did.push({ option: 'abandon', message: '', dropped: pruned.dropped });

@@ -152,7 +152,7 @@ async function pursue(ground, job) {
       return { how: 'done', result: made.result, attempts, worker, strategy: by, recoveryMs };
     }
     const { kind, delayMs = 0 } = /** @type {NonNullable<FailureRecord['chosen']>} */ (
-      failure?.chosen
+      failure?.chosen ?? {}
     );
     if (kind === 'manual' || kind === 'fail') continue;
     if (kind === 'reassign') worker = failure?.chosen?.worker ?? worker;
