@@ -151,11 +151,10 @@ async function pursue(ground, job) {
       const recoveryMs = closed?.ms;
       return { how: 'done', result: made.result, attempts, worker, strategy: by, recoveryMs };
     }
-    const { kind, delayMs = 0 } = /** @type {NonNullable<FailureRecord['chosen']>} */ (
-      failure?.chosen
-    );
+    const { chosen: then } = /** @type {FailureRecord} */ (failure);
+    const { kind, delayMs = 0 } = /** @type {NonNullable<typeof then>} */ (then);
     if (kind === 'manual' || kind === 'fail') continue;
-    if (kind === 'reassign') worker = failure?.chosen?.worker ?? worker;
+    if (kind === 'reassign') worker = then?.worker ?? worker;
     parted = kind === 'decompose' ? failure : undefined;
     strategy = kind;
     if (delayMs > 0) await ground.sleep(delayMs);
