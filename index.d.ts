@@ -451,8 +451,15 @@ export interface Environment {
   expires?: string;
   /** The git worktree: where, which branch, which commit, what is not committed. */
   git?: JsonObject | NotTold;
-  /** The workflow file: where, its SHA-256, its steps in their order. */
-  workflow?: { path: string; hash: string; steps: Step[] } | NotTold;
+  /** The workflow file: where, its SHA-256, its steps in their order, and which of them run side by side or wait for others. */
+  workflow?:
+    | {
+        path: string;
+        hash: string;
+        steps: Step[];
+        parallel?: { step: Step; group?: string; after?: Step[] }[];
+      }
+    | NotTold;
   /** Node, Waymark, and the SHA-256 of each package lock. */
   versions?: { node: string; waymark: string; locks: { [name: string]: string } } | NotTold;
   /** Ports by name, and where `run.json` has them. */

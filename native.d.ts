@@ -779,6 +779,8 @@ export interface GitRequest {
   timeoutMs?: number
   /** A commit, in full: how the history went from there. */
   since?: string
+  /** Folders in the worktree, absolute, where nothing is looked for. */
+  without?: Array<string>
 }
 
 /** Imports the checkpoints of an archive. */

@@ -63,6 +63,7 @@ describe('createCheckpoint', () => {
       'run_files',
       'state_objects',
       'snapshot',
+      'environment',
       'waymark',
       'metadata',
     ]);

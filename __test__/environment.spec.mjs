@@ -18,10 +18,14 @@ afterAll(removeAll);
 
 test('it is in the manifest, and list and show give it back', async () => {
   const own = { note: 'ünï', list: [1, { deep: true }] };
-  const environment = { worktree: false, collectors: { own: () => own } };
-  const made = await manager.create(at.runId, 1, {}, /** @type {any} */ ({ environment }));
-  manager.createSync(at.runId, 2, {}, { environment: false });
-  const kept = readJson(made.path).environment;
+  const environment = { worktree: /** @type {const} */ (false), collectors: { own: () => own } };
+  const facts = { phase: 'build' };
+  const made = await manager.create(at.runId, 1, {}, { environment, facts });
+  const bare = manager.createSync(at.runId, 2, {}, { environment: false });
+  expect('environment' in bare.checkpoint).toBe(false);
+  const onDisk = readJson(made.path);
+  expect(JSON.stringify(made.checkpoint)).toBe(JSON.stringify(onDisk));
+  const kept = onDisk.environment;
   expect(kept).toMatchObject({ format: 1, custom: { own } });
   const [second, first] = await manager.list(at.runId);
   expect(first.environment).toEqual(kept);

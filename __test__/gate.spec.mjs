@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from '@jest/globals';
 import gate from '../lib/gate.js';
+import descent from '../lib/resume-descent.js';
 import steps from '../lib/resume-steps.js';
 import tables from '../lib/resume-table.js';
 import workflow from '../lib/workflow.js';
@@ -113,18 +114,49 @@ describe('compare', () => {
     ]);
   });
 
-  test('of cut lists only the counts are compared', () => {
-    const cut = (/** @type {string} */ path) => ({
+  test('cut lists are compared as far as both reach, and by their counts', () => {
+    /** @param {string[]} paths @param {number} [dirtyCount] */
+    const cut = (paths, dirtyCount = 900) => ({
       ...git,
-      dirty: [{ path, status: 'M' }],
-      dirtyCount: 900,
-      truncated: true,
+      dirty: paths.map((path) => ({ path, status: 'modified' })),
+      dirtyCount,
     });
-    expect(names({ git: cut('y') }, { was: { ...was, git: cut('x') } })).toEqual([]);
-    const more = { ...cut('y'), dirtyCount: 901 };
-    expect(names({ git: more }, { was: { ...was, git: cut('x') } })).toEqual([
-      'dirty_files.uncaptured',
-    ]);
+    const then = { ...was, git: cut(['b', 'd']) };
+    expect(names({ git: cut(['b', 'd']) }, { was: then })).toEqual([]);
+    // One came before them, one of them went.
+    expect(names({ git: cut(['a', 'b']) }, { was: then })).toEqual(['dirty_files.uncaptured']);
+    expect(names({ git: cut(['b', 'x']) }, { was: then })).toEqual(['dirty_files.uncaptured']);
+    expect(names({ git: cut(['b', 'd'], 901) }, { was: then })).toEqual(['dirty_files.uncaptured']);
+    // Commits explain that there are fewer.
+    const moved = { ...cut(['b', 'd'], 899), head: 'b', moved: 'ahead' };
+    expect(names({ git: moved }, { was: then })).toEqual(['head_moved.ahead']);
+  });
+
+  test('what took too long to be looked for is not known', () => {
+    const some = { ...git, dirty: [{ path: 'x', status: 'modified' }], dirtyCount: 1 };
+    expect(names({ git: { ...some, truncated: true } })).toEqual(['not_known.now']);
+    const then = { ...was, git: { ...some, truncated: true } };
+    expect(names({ git }, { was: then })).toEqual(['not_known.before']);
+  });
+
+  test('a branch that is gone does not hide that another one is checked out', () => {
+    const now = { ...git, branch: 'other', head: 'b', branchThere: false, moved: 'ahead' };
+    expect(names({ git: now })).toEqual(['branch_gone', 'head_moved.branch']);
+    const unborn = { ...git, head: null, branchThere: false };
+    expect(names({ git: unborn })).toEqual(['branch_gone']);
+  });
+
+  test('parts that are none of ours can not be compared', () => {
+    for (const part of [{ versions: { node: '20' } }, { ports: { api: null } }, { git: {} }]) {
+      expect(names({}, { was: { ...was, ...part } })).toEqual(['not_known.before']);
+    }
+  });
+
+  test('a tool that can not say its version', () => {
+    const tool = { path: '/bin/node', asked: ['-v'], failed: 'no answer in 800 ms' };
+    const then = { ...was, tools: { node: tool } };
+    expect(names({ tools: { ...was.tools, node: tool } })).toEqual(['not_known.now']);
+    expect(names({}, { was: then })).toEqual(['not_known.before']);
   });
 
   test('what could not be told then', () => {
@@ -332,5 +364,53 @@ describe('steps', () => {
       todo: ['build/x', 'build/y', 'ship'],
       frontier: ['build/x', 'build/y', 'ship'],
     });
+  });
+});
+
+describe('descent', () => {
+  /** @param {number} sequence @param {number} step @param {number} [parent] */
+  const row = (sequence, step, parent) =>
+    /** @type {any} */ ({
+      checkpointId: `c${sequence}`,
+      step,
+      sequence,
+      ...(parent === undefined ? {} : { parentCheckpointId: `c${parent}` }),
+    });
+  /** @param {string} event @param {number} sequence @param {number} [step] */
+  const event = (event, sequence, step) => ({
+    event,
+    checkpoint: `c${sequence}`,
+    data: { sequence, step: `${step}` },
+  });
+  /** @param {any[]} rows @param {any[]} [events] */
+  const told = (rows, events = []) => {
+    const { known, whole } = descent.descentOf(rows[0], rows, events);
+    return [[...known].sort(), whole];
+  };
+
+  test('only what it descends from', () => {
+    const rows = [row(3, 3, 1), row(2, 2, 1), row(1, 1)];
+    expect(told(rows)).toEqual([[1, 3], true]);
+    expect(told(rows.slice(1))).toEqual([[1, 2], true]);
+  });
+
+  test('what was pruned is in the log, with what was restored in between', () => {
+    const events = [event('created', 1, 1), event('created', 2, 2)];
+    const back = [...events, event('restored', 1), event('created', 3, 3)];
+    expect(told([row(4, 4, 3)], [...back, event('created', 4, 4)])).toEqual([[1, 3, 4], true]);
+    expect(told([row(3, 3, 2)], events)).toEqual([[1, 2, 3], true]);
+  });
+
+  test('where it is not known how they hang together, all before counts', () => {
+    expect(told([row(5, 5, 4), row(2, 2, 1), row(1, 1)])).toEqual([[1, 2, 5], false]);
+    const undone = [event('created', 1, 1), event('undone', 1), event('created', 2, 2)];
+    expect(told([row(3, 3, 2)], undone)).toEqual([[1, 2, 3], false]);
+    // Those of other tools stand in a row; two that lead to each other are none.
+    const foreign = [
+      { checkpointId: 'b', step: 1 },
+      { checkpointId: 'a', step: 0 },
+    ];
+    expect(told(foreign)).toEqual([[0, 1], false]);
+    expect(told([row(2, 2, 3), row(3, 3, 2)])).toEqual([[2, 3], false]);
   });
 });

@@ -10,6 +10,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
 import tables from '../lib/resume-table.js';
+import states from '../lib/run-state.js';
 import { waymark as command } from './support/cli.mjs';
 import {
   addRun,
@@ -116,7 +117,8 @@ async function world({ environment = {}, config } = {}) {
     artifacts,
   });
   const made = await manager.create(RUN, 1, { n: 1 });
-  return { home, root, worktree, dir, put, flow, port, manager, old, made };
+  const first = made.checkpointId;
+  return { home, root, worktree, dir, put, flow, port, manager, old, made, first };
 }
 /** @typedef {Awaited<ReturnType<typeof world>>} World */
 
@@ -177,11 +179,32 @@ const SCENES = [
     'head_moved.diverged',
     (at) => git(at.worktree, 'commit', '-q', '--amend', '-m', 'other', '--allow-empty'),
   ],
+  [
+    'head_moved.behind',
+    async (at) => {
+      git(at.worktree, 'commit', '-q', '--allow-empty', '-m', 'more');
+      at.made = await at.manager.create(RUN, 1);
+      git(at.worktree, 'reset', '-q', '--hard', 'HEAD~1');
+    },
+  ],
+  [
+    'head_moved.unknown',
+    (at) => {
+      git(at.worktree, 'commit', '-q', '--allow-empty', '--amend', '-m', 'other');
+      git(at.root, 'update-ref', 'refs/heads/main', 'feature');
+      lose(at);
+    },
+  ],
   ['head_moved.branch', (at) => git(at.worktree, 'checkout', '-q', '-b', 'elsewhere')],
   [
     'dirty_files.uncaptured',
     (at) => fs.writeFileSync(path.join(at.worktree, 'src', 'a.txt'), 'b'),
     { policy: { dirty_files: 'stale' } },
+  ],
+  [
+    'dirty_files.captured',
+    (at) => at.put('src/a.txt', 'half'),
+    { onConflict: 'keep-both', policy: { dirty_files: 'stale' } },
   ],
   ['dirty_files.conflict', (at) => at.put('src/a.txt', 'mine')],
   ['port_in_use', (at) => occupy(at.port)],
@@ -225,6 +248,37 @@ const SCENES = [
     { policy: { artifact_changed: 'stale' } },
   ],
   [
+    'artifact_missing.uncaptured',
+    async (at) => {
+      at.made = await at.manager.create(RUN, 1, {}, { capture: { maxFileBytes: 4 } });
+      fs.rmSync(path.join(at.root, 'out.md'));
+    },
+  ],
+  [
+    'artifact_missing.unknown',
+    async (at) => {
+      at.made = await at.manager.create(RUN, 1, {}, { capture: false });
+      fs.rmSync(path.join(at.root, 'out.md'));
+    },
+    { policy: { artifact_missing: 'stale' } },
+  ],
+  [
+    'checkpoint_partial',
+    async (at) => {
+      at.put('src/large.bin', 'x'.repeat(5000));
+      const capture = { workspace: ['src'], maxFileBytes: 1000 };
+      at.made = await at.manager.create(RUN, 1, {}, { capture });
+    },
+    { policy: { checkpoint_partial: 'stale' } },
+  ],
+  [
+    'variable_changed.changed',
+    () => {
+      process.env.GATE_TEST = 'two';
+    },
+    { policy: { variable_changed: 'stale' } },
+  ],
+  [
     'variable_changed.missing',
     () => {
       delete process.env.GATE_TEST;
@@ -237,6 +291,23 @@ const SCENES = [
   ],
   ['file_changed.missing', (at) => fs.rmSync(path.join(at.root, 'needed.json'))],
   [
+    'tool_missing',
+    async (at) => {
+      const tool = path.join(at.home, 'tool');
+      fs.writeFileSync(tool, '#!/bin/sh\n', { mode: 0o755 });
+      at.made = await at.manager.create(RUN, 1, {}, { environment: { tools: [tool] } });
+      fs.rmSync(tool);
+    },
+  ],
+  [
+    'run_ended.completed',
+    (at) =>
+      writeJson(path.join(at.dir, 'run.json'), {
+        ...readJson(path.join(at.dir, 'run.json')),
+        status: 'completed',
+      }),
+  ],
+  [
     'run_ended.cancelled',
     (at) =>
       writeJson(path.join(at.dir, 'run.json'), {
@@ -245,6 +316,12 @@ const SCENES = [
       }),
   ],
 ];
+
+/** Commits that no branch has are gone for good. @param {World} at */
+function lose(at) {
+  git(at.root, 'reflog', 'expire', '--expire=now', '--all');
+  git(at.root, 'prune', '--expire=now');
+}
 
 /** Options that mend the world: afterwards nothing is wrong with it. */
 const MENDING = ['recreate_worktree', 'recreate_branch', 'new_ports', 'restore_files'];
@@ -290,7 +367,14 @@ describe.each(SCENES)('%s', (name, make, options = {}) => {
       const after = await at.manager.create(RUN, 1.5);
       expect((await at.manager.show(RUN, after.checkpointId)).checkpoint.environment).toMatchObject(
         {
-          accepted: [{ type, message: expect.any(String), at: expect.any(String) }],
+          accepted: expect.arrayContaining([
+            {
+              type,
+              ...(kind ? { kind } : {}),
+              message: expect.any(String),
+              at: expect.any(String),
+            },
+          ]),
         },
       );
       const later = await at.manager.create(RUN, 2);
@@ -313,7 +397,9 @@ describe.each(SCENES)('%s', (name, make, options = {}) => {
       await at.manager.create(RUN, 1.5);
       expect(await planned(at)).toMatchObject({ verdict: 'ready', next: 2 });
     } else if (option === 'older_checkpoint') {
-      expect(done).toMatchObject({ checkpointId: at.old.checkpointId, from: 0 });
+      // Some scenes take another checkpoint: then that of before is the older one, unless it is stale as well.
+      const older = [at.old.checkpointId, ...(at.made.checkpointId === at.first ? [] : [at.first])];
+      expect(older).toContain(done.checkpointId);
     } else if (option === 'restart_from_step') {
       expect(done).toMatchObject({ next: 0, checkpointId: null, restored: null });
       expect(readJson(path.join(at.dir, 'run.json'))).toMatchObject({
@@ -364,7 +450,8 @@ describe('what does not make it stale', () => {
     expect(
       (await at.manager.show(RUN, bare.checkpointId)).checkpoint.environment ?? null,
     ).toBeNull();
-    const plan = await planned(at, { workflow: path.join(at.root, 'flow.yaml') });
+    // The workflow file is the one that is declared.
+    const plan = await planned(at);
     expect(plan).toMatchObject({ verdict: 'ready', next: 2 });
     expect(named(plan)).toEqual(['not_known.fingerprint']);
   });
@@ -471,9 +558,225 @@ describe('several at once, and ways back', () => {
   });
 });
 
+describe('git', () => {
+  /** @param {World} at @param {string} folder */
+  const of = (at, folder) =>
+    new waymark.CheckpointManager({
+      root: at.root,
+      environment: { worktree: folder, workflow: 'flow.yaml' },
+    });
+
+  test('many files that the runs hold hide nothing', async () => {
+    const at = await world();
+    for (let n = 0; n < 250; n += 1) fs.writeFileSync(path.join(at.dir, `n${n}`), 'x');
+    const manager = of(at, '.');
+    await manager.create(RUN, 1.5, {}, { capture: false });
+    expect((await manager.planResume(RUN)).reasons).toEqual([]);
+    fs.writeFileSync(path.join(at.dir, 'n250'), 'x');
+    expect((await manager.planResume(RUN)).reasons).toEqual([]);
+    at.put('src/a.txt', 'b');
+    const { reasons } = await manager.planResume(RUN);
+    expect(reasons).toMatchObject([
+      {
+        type: 'dirty_files',
+        kind: 'uncaptured',
+        details: { changed: [{ path: 'src/a.txt', status: 'modified' }], truncated: false },
+      },
+    ]);
+  });
+
+  test('a branch whose commits are gone for good is not made again', async () => {
+    const at = await world();
+    git(at.worktree, 'commit', '-q', '--allow-empty', '-m', 'more');
+    await at.manager.create(RUN, 1.5);
+    git(at.root, 'worktree', 'remove', '--force', at.worktree);
+    git(at.root, 'branch', '-q', '-D', 'feature');
+    lose(at);
+    await expect(at.manager.resume(RUN, { options: ['recreate_branch'] })).rejects.toMatchObject({
+      code: 'ERR_RESUME_OPTION',
+      message: expect.stringContaining('is gone'),
+    });
+    expect(git(at.root, 'branch', '--list', 'feature')).toBe('');
+  });
+
+  test('nor one where another branch is in the way', async () => {
+    const at = await world();
+    git(at.root, 'worktree', 'remove', '--force', at.worktree);
+    git(at.root, 'branch', '-q', '-D', 'feature');
+    git(at.root, 'branch', 'feature/x');
+    git(at.root, 'pack-refs', '--all');
+    await expect(at.manager.resume(RUN, { options: ['recreate_branch'] })).rejects.toMatchObject({
+      code: 'ERR_RESUME_OPTION',
+      message: expect.stringContaining('feature/x'),
+    });
+    expect(git(at.root, 'branch', '--list', 'feature')).toBe('');
+  });
+
+  test('a project that is reached by a link', async () => {
+    const at = await world();
+    const link = path.join(at.home, 'link');
+    fs.symlinkSync(at.root, link);
+    git(at.root, 'worktree', 'add', '-q', '-b', 'inner', 'inner');
+    const manager = new waymark.CheckpointManager({
+      root: link,
+      capture: { workspace: ['src'] },
+      environment: { worktree: 'inner', workflow: 'flow.yaml' },
+    });
+    await manager.create(RUN, 1.5);
+    expect((await manager.planResume(RUN)).reasons).toEqual([]);
+    fs.rmSync(path.join(at.root, 'inner'), { recursive: true });
+    const done = await manager.resume(RUN, { options: ['recreate_worktree'] });
+    expect(done).toMatchObject({ next: 2 });
+    expect((await manager.planResume(RUN)).verdict).toBe('ready');
+    // What the checkpoint has, it compares itself, wherever git says that it lies.
+    const main = new waymark.CheckpointManager({ root: link, capture: { workspace: ['src'] } });
+    await main.create(RUN, 1.5, {}, { environment: { worktree: '.' } });
+    at.put('src/a.txt', 'b');
+    const { reasons } = await main.planResume(RUN, { onConflict: 'keep-both' });
+    expect(reasons.map(({ kind }) => kind)).toEqual(['captured']);
+  });
+
+  test('a folder that another branch does not have', async () => {
+    const at = await world();
+    git(at.worktree, 'rm', '-rq', 'src');
+    git(at.worktree, 'commit', '-q', '-m', 'without');
+    git(at.worktree, 'checkout', '-q', '-b', 'with', 'HEAD~1');
+    const manager = of(at, '../tree/src');
+    await manager.create(RUN, 1.5, {}, { capture: false });
+    expect((await manager.planResume(RUN)).reasons).toEqual([]);
+    git(at.worktree, 'checkout', '-q', 'feature');
+    expect(named(await manager.planResume(RUN))).toEqual(['head_moved.branch']);
+  });
+});
+
+describe('side by side', () => {
+  /** @param {World} at */
+  const parallel = (at) =>
+    at.put(
+      'flow.yaml',
+      `steps:
+  - step: 1
+  - step: 2
+    parallel: true
+  - step: 3
+    parallel: true
+  - step: 4
+`,
+    );
+
+  test('a restart begins with the step that was asked for', async () => {
+    const at = await world();
+    parallel(at);
+    await at.manager.create(RUN, 1);
+    const first = await at.manager.create(RUN, 2);
+    await at.manager.create(RUN, 3);
+    const done = await at.manager.resume(RUN, { options: ['restart_from_step=3'] });
+    expect(done).toMatchObject({ checkpointId: first.checkpointId, next: 3 });
+    done.lease?.releaseSync();
+    const again = await at.manager.resume(RUN, { step: 1, options: ['restart_from_step=2'] });
+    expect(again).toMatchObject({ from: 1, next: 2, plan: { steps: { frontier: [2, 3] } } });
+    again.lease?.releaseSync();
+    const other = {
+      options: ['restart_from_step=3'],
+      onConflict: /** @type {const} */ ('overwrite'),
+    };
+    await at.manager.prune(RUN, { keepLast: 4 });
+    expect((await at.manager.resume(RUN, other)).next).toBe(3);
+  });
+
+  test('what a restore took back is done again', async () => {
+    const at = await world();
+    parallel(at);
+    await at.manager.create(RUN, 1);
+    await at.manager.create(RUN, 2);
+    await at.manager.restore(RUN, { step: 1 });
+    await at.manager.create(RUN, 3);
+    expect(await planned(at)).toMatchObject({
+      next: 2,
+      steps: { done: [1, 3], todo: [2, 4], frontier: [2] },
+    });
+  });
+});
+
+describe('options that must not settle too much', () => {
+  test('files put back are those that the checkpoint has', async () => {
+    const at = await world();
+    at.put('src/a.txt', 'half');
+    fs.writeFileSync(path.join(at.worktree, 'src', 'a.txt'), 'b');
+    const policy = { dirty_files: /** @type {const} */ ('stale') };
+    await expect(
+      at.manager.resume(RUN, { policy, options: ['restore_files'] }),
+    ).rejects.toMatchObject({
+      code: 'ERR_RUN_STALE',
+      message: expect.stringContaining(at.worktree),
+    });
+    expect(fs.readFileSync(path.join(at.root, 'src', 'a.txt'), 'utf8')).toBe('half');
+  });
+
+  test('a completed run is not abandoned', async () => {
+    const at = await world();
+    const file = path.join(at.dir, 'run.json');
+    writeJson(file, { ...readJson(file), status: 'completed' });
+    await expect(at.manager.resume(RUN, { options: ['abandon'] })).rejects.toMatchObject({
+      code: 'ERR_RESUME_OPTION',
+    });
+    expect(readJson(file).status).toBe('completed');
+    expect(await at.manager.list(RUN)).toHaveLength(2);
+  });
+
+  test('an older checkpoint that is stale says nothing of the run', async () => {
+    const at = await world();
+    const old = await at.manager.create(RUN, 1, {}, { environment: { expires: '2020-01-01' } });
+    await at.manager.create(RUN, 1.5);
+    const state = () => states.runState(/** @type {any} */ (at.manager), RUN).state;
+    const before = state();
+    expect((await planned(at, { checkpoint: old.checkpointId })).verdict).toBe('stale');
+    expect(state()).toBe(before);
+    expect((await at.manager.show(RUN, old.checkpointId)).facts?.data?.waymark.stale).toBeDefined();
+  });
+});
+
 describe('damage', () => {
   /** @param {World} at @param {string} id */
   const damage = (at, id) => fs.truncateSync(path.join(at.dir, 'checkpoints', `${id}.json`), 100);
+
+  /** @type {[string, string, { isAsked?: boolean, policy?: any }][]} */
+  const ways = [
+    ...tables
+      .optionsOf('state_damaged', 'passed_over')
+      .map(
+        (option) =>
+          /** @type {any} */ (['passed over', option, { policy: { state_damaged: 'stale' } }]),
+      ),
+    ...tables
+      .optionsOf('state_damaged', 'checkpoint')
+      .map((option) => /** @type {any} */ (['asked for', option, { isAsked: true }])),
+  ];
+  test.each(ways)('%s: %s', async (_, option, { isAsked, ...how }) => {
+    const at = await world();
+    damage(at, at.made.checkpointId);
+    const options = { ...how, ...(isAsked ? { checkpoint: at.made.checkpointId } : {}) };
+    // One without a plan that knows of steps has no workflow file either.
+    const workflow = path.join(at.root, 'flow.yaml');
+    expect((await planned(at, options)).options.map((one) => one.option)).toContain(option);
+    if (option === 'accept') {
+      const done = await at.manager.resume(RUN, {
+        ...options,
+        workflow,
+        accept: ['state_damaged'],
+      });
+      expect(done).toMatchObject({ checkpointId: at.old.checkpointId, next: 1 });
+      return;
+    }
+    const value = { restart_from_step: '=1', fork: '=r2' }[option] ?? '';
+    const done = await at.manager.resume(RUN, {
+      ...options,
+      workflow,
+      options: [`${option}${value}`],
+    });
+    if (option === 'abandon') expect(done).toMatchObject({ ended: true, next: null });
+    else expect(done).toMatchObject({ from: 0, next: 1, runId: option === 'fork' ? 'r2' : RUN });
+  });
 
   test('a damaged checkpoint is passed over, and told; asked for by its id it is stale', async () => {
     const at = await world();
@@ -496,6 +799,12 @@ describe('damage', () => {
     });
     const done = await at.manager.resume(RUN, { ...asked, options: ['older_checkpoint'] });
     expect(done).toMatchObject({ checkpointId: at.old.checkpointId, next: 1 });
+  });
+
+  test("an older one that is damaged is in nobody's way", async () => {
+    const at = await world();
+    damage(at, at.old.checkpointId);
+    expect(await planned(at)).toMatchObject({ verdict: 'ready', skipped: [] });
   });
 
   test('a partial checkpoint', async () => {
@@ -660,6 +969,12 @@ describe('misuse', () => {
     [{ environment: { ports: { api: 0 } } }, 'environment.ports must be'],
     [{ environment: { tools: { a: 1 } } }, 'environment.tools must be'],
     [{ environment: { timeoutMs: 0 } }, 'environment.timeoutMs must be'],
+    [{ environment: { timeoutMs: 3e9 } }, 'environment.timeoutMs must be'],
+    [{ environment: { variables: ['failed'] } }, 'environment.variables must be'],
+    [{ environment: { ports: { failed: 3000 } } }, 'environment.ports must be'],
+    [{ environment: { tools: ['failed'] } }, 'environment.tools must be'],
+    [{ environment: { collectors: { failed: 'x.mjs' } } }, 'environment.collectors must be'],
+    [{ environment: { expires: '999999999w' } }, 'environment.expires must be'],
     [{ environment: { expires: '2026-99' } }, 'environment.expires must be'],
     [{ environment: { expires: '7x' } }, 'environment.expires must be'],
   ])('%j of a manager', (options, problem) => {
@@ -781,7 +1096,66 @@ describe('collectors', () => {
       root: at.root,
       environment: { timeoutMs: 500, workflow: 'flow.yaml' },
     }).planResume(RUN);
-    expect(plan.reasons.map(({ details }) => details.name)).toContain('tools');
+    expect(plan.reasons.map(({ details }) => details.name)).toContain(tool);
+  });
+
+  test('a tool that ends with a code of its own, and one that hangs', async () => {
+    const at = await world();
+    const [odd, hangs] = ['odd', 'hangs'].map((name) => path.join(at.home, name));
+    fs.writeFileSync(odd, '#!/bin/sh\necho odd 1\nexit 3\n', { mode: 0o755 });
+    fs.writeFileSync(hangs, '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 });
+    const environment = { tools: { [odd]: ['-v'], [hangs]: ['-v'] }, timeoutMs: 2000 };
+    const expected = {
+      tools: {
+        [odd]: { version: 'odd 1' },
+        [hangs]: { path: hangs, failed: expect.stringMatching(/no answer/) },
+      },
+    };
+    const one = await at.manager.create(RUN, 1.5, {}, { environment });
+    expect((await at.manager.show(RUN, one.checkpointId)).environment).toMatchObject(expected);
+    const two = at.manager.createSync(RUN, 1.5, {}, { environment });
+    expect(at.manager.showSync(RUN, two.checkpointId).environment).toMatchObject(expected);
+  });
+
+  test('two names of one port, and one who only looks', async () => {
+    const at = await world();
+    const ports = { api: at.port, same: at.port };
+    await at.manager.create(RUN, 1.5, {}, { environment: { ports } });
+    const plans = await Promise.all([planned(at), planned(at), planned(at)]);
+    expect(plans.map(({ verdict }) => verdict)).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('what is nested too deep is refused as its part', async () => {
+    const at = await world();
+    let deep = {};
+    for (let n = 0; n < 40; n += 1) deep = { deep };
+    at.put('own/deep.mjs', `export default () => JSON.parse('${JSON.stringify(deep)}');`);
+    const collectors = { deep: () => deep, module: 'own/deep.mjs' };
+    const told = { deep: { failed: expect.stringMatching(/deeper/) } };
+    const custom = { ...told, module: told.deep };
+    const one = await at.manager.create(RUN, 1.5, {}, { environment: { collectors } });
+    expect((await at.manager.show(RUN, one.checkpointId)).environment).toMatchObject({ custom });
+    const two = at.manager.createSync(RUN, 1.5, {}, { environment: { collectors } });
+    expect(at.manager.showSync(RUN, two.checkpointId).environment).toMatchObject({ custom });
+  });
+
+  test('a module that throws when nobody waits for it any more ends nothing', async () => {
+    const at = await world();
+    const late = 'setTimeout(() => { throw new Error("late"); }, 100);';
+    at.put('own/late.mjs', `export default () => new Promise(() => { ${late} });`);
+    const script = `
+      const { CheckpointManager } = require(${JSON.stringify(repo)});
+      const environment = { collectors: { late: 'own/late.mjs' }, timeoutMs: 1000 };
+      const manager = new CheckpointManager({ root: ${JSON.stringify(at.root)} });
+      manager.createSync('${RUN}', 1.5, {}, { environment });
+      setTimeout(() => process.stdout.write('alive'), 300);`;
+    const child = spawn(process.execPath, ['-e', script]);
+    let said = '';
+    child.stdout.on('data', (text) => {
+      said += text;
+    });
+    await once(child, 'close');
+    expect([child.exitCode, said]).toEqual([0, 'alive']);
   });
 
   test('what is too large for a manifest gives way', async () => {

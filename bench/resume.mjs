@@ -91,7 +91,8 @@ async function plan(folder, scale) {
   git(folder, 'add', '.');
   git(folder, 'commit', '-qm', 'all');
   const runsDir = path.join(folder, '.claude', 'context', 'runs');
-  makeRun(runsDir, 'run', 20);
+  // Its registry names what is there: nothing.
+  makeRun(runsDir, 'run', 0);
   const capture = { workspace: ['src'] };
   const manager = new CheckpointManager({ root: folder, capture });
   await manager.create('run', 1, smallState, { environment: { workflow: 'flow.yaml' } });
@@ -100,8 +101,9 @@ async function plan(folder, scale) {
     {
       plan: {
         run: () => manager.planResume('run'),
-        after: ({ verdict, next }) => {
-          if (verdict !== 'ready' || next !== 2) throw new Error(`it is ${verdict}, next ${next}`);
+        after: ({ verdict, next, reasons }) => {
+          if (verdict !== 'ready' || next !== 2)
+            throw new Error(`it is ${verdict}, next ${next}: ${JSON.stringify(reasons)}`);
         },
       },
       status: { run: () => execFileSync('git', ['status', '--porcelain'], { cwd: folder }) },

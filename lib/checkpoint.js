@@ -19,6 +19,8 @@ const MEMBERS = /** @type {const} */ ([
   'run_files',
   'state_objects',
   'snapshot',
+  'facts',
+  'environment',
   'waymark',
   'metadata',
 ]);
@@ -26,9 +28,10 @@ const MEMBERS = /** @type {const} */ ([
 /**
  * @param {() => Buffer} manifest gives the manifest's bytes
  * @param {Partial<Checkpoint>} known members that need no parsing
+ * @param {ReadonlySet<string>} absent members that it does not have
  * @returns {Checkpoint} a plain object; its members are own, enumerable and writable
  */
-function lazyCheckpoint(manifest, known) {
+function lazyCheckpoint(manifest, known, absent) {
   /** @type {Record<string, unknown> | undefined} */
   let parsed;
   const object = /** @type {Record<string, unknown>} */ ({});
@@ -37,6 +40,7 @@ function lazyCheckpoint(manifest, known) {
     return /** @type {Record<string, unknown>} */ (parsed);
   };
   for (const name of MEMBERS) {
+    if (absent.has(name)) continue;
     if (Object.hasOwn(known, name)) {
       object[name] = known[/** @type {keyof Checkpoint} */ (name)];
       continue;

@@ -310,6 +310,7 @@ function withNotes(environment, place, runId) {
 }
 
 module.exports = {
+  FORMAT,
   contextOf,
   groundOf,
   prints,

@@ -65,8 +65,11 @@ function ofGit(then, now) {
   }
   /** @type {Difference[]} */
   const found = [];
-  // Without its branch all of a worktree looks new.
-  if (now.branchThere === false) return [branchGone(then)];
+  if (now.branchThere === false) {
+    found.push(branchGone(then));
+    // Without its branch all of a worktree looks new.
+    if (now.head === null || now.head === undefined) return found;
+  }
   if (then.branch !== now.branch && (then.branch !== null || now.branch !== null)) {
     const name = now.branch ?? `no branch (${short(now.head)})`;
     found.push(
@@ -114,18 +117,27 @@ function branchGone(then) {
 function ofDirty(then, now) {
   /** @param {any[]} list */
   const keys = (list) => new Set(list.map(({ path, status }) => `${status} ${path}`));
+  if (then.truncated || now.truncated) {
+    const why = 'looking for what is not committed took too long';
+    return notKnown('git', then.truncated && { failed: why }, now.truncated && { failed: why });
+  }
   const [before, after] = [keys(then.dirty), keys(now.dirty)];
+  // Lists are cut behind the same number of paths: as far as both reach they can be compared.
+  const ends = [then, now].filter(isCut).map(({ dirty }) => dirty.at(-1)?.path ?? '');
+  const isListed = (/** @type {any} */ one) => ends.every((end) => isUpTo(one.path, end));
   const added = now.dirty.filter(
-    (/** @type {any} */ one) => !before.has(`${one.status} ${one.path}`),
+    (/** @type {any} */ one) => isListed(one) && !before.has(`${one.status} ${one.path}`),
   );
-  const gone =
-    then.head === now.head
-      ? then.dirty.filter((/** @type {any} */ one) => !after.has(`${one.status} ${one.path}`))
-      : [];
-  const cut = then.truncated || now.truncated;
-  if (added.length + gone.length === 0) return [];
-  // Of cut lists only the counts can be compared.
-  if (cut && then.dirtyCount === now.dirtyCount) return [];
+  const isSame = then.head === now.head;
+  const gone = isSame
+    ? then.dirty.filter(
+        (/** @type {any} */ one) => isListed(one) && !after.has(`${one.status} ${one.path}`),
+      )
+    : [];
+  const isMore =
+    ends.length > 0 &&
+    (isSame ? then.dirtyCount !== now.dirtyCount : now.dirtyCount > then.dirtyCount);
+  if (added.length + gone.length === 0 && !isMore) return [];
   const words = [
     ...(added.length > 0
       ? [`changed: ${some(added.map((/** @type {any} */ one) => one.path))}`]
@@ -133,15 +145,26 @@ function ofDirty(then, now) {
     ...(gone.length > 0
       ? [`not changed any more: ${some(gone.map((/** @type {any} */ one) => one.path))}`]
       : []),
+    ...(isMore ? [`changed: ${now.dirtyCount}, not ${then.dirtyCount}`] : []),
   ];
   return [
     difference('dirty_files', 'uncaptured', `files of ${then.worktree} ${words.join('; ')}`, {
       worktree: then.worktree,
       changed: added,
       gone,
-      truncated: cut === true,
+      truncated: ends.length > 0,
     }),
   ];
+}
+
+/** More is dirty than is listed. @param {any} git */
+function isCut({ dirty, dirtyCount }) {
+  return dirtyCount > dirty.length;
+}
+
+/** As the core sorts them: by bytes. @param {string} one @param {string} end */
+function isUpTo(one, end) {
+  return Buffer.compare(Buffer.from(one), Buffer.from(end)) <= 0;
 }
 
 /**
@@ -241,6 +264,8 @@ function ofTools(then, now) {
   return Object.entries(then).flatMap(([name, from]) => {
     const to = now[name] ?? null;
     if (from === null) return [];
+    const why = notKnown(name, from, to);
+    if (why.length > 0) return why;
     if (to === null) {
       const message = `the tool ${name} is not found any more; it was ${from.path}`;
       return [difference('tool_missing', undefined, message, { name, from })];
@@ -324,7 +349,7 @@ function compare({ was: then, now, checkpoint, steps, at, found }, policy) {
     if (part === undefined || part === null) continue;
     const why = notKnown(name, part, present);
     if (why.length > 0) all.push(...why);
-    else if (present) all.push(...ofPart(part, present, checkpoint.step));
+    else if (present) all.push(...compared(name, ofPart, part, present, checkpoint.step));
   }
   if (isMissing) {
     all.push(
@@ -342,6 +367,23 @@ function compare({ was: then, now, checkpoint, steps, at, found }, policy) {
     all.push(difference('checkpoint_partial', undefined, message, { count: checkpoint.partial }));
   }
   return all;
+}
+
+/**
+ * @param {string} name
+ * @param {(then: any, now: any, step: import('../index.js').Step | null) => Difference[]} ofPart
+ * @param {unknown} then
+ * @param {unknown} now
+ * @param {import('../index.js').Step | null} step
+ */
+function compared(name, ofPart, then, now, step) {
+  try {
+    return ofPart(then, now, step);
+  } catch (error) {
+    // Somebody else's fingerprint may look like ours and not be one.
+    const why = `it is not as it should be (${/** @type {Error} */ (error).message})`;
+    return notKnown(name, { failed: why }, undefined);
+  }
 }
 
 /**

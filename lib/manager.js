@@ -384,7 +384,7 @@ class CheckpointManager {
       checked.onProgress,
     );
     prints?.done(environment);
-    return withCheckpoint(created, id, step, place);
+    return withCheckpoint(created, id, step, place, whole);
   }
 
   /**
@@ -410,7 +410,7 @@ class CheckpointManager {
       this.createSync,
     );
     prints?.done(environment);
-    return withCheckpoint(created, id, step, place);
+    return withCheckpoint(created, id, step, place, whole);
   }
 
   /**
@@ -1353,13 +1353,17 @@ function cleanupRequest(options) {
   };
 }
 
+/** Members of a manifest that are only there if they were asked for. */
+const OPTIONAL = /** @type {const} */ (['facts', 'environment']);
+
 /**
  * @param {import('../native.js').CreateOutcome} created
  * @param {string} runId
  * @param {number | string} step
  * @param {Place} place
+ * @param {{ facts?: string, environment?: string }} request what it was asked to hold
  */
-function withCheckpoint(created, runId, step, place) {
+function withCheckpoint(created, runId, step, place, request) {
   const { manifest, ...result } = created;
   const known = {
     checkpoint_id: created.checkpointId,
@@ -1368,11 +1372,12 @@ function withCheckpoint(created, runId, step, place) {
     step: step === 0 ? 0 : step,
     timestamp: created.timestamp,
   };
+  const absent = new Set(OPTIONAL.filter((name) => request[name] === undefined));
   // Large ones are not kept in memory; perhaps somebody looks at them.
   const readBack = () =>
     unwrap(native().showSync(place, runId, created.checkpointId), readBack).manifest;
   return withLazyCheckpoint({ ...result, runId, step: known.step }, () =>
-    lazyCheckpoint(() => manifest ?? readBack(), known),
+    lazyCheckpoint(() => manifest ?? readBack(), known, absent),
   );
 }
 

@@ -4,11 +4,12 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { contextOf, lookAgain, spanMs } = require('./fingerprint.js');
+const { contextOf, FORMAT, lookAgain, spanMs } = require('./fingerprint.js');
 const { checkAccept, compare, difference, offered, some, weigh } = require('./gate.js');
 const { leftAtWork, leftInWords } = require('./left-at-work.js');
 const { leaseToken, readLeaseSync } = require('./lease.js');
-const { checkOptions, checkRunId, stepFromText } = require('./options.js');
+const { checkOptions, checkRunId } = require('./options.js');
+const { descentOf } = require('./resume-descent.js');
 const { progressAt, progressOfTasks } = require('./resume-steps.js');
 const { readSteps } = require('./workflow.js');
 
@@ -100,7 +101,7 @@ async function plan(ground, runId, options, token) {
   const look = async (row) => {
     const { checkpoint } = await manager.show(runId, row.checkpointId, { signal });
     const then = environmentOf(checkpoint);
-    const workflow = workflowOf(options.workflow, then, root);
+    const workflow = workflowOf(options.workflow, then, declared, root);
     const context = contextOf({
       place,
       root,
@@ -133,7 +134,8 @@ async function plan(ground, runId, options, token) {
   }
   const chosen = { id: looked?.row.checkpointId ?? options.checkpoint, row: looked?.row };
   if (looked === undefined) refuseNone(runId, rows, skipped, options);
-  const found = [...ofLease(place, runId, token), ...ofDamage(runDir, chosen, skipped)];
+  const passed = looked === undefined ? skipped : passedOver(skipped, looked.row, options);
+  const found = [...ofLease(place, runId, token), ...ofDamage(runDir, chosen, passed)];
   if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
     return {
@@ -151,7 +153,7 @@ async function plan(ground, runId, options, token) {
   }
   const { row, checkpoint, then, workflow, context } = looked;
   const [now, drift, history] = looked.rest;
-  const steps = workflow === undefined ? undefined : readSteps(workflow);
+  const steps = workflow === undefined ? undefined : stepsOf(workflow, then, now);
   const from = steps === undefined ? row.step : await doneBy(manager, runId, steps, rows, row);
   const progress = stepsAt(steps, from, history, checkpoint);
   const next = /** @type {Step | undefined} */ (steps ? progress.frontier[0] : undefined);
@@ -164,7 +166,7 @@ async function plan(ground, runId, options, token) {
   const [before, present] = takesFiles ? withoutCaptured([then, now], snapshot, root) : [then, now];
   const differences = compare(
     {
-      was: before,
+      was: isBeginning(row) && before ? { ...before, expires: undefined } : before,
       now: /** @type {import('../index.js').Environment} */ (present),
       steps,
       at,
@@ -192,9 +194,11 @@ async function plan(ground, runId, options, token) {
   // Of a run that is through nothing is to go on.
   const isLeft = steps === undefined || next !== undefined || progress.done.length === 0;
   const isStale = verdict === 'stale' && isLeft;
-  if (mark) await markStale(manager, runId, row, isStale ? reasons : undefined, at);
+  // What an older checkpoint comes to says nothing of the run, which would go on from the newest.
+  const isRuns = !isNamed || row.checkpointId === rows[0]?.checkpointId;
+  if (mark) await markStale(manager, runId, row, isStale ? reasons : undefined, at, isRuns);
   return {
-    ...common(runId, verdict, reasons, skipped, accept),
+    ...common(runId, verdict, reasons, passed, accept),
     options: options_,
     checkpointId: row.checkpointId,
     from,
@@ -262,22 +266,45 @@ function refuseNone(runId, rows, skipped, { step, checkpoint }) {
   );
 }
 
-/** @param {any} checkpoint @returns {import('../index.js').Environment | undefined} */
+/**
+ * Whether a fork begins with it: it has the fingerprint of its base, but not its age.
+ * @param {CheckpointInfo} row
+ */
+function isBeginning({ parentCheckpointId, facts }) {
+  return parentCheckpointId === undefined && facts?.parent !== undefined;
+}
+
+/**
+ * Another tool may have a member of that name, and a newer version another format.
+ * @param {any} checkpoint
+ * @returns {import('../index.js').Environment | undefined}
+ */
 function environmentOf({ environment }) {
-  const isThere = typeof environment === 'object' && environment !== null;
-  return isThere ? environment : undefined;
+  return environment?.format === FORMAT ? environment : undefined;
 }
 
 /**
  * @param {string | undefined} asked
  * @param {any} then
+ * @param {import('../index.js').EnvironmentOptions} declared
  * @param {string} root
  * @returns {string | undefined} the path of the workflow file
  */
-function workflowOf(asked, then, root) {
+function workflowOf(asked, then, declared, root) {
   if (asked !== undefined) return path.resolve(asked);
-  const known = then?.workflow?.path;
+  const known = then?.workflow?.path ?? declared.workflow;
   return typeof known === 'string' ? path.resolve(root, known) : undefined;
+}
+
+/**
+ * @param {string} file
+ * @param {any} then
+ * @param {any} now
+ */
+function stepsOf(file, then, now) {
+  const isSame = then?.workflow?.hash !== undefined && then.workflow.hash === now?.workflow?.hash;
+  if (!isSame || !Array.isArray(then.workflow.steps)) return readSteps(file);
+  return require('./collectors/workflow.js').stepsTold(then.workflow);
 }
 
 /**
@@ -335,38 +362,26 @@ async function doneBy(manager, runId, steps, rows, chosen) {
 }
 
 /**
- * Which steps have had a checkpoint, up to one of them. What was pruned is still in the audit log.
+ * Which steps have had a checkpoint on the way to one of them: those that its state descends from. What was pruned is
+ * still in the audit log.
  * @param {Manager} manager
  * @param {string} runId
  * @param {CheckpointInfo} row
  * @param {CheckpointInfo[]} rows
  */
 async function historyOf(manager, runId, row, rows) {
-  const last = row.sequence ?? Number.POSITIVE_INFINITY;
-  /** @type {Set<Step>} */
-  const known = new Set();
-  /** @type {Set<number>} */
-  const seen = new Set();
-  for (const { step, sequence = Number.POSITIVE_INFINITY } of rows) {
-    if (sequence > last) continue;
-    known.add(step);
-    seen.add(sequence);
-  }
+  /** @type {any[]} */
+  let events = [];
   try {
-    for (const event of await manager.events({ runId, kinds: ['created'], limit: 10_000 })) {
-      const { sequence, step } = /** @type {any} */ (event.data ?? {});
-      if (typeof sequence !== 'number' || sequence > last) continue;
-      known.add(/** @type {Step} */ (stepFromText(step)));
-      seen.add(sequence);
-    }
+    events = await manager.events({ runId, kinds: WAYS, limit: 10_000 });
   } catch {
     // Without the log only what is there is known.
   }
-  const whole =
-    Number.isFinite(last) && Array.from({ length: last }).every((_, n) => seen.has(n + 1));
-  return { known, whole };
+  return descentOf(row, rows, events);
 }
 
+/** What changes where the next checkpoint of a run comes from. @type {import('../index.js').EventKind[]} */
+const WAYS = ['created', 'restored', 'undone'];
 /**
  * Somebody works on the run.
  * @param {import('../native.js').Place} place
@@ -556,7 +571,8 @@ function withoutCaptured(environments, snapshot, root) {
     (/** @type {any} */ one) => one.name === 'workspace',
   );
   if (roots.length === 0) return environments;
-  const folders = roots.map((/** @type {any} */ one) => path.resolve(root, one.path));
+  // Git tells where a worktree is without links.
+  const folders = roots.map((/** @type {any} */ one) => real(path.resolve(root, one.path)));
   return environments.map((environment) => {
     const git = /** @type {any} */ (environment?.git);
     if (!Array.isArray(git?.dirty)) return environment;
@@ -569,6 +585,15 @@ function withoutCaptured(environments, snapshot, root) {
     const dirtyCount = git.dirtyCount - (git.dirty.length - dirty.length);
     return /** @type {any} */ ({ ...environment, git: { ...git, dirty, dirtyCount } });
   });
+}
+
+/** @param {string} one @returns {string} without links, as far as it is there */
+function real(one) {
+  try {
+    return fs.realpathSync(one);
+  } catch {
+    return one;
+  }
 }
 
 /** @param {any} checkpoint @param {string} root @returns {Set<string>} */
@@ -625,6 +650,25 @@ async function lostArtifacts(artifacts, captured, checkpoint, files, { root, run
   return lost;
 }
 
+/**
+ * Those of the damaged ones that were in the way: the newer ones, unless another was asked for. Of a damaged one only its
+ * id says when it was taken.
+ * @param {SkippedCheckpoint[]} skipped
+ * @param {CheckpointInfo} chosen
+ * @param {Record<string, any>} options
+ */
+function passedOver(skipped, { checkpointId: id, timestamp }, { checkpoint }) {
+  if (checkpoint !== undefined) return [];
+  const at = takenAt(id) ?? Date.parse(timestamp);
+  return skipped.filter(({ checkpointId }) => !(Number(takenAt(checkpointId)) < at));
+}
+
+/** @param {string} id @returns {number | undefined} in milliseconds */
+function takenAt(id) {
+  const [, ms] = /-(\d{12,15})$/.exec(id) ?? [];
+  return ms === undefined ? undefined : Number(ms);
+}
+
 /** @param {ResumeReason[]} reasons */
 function staleIn(reasons) {
   return (
@@ -648,12 +692,13 @@ function staleIn(reasons) {
  * @param {CheckpointInfo} row
  * @param {ResumeReason[] | undefined} reasons
  * @param {number} at
+ * @param {boolean} isRuns whether the run goes on from it
  */
-async function markStale(manager, runId, row, reasons, at) {
+async function markStale(manager, runId, row, reasons, at, isRuns) {
   const before = /** @type {any} */ (row.facts?.data)?.waymark?.stale;
   const told = reasons && staleIn(reasons);
   const isStale = told !== undefined && told.length > 0;
-  markRun(manager, runId, isStale ? told : undefined);
+  if (isRuns) markRun(manager, runId, isStale ? told : undefined);
   if (!isStale && !before) return;
   if (isStale && JSON.stringify(before?.reasons) === JSON.stringify(told)) return;
   const stale = isStale ? { since: new Date(at).toISOString(), reasons: told } : null;

@@ -15,6 +15,7 @@ const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { withPointed } = require('./json-pointer.js');
 const { markRefused, plan: planNow, PLAN } = require('./resume-plan.js');
 const { removeNotes, writeNotes } = require('./resume-notes.js');
+const { descentOf } = require('./resume-descent.js');
 const { progressAt } = require('./resume-steps.js');
 const { OPTIONS } = require('./resume-table.js');
 const { changeRecord } = require('./run-json.js');
@@ -35,6 +36,7 @@ const { readSteps } = require('./workflow.js');
  * @property {Set<string>} settled types of reasons that an option takes care of
  * @property {Did[]} did
  * @property {Record<string, { port: number, at: string }>} ports to be put into the state
+ * @property {Step} [next] the step that was asked for, where others may run beside it
  * @property {Step} [beginning] begins at this step without a checkpoint
  * @property {boolean} [asIs] nothing is to be restored
  * @property {boolean} [ended]
@@ -274,11 +276,13 @@ function recover({ manager }, runId) {
 
 /**
  * @param {Way} way
- * @param {ResumePlan} plan
+ * @param {ResumePlan} whole
  * @param {import('../index.js').RestoreResult | null} restored
  * @returns {Omit<ResumeOutcome, 'lease'>}
  */
-function outcome({ runId, did, ended = false, ports }, plan, restored) {
+function outcome({ runId, did, ended = false, ports, next: asked }, whole, restored) {
+  const isAsked = asked !== undefined && whole.steps.frontier.includes(asked);
+  const plan = isAsked ? { ...whole, next: asked } : whole;
   const { checkpointId, from, next } = plan;
   return {
     runId,
@@ -420,6 +424,13 @@ async function recreateBranch(ground, way, plan) {
       `the repository keeps its references in another way; git branch ${branch} ${head}`,
     );
   }
+  // A name is no folder of other ones at the same time.
+  const packed =
+    textOf(path.join(commonDir, 'packed-refs')).match(/(?<= refs\/heads\/)\S+$/gm) ?? [];
+  const inTheWay = packed.find(
+    (one) => one.startsWith(`${branch}/`) || branch.startsWith(`${one}/`),
+  );
+  if (inTheWay !== undefined) throw refused(`there is a branch ${inTheWay}`);
   const file = path.join(commonDir, 'refs', 'heads', ...parts);
   writeReference(file, head);
   return `made the branch ${branch} at ${head.slice(0, 10)}`;
@@ -500,9 +511,12 @@ async function restartFrom(ground, way, plan, value) {
     );
   }
   const { checkpoints } = await ground.manager.verify(way.runId);
-  const before = checkpoints.find((row) => {
-    const known = new Set(checkpoints.map((one) => one.step));
-    return progressAt(steps, row.step, { known, whole: false })?.frontier.includes(step);
+  const rows = await ground.manager.list(way.runId);
+  const before = checkpoints.find(({ checkpointId, step: of }) => {
+    const row = rows.find((one) => one.checkpointId === checkpointId);
+    if (row === undefined) return false;
+    const { known } = descentOf(row, rows, []);
+    return progressAt(steps, of, { known, whole: false })?.frontier.includes(step);
   });
   if (before === undefined && place > 0) {
     throw new WaymarkError(
@@ -518,6 +532,7 @@ async function restartFrom(ground, way, plan, value) {
     return `begins at step ${step}, without a checkpoint`;
   }
   way.options = { ...rest, checkpoint: before.checkpointId };
+  way.next = step;
   // Somebody wants it to go on after all.
   way.settled.add('run_ended');
   return `restarts from step ${step}, after ${before.checkpointId} (step ${before.step})`;
@@ -540,6 +555,8 @@ async function forkRun(ground, way, plan, value) {
   way.runId = newRun;
   way.options = { ...rest, workflow: rest.workflow ?? plan.workflow ?? undefined };
   way.did.push({ option: 'fork', message: '', from, runId: newRun });
+  // It begins now, however old what it begins from is.
+  way.settled.add('expired');
   return `run ${newRun} begins where ${from} was at ${forked.baseCheckpointId}`;
 }
 
@@ -547,7 +564,8 @@ async function forkRun(ground, way, plan, value) {
 async function restoreFiles(_, way) {
   way.options = { ...way.options, onConflict: 'overwrite', files: true };
   for (const one of [
-    'dirty_files',
+    'dirty_files.captured',
+    'dirty_files.conflict',
     'artifact_changed',
     'artifact_missing.captured',
     'state_damaged.run',
@@ -644,7 +662,13 @@ async function completeOutside(ground, way, plan) {
 /** @type {Act} */
 async function abandon(ground, way, plan) {
   refuseHeld(plan, way);
-  await changeRun(ground, way, (record) => ({ ...record, status: 'cancelled' }));
+  await changeRun(ground, way, (record) => {
+    if (record.status === 'completed') {
+      const why = 'it is completed; nothing was changed';
+      throw notPossible(way.runId, `run ${way.runId} can't be abandoned: ${why}`);
+    }
+    return { ...record, status: 'cancelled' };
+  });
   const pruned = await ground.manager.prune(way.runId, { keepLast: 1, gc: true });
   way.ended = true;
   way.did.push({ option: 'abandon', message: '', dropped: pruned.dropped });

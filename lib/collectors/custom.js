@@ -29,6 +29,8 @@ function started(module, context, bell) {
     stdout: true,
     stderr: true,
   });
+  // What it throws when nobody waits for it any more must not end this process.
+  worker.on('error', () => {});
   worker.unref();
   port1.unref();
   return { worker, port: port1 };
@@ -37,14 +39,34 @@ function started(module, context, bell) {
 /** @param {any} answer @returns {unknown} */
 function toldBy(answer) {
   if (answer?.failed !== undefined) return { failed: String(answer.failed) };
-  return JSON.parse(answer.text);
+  return notTooDeep(JSON.parse(answer.text));
+}
+
+/** What the manifest takes, with room for what is around it. */
+const LEVELS_MAX = 24;
+
+/** @param {unknown} value */
+function notTooDeep(value) {
+  /** @param {unknown} one @param {number} level @returns {boolean} */
+  const isDeep = (one, level) =>
+    typeof one === 'object' &&
+    one !== null &&
+    (level > LEVELS_MAX || Object.values(one).some((inner) => isDeep(inner, level + 1)));
+  if (isDeep(value, 1)) throw new Error(`nested deeper than ${LEVELS_MAX} levels`);
+  return value;
 }
 
 /** @param {string} module @param {Context} context @returns {Promise<unknown>} */
 async function inThread(module, context) {
   const { worker, port } = started(module, context);
   const answered = new Promise((resolve, reject) => {
-    port.once('message', (answer) => resolve(toldBy(answer)));
+    port.once('message', (answer) => {
+      try {
+        resolve(toldBy(answer));
+      } catch (error) {
+        reject(error);
+      }
+    });
     worker.once('error', reject);
     // An answer that was given still comes first.
     worker.once('exit', () => setImmediate(() => resolve({ failed: 'it ended without a word' })));
@@ -77,7 +99,7 @@ function inThreadSync(module, context) {
 function asJson(value) {
   const text = JSON.stringify(value);
   if (text === undefined) throw new Error('it told nothing');
-  return JSON.parse(text);
+  return notTooDeep(JSON.parse(text));
 }
 
 /** @param {unknown} error @returns {{ failed: string }} */

@@ -11,6 +11,8 @@ const { native } = require('../native.js');
 
 /** So many dirty paths are named. */
 const LIMIT = 200;
+/** So much of the time may go into looking for what is dirty. */
+const SHARE = 0.8;
 
 /** @param {Context} context @returns {string} */
 function folderOf({ declared, root }) {
@@ -23,44 +25,21 @@ function unwrap(reply) {
   return reply;
 }
 
-/** @param {Context} context */
-function request({ timeoutMs }) {
-  return { limit: LIMIT, timeoutMs };
-}
-
 /**
  * What changes with every step is no drift: the runs, and the store.
- * @param {any} facts
  * @param {Context} context
  */
-function withoutOurs(facts, { root, runsDir, storeDir }) {
-  // A bare repository has no worktree.
-  if (!facts?.worktree) return null;
-  const ours = [runsDir, storeDir ?? path.join(root, '.waymark')].flatMap((own) => [
-    own,
-    real(own),
-  ]);
-  /** @param {{ path: string }} one */
-  const isOurs = ({ path: name }) => {
-    const file = path.join(facts.worktree, name);
-    return ours.some(
-      (own) => file === own || file.startsWith(own + path.sep) || isAbove(file, own, name),
-    );
-  };
-  const dirty = facts.dirty.filter((/** @type {any} */ one) => !isOurs(one));
-  const dirtyCount = facts.dirtyCount - (facts.dirty.length - dirty.length);
-  return { ...facts, branch: facts.branch ?? null, head: facts.head ?? null, dirty, dirtyCount };
+function request({ timeoutMs, root, runsDir, storeDir }) {
+  const without = [runsDir, storeDir ?? path.join(root, '.waymark')];
+  // Where the worktree stands is known before the limit of all of it, however long its files take.
+  return { limit: LIMIT, timeoutMs: Math.ceil(timeoutMs * SHARE), without };
 }
 
-/**
- * A folder that is not tracked is told by its name alone, whatever is in it.
- * @param {string} file
- * @param {string} own
- * @param {string} name
- */
-function isAbove(file, own, name) {
-  const folder = name.endsWith('/') ? file.slice(0, -1) : file;
-  return own.startsWith(folder + path.sep);
+/** @param {any} facts as the core tells them */
+function inWorktree(facts) {
+  // A bare repository has no worktree.
+  if (!facts?.worktree) return null;
+  return { ...facts, branch: facts.branch ?? null, head: facts.head ?? null };
 }
 
 /** So long a folder without git counts as that, in milliseconds: a process may take many checkpoints. */
@@ -80,7 +59,7 @@ function asked(context) {
 /** @param {any} facts @param {Context} context @param {string} folder */
 function told(facts, context, folder) {
   if (facts === null) bare = { folder, at: performance.now() };
-  return withFolder(withoutOurs(facts, context), context, folder);
+  return withFolder(inWorktree(facts), context, folder);
 }
 
 /** @type {import('../fingerprint.js').Collector} */
@@ -105,25 +84,39 @@ const git = {
     );
   },
   async look(context, then) {
-    const folder = path.resolve(context.root, then.folder);
+    const folder = lookedAt(then, context);
     const repository = repositoryOf(then, context);
     const isThere = fs.existsSync(folder);
+    const since = COMMIT.test(then.head) ? then.head : undefined;
     const facts = isThere
-      ? unwrap(await native().gitFacts(context.place, folder, request(context)))
+      ? unwrap(await native().gitFacts(context.place, folder, { ...request(context), since }))
       : null;
-    const found = withoutOurs(facts, context);
+    const { moved, ...found } = inWorktree(facts) ?? {};
     const branchThere =
       then.branch === null || repository === undefined || then.unborn === true
         ? undefined
         : await isBranch(repository, then.branch);
     // A folder inside of another worktree is not the one that was.
-    const isSame = found && (then.inner !== '' || samePath(found.worktree, folder));
+    const isSame =
+      found.worktree !== undefined && (then.inner !== '' || samePath(found.worktree, folder));
     if (!isSame) return { gone: isThere ? 'not_git' : 'missing', branchThere };
     const now = withFolder(found, context, folder);
-    if (then.head === found.head || branchThere === false) return { ...now, branchThere };
-    return { ...now, branchThere, moved: await howMoved(folder, then.head, found.head) };
+    if (then.head === found.head) return { ...now, branchThere };
+    return { ...now, branchThere, moved: howMoved(then.head, found.head, moved) };
   },
 };
+
+/**
+ * The folder, or its worktree where only the folder is not in it any more: what is checked out says why.
+ * @param {any} then
+ * @param {Context} context
+ * @returns {string}
+ */
+function lookedAt(then, { root }) {
+  const folder = path.resolve(root, then.folder);
+  if (then.inner === '' || fs.existsSync(folder)) return folder;
+  return fs.existsSync(then.worktree) ? then.worktree : folder;
+}
 
 /** @param {string} one @returns {string} without links, as far as it is there */
 function real(one) {
@@ -185,25 +178,22 @@ async function isBranch(repository, branch) {
   }
 }
 
+/** The id of a commit, in full. */
+const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
+
 /**
- * @param {string} folder
  * @param {string | null} from
  * @param {string | null} to
- * @returns {Promise<'ahead' | 'behind' | 'diverged' | 'unknown'>}
+ * @param {string | undefined} moved as the core says it
+ * @returns {'ahead' | 'behind' | 'diverged' | 'unknown'}
  */
-async function howMoved(folder, from, to) {
+function howMoved(from, to, moved) {
   if (!from) return 'ahead';
   if (!to) return 'diverged';
-  try {
-    const isAhead = unwrap(await native().gitIsAncestor(folder, from, to));
-    if (isAhead === true) return 'ahead';
-    const isBehind = unwrap(await native().gitIsAncestor(folder, to, from));
-    if (isBehind === true) return 'behind';
-    return isAhead === null || isBehind === null ? 'unknown' : 'diverged';
-  } catch {
-    // The old commit may be gone for good.
-    return 'unknown';
-  }
+  if (moved === 'forward') return 'ahead';
+  if (moved === 'back') return 'behind';
+  // The old commit may be gone for good.
+  return moved === 'diverged' ? 'diverged' : 'unknown';
 }
 
 module.exports = { git, repositoryOf };

@@ -2,11 +2,15 @@
 // before a resume: while the run works they are its own.
 
 const net = require('node:net');
+const { setTimeout: pause } = require('node:timers/promises');
 const { pointed } = require('../json-pointer.js');
 
 /**
  * @typedef {import('../fingerprint.js').Context} Context
  */
+
+/** So long after it was found taken a port is looked at again, at least, in milliseconds. */
+const AGAIN_MS = 15;
 
 /** Where a port lies in `run.json` that was declared as a number. @param {string} name */
 function pointerOf(name) {
@@ -53,9 +57,21 @@ function listens(port, host) {
 /** @param {number} port @returns {Promise<boolean | null>} */
 async function isFree(port) {
   // A server on one address does not keep another one from listening on all of them everywhere.
-  const all = [await listens(port), await listens(port, '127.0.0.1')];
+  const all = [await listensBy(port), await listensBy(port, '127.0.0.1')];
   if (all.includes(false)) return false;
   return all.includes(true) ? true : null;
+}
+
+/**
+ * The same once more: it may be another one who only looks.
+ * @param {number} port
+ * @param {string} [host]
+ */
+async function listensBy(port, host) {
+  const first = await listens(port, host);
+  if (first !== false) return first;
+  await pause(AGAIN_MS + Math.random() * AGAIN_MS);
+  return listens(port, host);
 }
 
 /**
@@ -91,10 +107,14 @@ const ports = {
   collect: async (context) => told(context),
   collectSync: told,
   async look(_, then) {
-    const found = Object.entries(then).map(async ([name, { port, at }]) => [
-      name,
-      { port, at, free: await isFree(port) },
-    ]);
+    // Two names may have the same port, and looking at it takes it for an instant.
+    /** @type {Map<number, Promise<boolean | null>>} */
+    const asked = new Map();
+    const found = Object.entries(then).map(async ([name, { port, at }]) => {
+      const free = asked.get(port) ?? isFree(port);
+      asked.set(port, free);
+      return [name, { port, at, free: await free }];
+    });
     return Object.fromEntries(await Promise.all(found));
   },
 };

@@ -10,6 +10,8 @@ const path = require('node:path');
  */
 
 const MAX_OUTPUT = 64 * 1024;
+/** So much of the time has each of them. */
+const SHARE = 0.8;
 
 /** @param {Context['declared']['tools']} tools @returns {Wanted} */
 function wanted(tools) {
@@ -44,38 +46,52 @@ function firstLine(text) {
 /**
  * @param {string} file
  * @param {string[]} words
- * @param {Context} context
+ * @param {number} timeoutMs
  * @returns {Promise<string>}
  */
-function versionOf(file, words, { timeoutMs }) {
+function versionOf(file, words, timeoutMs) {
   return new Promise((resolve, reject) => {
     const options = { timeout: timeoutMs, maxBuffer: MAX_OUTPUT, killSignal: 'SIGKILL' };
     execFile(file, words, /** @type {any} */ (options), (error, stdout, stderr) => {
-      if (error) reject(new Error(`${file} ${words.join(' ')}: ${error.message}`));
+      // Many end with a code of their own when they are only asked for their version.
+      if (error && typeof error.code !== 'number') reject(wordOf(error, timeoutMs));
       else resolve(firstLine(String(stdout) || String(stderr)));
     });
   });
 }
 
-/** @param {string} file @param {string[]} words @param {Context} context @returns {string} */
-function versionOfSync(file, words, { timeoutMs }) {
+/** @param {any} error @param {number} timeoutMs */
+function wordOf(error, timeoutMs) {
+  const isLate = error.killed || error.code === 'ETIMEDOUT';
+  return new Error(isLate ? `no answer in ${timeoutMs} ms` : error.message);
+}
+
+/** @param {string} file @param {string[]} words @param {number} timeoutMs @returns {string} */
+function versionOfSync(file, words, timeoutMs) {
   const { error, stdout, stderr } = spawnSync(file, words, {
     encoding: 'utf8',
-    timeout: timeoutMs,
+    timeout: Math.max(1, timeoutMs),
     maxBuffer: MAX_OUTPUT,
     killSignal: 'SIGKILL',
   });
-  if (error) throw error;
+  if (error) throw wordOf(error, timeoutMs);
   return firstLine(stdout || stderr);
 }
 
 /** @param {Wanted} tools @param {Context} context */
-async function told(tools, context) {
+async function told(tools, { timeoutMs: limit }) {
+  // Before the limit of all of them: one that hangs costs its own version only.
+  const timeoutMs = Math.ceil(limit * SHARE);
   const all = Object.entries(tools).map(async ([name, words]) => {
     const file = found(name);
     if (file === null) return [name, null];
     if (words === true) return [name, { path: file }];
-    return [name, { path: file, asked: words, version: await versionOf(file, words, context) }];
+    const known = { path: file, asked: words };
+    try {
+      return [name, { ...known, version: await versionOf(file, words, timeoutMs) }];
+    } catch (error) {
+      return [name, { ...known, failed: /** @type {Error} */ (error).message }];
+    }
   });
   return Object.fromEntries(await Promise.all(all));
 }
@@ -87,11 +103,18 @@ const tools = {
     context.declared.tools === undefined ? null : told(wanted(context.declared.tools), context),
   collectSync(context) {
     if (context.declared.tools === undefined) return null;
+    const until = performance.now() + context.timeoutMs * SHARE;
     const all = Object.entries(wanted(context.declared.tools)).map(([name, words]) => {
       const file = found(name);
       if (file === null) return [name, null];
       if (words === true) return [name, { path: file }];
-      return [name, { path: file, asked: words, version: versionOfSync(file, words, context) }];
+      const known = { path: file, asked: words };
+      try {
+        const left = Math.ceil(until - performance.now());
+        return [name, { ...known, version: versionOfSync(file, words, left) }];
+      } catch (error) {
+        return [name, { ...known, failed: /** @type {Error} */ (error).message }];
+      }
     });
     return Object.fromEntries(all);
   },

@@ -29,8 +29,14 @@ function fileOf({ declared, root, runId, record }) {
   return fs.existsSync(file) ? file : undefined;
 }
 
+/**
+ * What a fingerprint keeps of the steps: their order, and of those that it does not say all of what does.
+ * @typedef {{ step: Step, group?: string, after?: Step[] }} Placed
+ * @typedef {import('../../index.js').Step} Step
+ */
+
 /** The steps of the file that was parsed last: most checkpoints of a process name the same. */
-let parsed = { hash: '', steps: /** @type {import('../../index.js').Step[]} */ ([]) };
+let parsed = { hash: '', steps: /** @type {Placed[]} */ ([]) };
 
 /**
  * @param {Buffer} content
@@ -41,9 +47,27 @@ function told(content, file, { root }) {
   if (content.length > MAX_BYTES) throw new Error(`${file} is larger than 4 MiB`);
   const hash = hashOf(content);
   if (parsed.hash !== hash) {
-    parsed = { hash, steps: stepsIn(content.toString('utf8'), file).map(({ step }) => step) };
+    const steps = stepsIn(content.toString('utf8'), file);
+    parsed = { hash, steps: steps.map(({ step, group, after }) => ({ step, group, after })) };
   }
-  return { path: relative(root, file), hash, steps: [...parsed.steps] };
+  const special = parsed.steps.filter(({ group, after }) => group !== undefined || after);
+  return {
+    path: relative(root, file),
+    hash,
+    steps: parsed.steps.map(({ step }) => step),
+    ...(special.length === 0 ? {} : { parallel: special.map((one) => ({ ...one })) }),
+  };
+}
+
+/**
+ * The steps as a fingerprint tells them, as far as their order goes: a file that is the same need not be parsed again,
+ * and loading what parses it is most of what a resume would wait for.
+ * @param {any} fingerprint
+ * @returns {import('../workflow.js').WorkflowStep[]}
+ */
+function stepsTold({ steps, parallel = [] }) {
+  const special = new Map(parallel.map((/** @type {Placed} */ one) => [one.step, one]));
+  return steps.map((/** @type {Step} */ step) => ({ outputs: [], step, ...special.get(step) }));
 }
 
 /** @param {string} root @param {string} file inside of the project: relative to it */
@@ -67,8 +91,11 @@ const workflow = {
     const file = context.declared.workflow ?? then?.path;
     if (typeof file !== 'string') return null;
     const found = path.resolve(context.root, file);
-    return told(await fs.promises.readFile(found), found, context);
+    const content = await fs.promises.readFile(found);
+    const isSame = hashOf(content) === then?.hash;
+    if (isSame) return { ...then, path: relative(context.root, found) };
+    return told(content, found, context);
   },
 };
 
-module.exports = { workflow };
+module.exports = { stepsTold, workflow };

@@ -14,6 +14,7 @@ use crate::ops::git::{self as verb, Facts, Moved, Wanted};
 
 /// How much is wanted.
 #[napi(object, object_to_js = false)]
+#[derive(Default)]
 pub struct GitRequest {
     /// So many dirty paths are listed; 200 unless given.
     pub limit: Option<f64>,
@@ -21,6 +22,8 @@ pub struct GitRequest {
     pub timeout_ms: Option<f64>,
     /// A commit, in full: how the history went from there.
     pub since: Option<String>,
+    /// Folders in the worktree, absolute, where nothing is looked for.
+    pub without: Option<Vec<String>>,
 }
 
 /// A path where something is different.
@@ -101,15 +104,23 @@ fn facts_work(
     request: Option<GitRequest>,
 ) -> impl FnOnce() -> Result<Option<Facts>> + Send {
     move || {
-        let (limit, timeout_ms, since) = request.map_or((None, None, None), |request| {
-            (request.limit, request.timeout_ms, request.since)
-        });
+        let GitRequest {
+            limit,
+            timeout_ms,
+            since,
+            without,
+        } = request.unwrap_or_default();
         let limit = whole("limit", limit.unwrap_or(200.0), 100_000.0)?;
         let timeout_ms = whole("timeoutMs", timeout_ms.unwrap_or(2_000.0), 600_000.0)?;
         let wanted = Wanted {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             time: Duration::from_millis(timeout_ms),
             since,
+            without: without
+                .unwrap_or_default()
+                .iter()
+                .map(PathBuf::from)
+                .collect(),
         };
         verb::facts(&folder_of(&place, &folder), &wanted)
     }
@@ -174,11 +185,7 @@ pub fn git_is_ancestor(
     Job::task(move || verb::is_ancestor(Path::new(&folder), &ancestor, &commit))
 }
 
-fn add_work(
-    folder: String,
-    to: String,
-    branch: String,
-) -> impl FnOnce() -> Result<String> + Send {
+fn add_work(folder: String, to: String, branch: String) -> impl FnOnce() -> Result<String> + Send {
     move || {
         let added = verb::add_worktree(Path::new(&folder), Path::new(&to), &branch)?;
         Ok(path(&added))
@@ -195,10 +202,6 @@ pub fn git_add_worktree_sync(folder: String, path: String, branch: String) -> Re
 /// Adds a worktree of a branch at a path where nothing is; gives its folder.
 #[napi(ts_return_type = "Promise<Failure | string>")]
 #[must_use]
-pub fn git_add_worktree(
-    folder: String,
-    path: String,
-    branch: String,
-) -> Pending<String, String> {
+pub fn git_add_worktree(folder: String, path: String, branch: String) -> Pending<String, String> {
     Job::task(add_work(folder, path, branch))
 }

@@ -36,10 +36,12 @@ const THREADS: usize = 4;
 pub struct Wanted {
     /// So many dirty paths are listed.
     pub limit: usize,
-    /// So long may looking for them take.
+    /// So long may looking for them, and along the history, take.
     pub time: Duration,
     /// A commit, as hex digits: how the history went from there.
     pub since: Option<String>,
+    /// Folders in the worktree, absolute, where nothing is looked for: what changes there is no difference.
+    pub without: Vec<PathBuf>,
 }
 
 /// Where a repository lies.
@@ -215,8 +217,7 @@ fn open(path: &Path) -> Result<Option<gix::Repository>> {
             || gix::discover::path::from_gitdir_file(&link)
                 .is_ok_and(|to| gix::path::realpath(to).is_ok_and(|to| to == found));
         let inside = start.starts_with(&found) || start.starts_with(repo.common_dir());
-        let deeper =
-            nearest.components().count() > found.components().count().saturating_sub(1);
+        let deeper = nearest.components().count() > found.components().count().saturating_sub(1);
         if !inside && !leads && deeper {
             return Ok(None);
         }
@@ -267,12 +268,13 @@ pub fn facts(folder: &Path, wanted: &Wanted) -> Result<Option<Facts>> {
     let head = repo.head().map_err(|error| failed(folder, &error))?;
     let commit = head.id().map(gix::Id::detach);
     let since = wanted.since.as_deref().map(commit_of).transpose()?;
+    let alarm = Alarm::after(wanted.time);
     let moved = match (since, commit) {
-        (Some(since), Some(commit)) => Some(moved(&repo, since, commit, wanted.time)),
+        (Some(since), Some(commit)) => Some(moved(&repo, since, commit, &alarm)),
         (Some(_), None) => Some(Moved::Missing),
         (None, _) => None,
     };
-    let dirty = dirty(&repo, wanted).map_err(|error| failed(folder, &error))?;
+    let dirty = dirty(&repo, wanted, &alarm).map_err(|error| failed(folder, &error))?;
     Ok(Some(Facts {
         place,
         branch: head.referent_name().map(|name| name.shorten().to_string()),
@@ -295,6 +297,7 @@ struct Dirty {
 fn dirty(
     repo: &gix::Repository,
     wanted: &Wanted,
+    alarm: &Alarm,
 ) -> std::result::Result<Dirty, gix::Error> {
     use gix::status::tree_index::TrackRenames;
     use gix::status::{Item, Submodule, UntrackedFiles};
@@ -302,9 +305,9 @@ fn dirty(
     if !repo.workdir().is_some_and(Path::is_dir) {
         return Ok(Dirty::default());
     }
-    let alarm = Alarm::after(wanted.time);
     let index = repo.index_or_empty()?;
     let head_tree = repo.head_tree_id_or_empty()?.detach();
+    let patterns = patterns(repo, &wanted.without);
     // Git keeps the tree that the index stands for beside it: if that is HEAD's, nothing is staged. It saves reading
     // every tree, and is the only way with a sparse index.
     let unstaged_only = index
@@ -331,10 +334,10 @@ fn dirty(
         .should_interrupt_owned(Arc::clone(&alarm.flag));
     let mut items: Box<dyn Iterator<Item = std::result::Result<Item, gix::Error>>> =
         if unstaged_only {
-            let items = platform.into_index_worktree_iter(None)?;
+            let items = platform.into_index_worktree_iter(patterns)?;
             Box::new(items.map(|item| item.map(Item::IndexWorktree)))
         } else {
-            Box::new(platform.head_tree(head_tree).into_iter(None)?)
+            Box::new(platform.head_tree(head_tree).into_iter(patterns)?)
         };
     let mut seen: BTreeMap<BString, What> = BTreeMap::new();
     let mut full = false;
@@ -371,6 +374,25 @@ fn dirty(
         count,
         cut_off,
     })
+}
+
+/// What is passed over, as patterns. A folder that holds the whole worktree says nothing of what is in it.
+fn patterns(repo: &gix::Repository, without: &[PathBuf]) -> Vec<BString> {
+    let Some(workdir) = repo.workdir().map(real) else {
+        return Vec::new();
+    };
+    let inner = without.iter().filter_map(|folder| {
+        let folder = real(folder);
+        let inner = folder.strip_prefix(&workdir).ok()?;
+        if inner.as_os_str().is_empty() {
+            return None;
+        }
+        let mut pattern = BString::from(":(top,exclude,literal)");
+        let inner = gix::path::into_bstr(inner).ok()?;
+        pattern.extend_from_slice(&gix::path::to_unix_separators_on_windows(inner));
+        Some(pattern)
+    });
+    inner.collect()
 }
 
 fn what_of(item: &gix::status::Item) -> Option<What> {
@@ -438,7 +460,7 @@ pub fn branch(folder: &Path, short: &str) -> Result<Option<String>> {
 /// How the history went from one commit to another.
 pub fn went(folder: &Path, from: &str, to: &str, time: Duration) -> Result<Moved> {
     let (from, to) = (commit_of(from)?, commit_of(to)?);
-    Ok(moved(&must_open(folder)?, from, to, time))
+    Ok(moved(&must_open(folder)?, from, to, &Alarm::after(time)))
 }
 
 const NEW: u8 = 1;
@@ -455,11 +477,12 @@ struct Node {
 
 /// Paints both histories, the newest first, until every commit that waits is known to both. Leaving early is
 /// proof of reachability, so wrong clocks cost time and never the answer.
-fn moved(repo: &gix::Repository, old: ObjectId, new: ObjectId, time: Duration) -> Moved {
+fn moved(repo: &gix::Repository, old: ObjectId, new: ObjectId, alarm: &Alarm) -> Moved {
     if old == new {
-        return Moved::Same;
+        // It may be known by name alone.
+        let there = repo.find_commit(old).is_ok();
+        return if there { Moved::Same } else { Moved::Missing };
     }
-    let alarm = Alarm::after(time);
     let read = |id: ObjectId| -> Option<Node> {
         let commit = repo.find_commit(id).ok()?;
         let time = commit.time().ok()?.seconds;
@@ -481,7 +504,14 @@ fn moved(repo: &gix::Repository, old: ObjectId, new: ObjectId, time: Duration) -
         };
         queue.push((node.time, id));
         let queued = true;
-        nodes.insert(id, Node { paint, queued, ..node });
+        nodes.insert(
+            id,
+            Node {
+                paint,
+                queued,
+                ..node
+            },
+        );
         open_ends += 1;
     }
     while open_ends > 0 {
@@ -534,7 +564,11 @@ fn moved(repo: &gix::Repository, old: ObjectId, new: ObjectId, time: Duration) -
             }
         }
     }
-    if cut_off { Moved::Unknown } else { Moved::Diverged }
+    if cut_off {
+        Moved::Unknown
+    } else {
+        Moved::Diverged
+    }
 }
 
 /// Adds a worktree of a branch at a path where nothing is, after clearing what is left of one that was there; gives
@@ -547,15 +581,26 @@ pub fn add_worktree(folder: &Path, to: &Path, short: &str, time: Duration) -> Re
     let name = gix::refs::Category::LocalBranch
         .to_full_name(short.as_bytes().as_bstr())
         .map_err(|error| failed(folder, &error))?;
+    // Git writes down where a worktree is without links; the folder itself is gone, what it was in is not.
+    let (parent, last) = (to.parent(), to.file_name());
+    let plain = parent
+        .zip(last)
+        .map(|(parent, last)| real(parent).join(last));
+    let is_it = |base: &Path| base == to || plain.as_deref() == Some(base);
     for proxy in repo.worktrees().map_err(|error| failed(folder, &error))? {
-        if proxy.base().is_ok_and(|base| base == to) && proxy.is_prunable() {
+        if proxy.base().is_ok_and(|base| is_it(&base)) && proxy.is_prunable() {
             proxy
                 .remove(Force::DiscardChanges, gix::progress::Discard)
                 .map_err(|error| failed(to, &error))?;
         }
     }
     let (new, _) = repo
-        .add_worktree(to, Head::Attached(name), gix::progress::Discard, &alarm.flag)
+        .add_worktree(
+            to,
+            Head::Attached(name),
+            gix::progress::Discard,
+            &alarm.flag,
+        )
         .map_err(|error| failed(to, &error))?;
     Ok(new.workdir().map_or_else(|| to.to_path_buf(), real))
 }

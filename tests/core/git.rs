@@ -65,6 +65,7 @@ fn facts(path: &Path, since: Option<&str>, limit: usize) -> Option<Facts> {
         limit,
         time: Duration::from_secs(60),
         since: since.map(str::to_owned),
+        without: Vec::new(),
     };
     git::facts(path, &wanted).unwrap()
 }
@@ -82,10 +83,16 @@ fn where_it_is_and_at_which_commit() {
     assert_eq!(main.head.as_ref(), Some(&head));
     assert_eq!((main.dirty.len(), main.dirty_count), (0, 0));
     assert_eq!(main.moved, None);
-    yard.git("main", &["worktree", "add", "-q", "../linked", "-b", "topic"]);
+    yard.git(
+        "main",
+        &["worktree", "add", "-q", "../linked", "-b", "topic"],
+    );
     let linked = yard.facts("linked");
     assert!(linked.place.linked);
-    assert_eq!(linked.place.git_dir, yard.path("main/.git/worktrees/linked"));
+    assert_eq!(
+        linked.place.git_dir,
+        yard.path("main/.git/worktrees/linked")
+    );
     assert_eq!(linked.place.common_dir, yard.path("main/.git"));
     assert_eq!(linked.branch.as_deref(), Some("topic"));
     yard.git("linked", &["checkout", "-q", "--detach"]);
@@ -93,7 +100,10 @@ fn where_it_is_and_at_which_commit() {
     assert!(detached.detached && detached.branch.is_none() && detached.head.is_some());
     yard.git(".", &["init", "-q", "-b", "trunk", "unborn"]);
     let unborn = yard.facts("unborn");
-    assert_eq!((unborn.branch.as_deref(), unborn.head), (Some("trunk"), None));
+    assert_eq!(
+        (unborn.branch.as_deref(), unborn.head),
+        (Some("trunk"), None)
+    );
     // None at all, and one whose repository is gone.
     let none = tempfile::tempdir().unwrap();
     assert_eq!(facts(none.path(), None, 1), None);
@@ -104,6 +114,7 @@ fn where_it_is_and_at_which_commit() {
         limit: 1,
         time: Duration::from_secs(60),
         since: None,
+        without: Vec::new(),
     };
     let garbled = git::facts(&yard.path("main"), &wanted);
     assert!(matches!(garbled, Ok(None)) || code(garbled) == "ERR_GIT");
@@ -142,6 +153,7 @@ fn what_is_different() {
         limit: 9,
         time: Duration::ZERO,
         since: None,
+        without: Vec::new(),
     };
     let hasty = git::facts(&yard.path("main"), &wanted).unwrap().unwrap();
     assert!(hasty.cut_off, "no time, no whole answer");
@@ -168,7 +180,10 @@ fn how_history_went() {
         assert_eq!(facts.moved, Some(went));
     }
     yard.git("main", &["checkout", "-q", "--detach", &one]);
-    assert_eq!(facts(&main, Some(&two), 1).unwrap().moved, Some(Moved::Back));
+    assert_eq!(
+        facts(&main, Some(&two), 1).unwrap().moved,
+        Some(Moved::Back)
+    );
     let ancestor = |a: &str, b: &str| git::is_ancestor(&main, a, b).unwrap();
     assert_eq!(ancestor(&one, &two), Some(true));
     assert_eq!(ancestor(&two, &two), Some(true));
