@@ -5,6 +5,7 @@ const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
 const { checkOptions, checkRunId } = require('./options.js');
+const { isOwnCommand } = require('./own-command.js');
 
 /**
  * @typedef {import('../native.js').Failure} Failure
@@ -110,6 +111,7 @@ function inWords({ holder, pid, host }) {
 /** This process, for others. */
 function holderName() {
   const script = process.argv[1];
+  if (isOwnCommand(script)) return 'waymark';
   return script ? path.basename(script) : 'node';
 }
 
