@@ -421,7 +421,7 @@ export interface EnvironmentOptions {
   files?: string[];
   /** Collectors of your own: functions, or paths of modules, which run in a thread that can be ended. */
   collectors?: { [name: string]: string | ((run: CollectorContext) => unknown) };
-  /** How long one collector may take, in milliseconds. Default 3000. */
+  /** How long one collector may take, in milliseconds, at most 600,000. Default 3000. */
   timeoutMs?: number;
   /** Until when the checkpoint is to be used: a time, or a span such as `7d`. */
   expires?: Date | string;
@@ -466,8 +466,17 @@ export interface Environment {
   ports?: { [name: string]: { port: number; at: string; free?: boolean | null } } | NotTold;
   /** Environment variables: what tells two values apart; `null` if it is not set. */
   variables?: { [name: string]: string | null } | NotTold;
-  /** Programs: where each is found, and its version if that was asked for. */
-  tools?: { [name: string]: { path: string; version?: string } | null } | NotTold;
+  /** Programs: where each is found, and its version if that was asked for, or why it did not say it. */
+  tools?:
+    | {
+        [name: string]: {
+          path: string;
+          asked?: string[];
+          version?: string;
+          failed?: string;
+        } | null;
+      }
+    | NotTold;
   /** Files: SHA-256, `null` if there is none. */
   files?: { [path: string]: string | null } | NotTold;
   /** The machine. */
@@ -549,7 +558,7 @@ export interface PlanResumeOptions extends SignalOptions {
   accept?: string[];
   /** How much reasons matter, over the configuration. */
   policy?: ResumePolicy;
-  /** The workflow file. Default: the one that the checkpoint names. */
+  /** The workflow file. Default: the one that the checkpoint names, else the declared one (`environment.workflow`). */
   workflow?: string;
   /** What becomes of files changed since the newest checkpoint. Default: as configured. */
   onConflict?: OnConflict;
@@ -565,7 +574,7 @@ export interface ResumePlan {
   verdict: ResumeVerdict;
   /** The checkpoint it would go on from; `null` if there is none to. */
   checkpointId: string | null;
-  /** The step it was taken after. */
+  /** The step it was taken after; `null` if none was done by then, or there is no checkpoint to go on from. */
   from: Step | null;
   /** When it was taken, ISO 8601. */
   timestamp: string | null;
@@ -580,7 +589,7 @@ export interface ResumePlan {
   options: OfferedOption[];
   /** What was accepted. */
   accepted: string[];
-  /** Damaged checkpoints that were passed over. */
+  /** Damaged checkpoints that were passed over: the newer ones. */
   skipped: SkippedCheckpoint[];
 }
 

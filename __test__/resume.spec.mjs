@@ -897,6 +897,18 @@ describe('a run that somebody works on', () => {
     expect((await at.manager.list(RUN))[0].facts?.data?.waymark).toBeUndefined();
   });
 
+  test('two resumes of one process at once: one goes on', async () => {
+    const at = await world();
+    const other = new waymark.CheckpointManager({ root: at.root });
+    const both = await Promise.allSettled([at.manager.resume(RUN), other.resume(RUN)]);
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect(both.find(({ status }) => status === 'rejected')).toMatchObject({
+      reason: { code: 'ERR_LEASE_HELD' },
+    });
+    // One after the other is its own affair.
+    expect((await other.resume(RUN)).next).toBe(1.5);
+  });
+
   test('fork', async () => {
     const at = await world();
     await hold(at);

@@ -149,6 +149,19 @@ fn what_is_different() {
     assert_eq!(words, expected.map(|(a, b)| (a, b.to_owned())).into());
     let few = facts(&yard.path("main"), None, 2).unwrap();
     assert_eq!((few.dirty.len(), few.dirty_count), (2, 5));
+    let without = Wanted {
+        limit: 9,
+        time: Duration::from_secs(60),
+        since: None,
+        // One that holds the worktree, and one elsewhere, say nothing of it.
+        without: ["main/deep", "main/a", ".", "main", "other"]
+            .map(|name| yard.path(name))
+            .into(),
+    };
+    let less = git::facts(&yard.path("main"), &without).unwrap().unwrap();
+    let names: Vec<&str> = less.dirty.iter().map(|one| one.0.as_str()).collect();
+    assert_eq!(names, ["both", "new", "top"]);
+    assert_eq!(less.dirty_count, 3);
     let wanted = Wanted {
         limit: 9,
         time: Duration::ZERO,
@@ -190,6 +203,7 @@ fn how_history_went() {
     assert_eq!(ancestor(&two, &one), Some(false));
     assert_eq!(ancestor(&two, &three), Some(false));
     assert_eq!(ancestor(&missing, &three), None);
+    assert_eq!(ancestor(&missing, &missing), None, "known by name alone");
     assert_eq!(
         code(git::is_ancestor(&main, "HEAD", &two)),
         "ERR_OPTION_INVALID"
@@ -229,4 +243,16 @@ fn a_lost_worktree_comes_back() {
         assert_eq!(code(done), "ERR_GIT", "{path} {branch}");
     }
     assert!(to.join("work").exists() && !yard.path("elsewhere").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_lost_worktree_comes_back_by_a_link() {
+    let yard = Yard::new();
+    yard.git("main", &["worktree", "add", "-q", "../wt", "-b", "topic"]);
+    fs::remove_dir_all(yard.path("wt")).unwrap();
+    std::os::unix::fs::symlink(yard.path("."), yard.path("link")).unwrap();
+    let added = git::add_worktree(&yard.path("main"), &yard.path("link/wt"), "topic").unwrap();
+    assert_eq!(added, yard.path("wt"));
+    assert_eq!(yard.facts("wt").branch.as_deref(), Some("topic"));
 }

@@ -204,10 +204,27 @@ impl<'s> Walk<'s> {
             return Ok(());
         };
         match Tree::decode(&bytes) {
-            Some(tree) => next.extend(tree.entries.iter().filter_map(|entry| child(&entry.node))),
+            Some(tree) => {
+                let first = next.len();
+                next.extend(tree.entries.iter().filter_map(|entry| child(&entry.node)));
+                self.expect(&next[first..])?;
+            }
             None => self.wrong(id, "it is no folder"),
         }
         Ok(())
+    }
+
+    /// Looks up at once what comes next.
+    fn expect(&mut self, next: &[Next]) -> Result<()> {
+        let leaves = next.iter().filter_map(|one| match one {
+            Next::Leaf(id, _) if !self.leaves.contains_key(id) => Some(*id),
+            _ => None,
+        });
+        let ids: Vec<ObjectId> = leaves.collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.lookup.expect(&ids)
     }
 
     fn list(&mut self, id: ObjectId, size: u64, next: &mut Vec<Next>) -> Result<()> {
@@ -230,12 +247,13 @@ impl<'s> Walk<'s> {
         if len != size {
             self.wrong(id, "its chunks have another length");
         }
+        let first = next.len();
         for piece in list.pieces {
             if let Some(chunk) = piece.chunk {
                 next.push(Next::Leaf(chunk, Some(piece.len)));
             }
         }
-        Ok(())
+        self.expect(&next[first..])
     }
 
     fn leaf(&mut self, id: ObjectId, wanted: Option<u64>, next: &mut Vec<Next>) -> Result<()> {

@@ -256,6 +256,8 @@ pub fn objects(
 pub struct Lookup<'s> {
     store: &'s Store<'s>,
     lens: HashMap<PackId, u64>,
+    /// What was looked up already and not asked for yet.
+    ahead: HashMap<ObjectId, Location>,
 }
 
 /// What is known of an object without reading it.
@@ -274,13 +276,30 @@ impl<'s> Lookup<'s> {
     pub fn new(store: &'s Store<'s>) -> Result<Self> {
         store.catch_up()?;
         let lens = store.place().packs(store.disk())?.into_iter().collect();
-        Ok(Self { store, lens })
+        Ok(Self {
+            store,
+            lens,
+            ahead: HashMap::new(),
+        })
+    }
+
+    /// Prepares for objects that will be asked for: one by one each takes the index's lock.
+    pub fn expect(&mut self, ids: &[ObjectId]) -> Result<()> {
+        let found = self.store.find_each(ids)?;
+        let there = ids.iter().zip(found);
+        self.ahead
+            .extend(there.filter_map(|(id, at)| Some((*id, at?))));
+        Ok(())
     }
 
     /// Looks an object up; `Err` says what is wrong with it, and whether it is merely not there. Only
     /// what is not where it should be is read.
-    pub fn look(&self, id: &ObjectId) -> Result<std::result::Result<Known, Fault>> {
-        let Some(at) = self.store.find(id)? else {
+    pub fn look(&mut self, id: &ObjectId) -> Result<std::result::Result<Known, Fault>> {
+        let known = match self.ahead.remove(id) {
+            Some(at) => Some(at),
+            None => self.store.find(id)?,
+        };
+        let Some(at) = known else {
             return self.read(id);
         };
         let end = at.block.saturating_add(at.block_len as u64);

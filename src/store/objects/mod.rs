@@ -157,6 +157,11 @@ impl<'a> Store<'a> {
         self.index().find(id)
     }
 
+    /// The same of many at once.
+    pub(crate) fn find_each(&self, ids: &[ObjectId]) -> Result<Vec<Option<Location>>> {
+        self.index().find_each(ids)
+    }
+
     /// The lengths of all packs together, in bytes.
     pub fn pack_bytes(&self) -> Result<u64> {
         let packs = self.place.packs(self.disk)?;
