@@ -3,6 +3,10 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { declared } = require('./environment-settings.js');
+const { WaymarkError } = require('./error.js');
+const { native } = require('./native.js');
+const { hasNotes, readNotes, removeNotes } = require('./resume-notes.js');
 const { limited } = require('./time-limit.js');
 
 /**
@@ -49,6 +53,7 @@ const COLLECTORS = {
   host: () => require('./collectors/host.js').host,
   custom: () => require('./collectors/custom.js').custom,
 };
+const NAMES = Object.keys(COLLECTORS);
 /** Those that tell nothing unless this is declared. @type {Readonly<Record<string, keyof EnvironmentOptions>>} */
 const DECLARED = {
   ports: 'ports',
@@ -58,9 +63,23 @@ const DECLARED = {
   custom: 'collectors',
 };
 
+/** Those that were loaded: asking for a module again costs more than most of them. @type {Map<string, Collector>} */
+const loaded = new Map();
+
 /** @param {(name: string) => boolean} isWanted @returns {Collector[]} */
 function collectors(isWanted) {
-  return Object.entries(COLLECTORS).flatMap(([name, load]) => (isWanted(name) ? [load()] : []));
+  /** @type {Collector[]} */
+  const found = [];
+  for (const name of NAMES) {
+    if (!isWanted(name)) continue;
+    let one = loaded.get(name);
+    if (one === undefined) {
+      one = COLLECTORS[name]();
+      loaded.set(name, one);
+    }
+    found.push(one);
+  }
+  return found;
 }
 
 /** @param {Context} context */
@@ -198,8 +217,6 @@ function expiryOf(expires, now) {
 
 /** @param {string} text such as 7d @returns {number} */
 function spanMs(text) {
-  const { native } = require('./native.js');
-  const { WaymarkError } = require('./error.js');
   const ms = native().spanMsSync(text);
   if (typeof ms === 'number') return ms;
   throw new WaymarkError(
@@ -236,9 +253,6 @@ function textOf(environment) {
  * @param {(EnvironmentOptions | false | undefined)[]} layers on top of the configuration
  */
 function groundOf(place, runId, file, layers) {
-  const { declared } = require('./environment-settings.js');
-  const { native } = require('./native.js');
-  const { WaymarkError } = require('./error.js');
   const all = declared(file.environment, ...layers);
   const runsDir = native().locateSync(place, runId);
   if (typeof runsDir !== 'string') throw WaymarkError.from(runsDir, groundOf);
@@ -275,13 +289,13 @@ function prints(place, runId, file, layers) {
   if (ground.isOff) return undefined;
   const context = contextOf({ ...ground, runId });
   return {
-    take: async () => withNotes(await takeFingerprint(context, Date.now()), place, runId),
-    takeSync: () => withNotes(takeFingerprintSync(context, Date.now()), place, runId),
+    take: async () => withNotes(await takeFingerprint(context, Date.now()), context),
+    takeSync: () => withNotes(takeFingerprintSync(context, Date.now()), context),
     /** @param {Taken | undefined} taken what is in a checkpoint now */
     done: (taken) => {
       if (taken?.revision === undefined) return;
       try {
-        require('./resume-notes.js').removeNotes(place, runId, taken.revision);
+        removeNotes(place, runId, taken.revision);
       } catch {
         // They would be in the checkpoint after this one as well: no harm.
       }
@@ -291,14 +305,13 @@ function prints(place, runId, file, layers) {
 
 /**
  * @param {Environment} environment
- * @param {import('../native.js').Place} place
- * @param {string} runId
+ * @param {Context} context
  * @returns {Taken}
  */
-function withNotes(environment, place, runId) {
+function withNotes(environment, { place, runId, runDir }) {
   let found;
   try {
-    found = require('./resume-notes.js').readNotes(place, runId);
+    found = hasNotes(runDir) ? readNotes(place, runId) : undefined;
   } catch (error) {
     const message = `what was accepted can't be told: ${failure(error).failed}`;
     const did = [{ option: 'unknown', message }];

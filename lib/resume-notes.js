@@ -1,6 +1,8 @@
 // What a resume leaves behind for the checkpoint that follows it: which reasons were accepted, and what was done
 // about the others. Kept in the run's record `resume` until that checkpoint is there.
 
+const fs = require('node:fs');
+const path = require('node:path');
 const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
 
@@ -22,6 +24,14 @@ function unwrap(reply) {
   const failure = /** @type {any} */ (reply);
   if (failure?.failed === true) throw WaymarkError.from(failure, unwrap);
   return /** @type {T} */ (reply);
+}
+
+/**
+ * Whether there may be any: asked at each checkpoint, and most have none.
+ * @param {string} runDir
+ */
+function hasNotes(runDir) {
+  return fs.existsSync(path.join(runDir, 'checkpoints', '.waymark', 'records', `${NAME}.json`));
 }
 
 /**
@@ -59,4 +69,4 @@ function removeNotes(place, runId, revision) {
   }
 }
 
-module.exports = { readNotes, removeNotes, writeNotes };
+module.exports = { hasNotes, readNotes, removeNotes, writeNotes };
