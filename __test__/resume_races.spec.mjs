@@ -506,8 +506,8 @@ describe('what is put back is not done any more', () => {
     expect((await ended(resume())).code).toBe(0);
     expect(at.effects()).toEqual([0, 1, 1.5, 2, 1, 1.5]);
     expect(at.manager.runState('demo').pauseRequest).toBeUndefined();
-    expect((await step(['--resume', '--resume-step', '0', '--pause-after', '1'])).code).toBe(75);
-    expect(at.manager.runState('demo')).toMatchObject({ lastStep: 1, progress: { done: 2 } });
+    expect((await step(['--resume', '--resume-step', '1', '--pause-after', '1.5'])).code).toBe(75);
+    expect(at.manager.runState('demo')).toMatchObject({ lastStep: 1.5, progress: { done: 3 } });
   });
 
   test('by the preload, while the step is at work', async () => {
