@@ -347,6 +347,22 @@ describe('a step that outlives whoever started it', () => {
     expect(at.effects()).toEqual([0, 1, 1.5, 2, 3]);
   });
 
+  test('a supervisor that is asked to end while it waits for one ends, and changes nothing', async () => {
+    const { open } = await leftBy('run');
+    const shown = await command(['status', 'demo'], { cwd: at.root });
+    expect(shown.stdout).toMatch(/resumable +no: step 0 is still at work in process/);
+    expect(shown.stdout).not.toContain('last step');
+    const second = startRun(at, ['--resume']);
+    const over = ended(second);
+    for await (const text of second.stderr) if (String(text).includes('at work in process')) break;
+    second.kill('SIGTERM');
+    expect(await over).toMatchObject({ code: 143, stdout: '' });
+    open();
+    await until(() => at.checkpointSteps().length === 1);
+    expect(await ended(startRun(at, ['--resume']))).toMatchObject({ code: 0 });
+    expect(at.effects()).toEqual([0, 1, 1.5, 2, 3]);
+  });
+
   test('which is gone as well, or whose number is another one’s, keeps nobody out', async () => {
     const { pid } = await leftBy('resume');
     const records = at.manager.records('demo');
@@ -522,6 +538,22 @@ describe('what is put back is not done any more', () => {
     open();
     expect((await one).code).toBe(0);
   });
+});
+
+test('a cancelled run goes on when that is accepted, however it is resumed', async () => {
+  await steps(0);
+  at.manager.moveRunState('demo', 'cancelled', { by: 'ann', reason: 'no more' });
+  const refused = await step(['--resume']);
+  expect(refused).toMatchObject({ code: 1, stdout: '' });
+  expect(refused.stderr).toContain('run_ended');
+  const byItself = await step(['--resume'], { WAYMARK_REGISTER: 'checkpoint' });
+  expect(byItself).toMatchObject({ code: 1, stdout: '' });
+  expect(byItself.stderr).toContain('cancelled → running, where somebody says that it does');
+  expect(at.manager.runState('demo')).toMatchObject({ state: 'cancelled', by: 'ann' });
+  expect((await step(['--resume'], { WAYMARK_ACCEPT: 'run_ended' })).code).toBe(0);
+  at.manager.moveRunState('demo', 'cancelled');
+  expect((await ended(resume(['--accept', 'run_ended']))).code).toBe(0);
+  expect(at.effects()).toEqual([0, 1, 1.5]);
 });
 
 describe('a run that somebody holds, under the preload', () => {
