@@ -8,6 +8,7 @@ import backoff from '../lib/recovery/backoff.js';
 import breaker from '../lib/recovery/breaker.js';
 import failure from '../lib/recovery/failure.js';
 import history from '../lib/recovery/history.js';
+import pursuing from '../lib/recovery/pursue.js';
 import rules from '../lib/recovery/rules.js';
 import { project, removeAll, repo, writeJson } from './support/project.mjs';
 
@@ -342,6 +343,38 @@ describe('work by the rules', () => {
       open: 0,
       byStrategy: { retry: { recovered: 1 } },
     });
+  });
+
+  test('is not done again because it can not be noted that it is done', async () => {
+    /** @type {any[]} */
+    const told = [];
+    let times = 0;
+    const ground = /** @type {any} */ ({
+      settled: { workers: { default: {} } },
+      history: { all: async () => [], add: async () => expect(true).toBe(false) },
+      breakers: {
+        enter: async () => ({ allowed: true, until: null }),
+        succeeded: async () => {
+          throw new Error('the disk is full');
+        },
+      },
+      tell: (/** @type {any} */ event) => told.push(event),
+    });
+    const work = async () => {
+      times += 1;
+      return 'made';
+    };
+    expect(await pursuing.pursue(ground, { step: 1, work })).toMatchObject({
+      how: 'done',
+      result: 'made',
+    });
+    expect(times).toBe(1);
+    expect(told).toEqual([
+      {
+        kind: 'complains',
+        message: expect.stringMatching(/^step 1 is done, .*the disk is full$/),
+      },
+    ]);
   });
 
   test('fails when nothing helps, and a new start is a new series', async () => {

@@ -1,11 +1,13 @@
 // Who goes on with a run, where several want to: resumes at the same instant, first starts at the same instant, and
 // what a killed resume or supervisor leaves at work.
 
+import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
+import native from '../lib/native.js';
 import { waymark as command, ended, start } from './support/cli.mjs';
 import { readJson, removeAll, repo } from './support/project.mjs';
 import { RUNNER, startRun, supervisedProject, WORKFLOW } from './support/supervised.mjs';
@@ -102,7 +104,7 @@ function gate() {
   const file = path.join(at.root, `gate-${gates}`);
   const pids = () =>
     fs.existsSync(`${file}.pids`)
-      ? fs.readFileSync(`${file}.pids`, 'utf8').trim().split('\n').map(Number)
+      ? fs.readFileSync(`${file}.pids`, 'utf8').split('\n').filter(Boolean).map(Number)
       : [];
   return { file, pids, open: () => fs.writeFileSync(file, '') };
 }
@@ -288,7 +290,8 @@ describe('a step that outlives whoever started it', () => {
     const [pid] = pids();
     left.push(pid);
     await until(() => at.manager.runState('demo').underWay?.pid === pid);
-    const end = ended(child);
+    // Its output stays open: the step has it, too.
+    const end = once(child, 'exit');
     child.kill('SIGKILL');
     await end;
     await until(() => at.manager.readLeaseSync('demo')?.why === 'dead');
@@ -344,17 +347,29 @@ describe('a step that outlives whoever started it', () => {
     expect(at.effects()).toEqual([0, 1, 1.5, 2, 3]);
   });
 
+  test('a supervisor that is asked to end while it waits for one ends, and changes nothing', async () => {
+    const { open } = await leftBy('run');
+    const shown = await command(['status', 'demo'], { cwd: at.root });
+    expect(shown.stdout).toMatch(/resumable +no: step 0 is still at work in process/);
+    expect(shown.stdout).not.toContain('last step');
+    const second = startRun(at, ['--resume']);
+    const over = ended(second);
+    for await (const text of second.stderr) if (String(text).includes('at work in process')) break;
+    second.kill('SIGTERM');
+    expect(await over).toMatchObject({ code: 143, stdout: '' });
+    open();
+    await until(() => at.checkpointSteps().length === 1);
+    expect(await ended(startRun(at, ['--resume']))).toMatchObject({ code: 0 });
+    expect(at.effects()).toEqual([0, 1, 1.5, 2, 3]);
+  });
+
   test('which is gone as well, or whose number is another one’s, keeps nobody out', async () => {
     const { pid } = await leftBy('resume');
     const records = at.manager.records('demo');
     process.kill(pid, 'SIGKILL');
     await until(() => {
-      try {
-        process.kill(pid, 0);
-        return false;
-      } catch {
-        return true;
-      }
+      const found = /** @type {any} */ (native.native().processIdentitySync(pid));
+      return !found.alive;
     });
     expect(await at.manager.planResume('demo', options())).toMatchObject({ verdict: 'ready' });
     records.changeSync('run-state', (/** @type {any} */ one) => ({
@@ -506,8 +521,8 @@ describe('what is put back is not done any more', () => {
     expect((await ended(resume())).code).toBe(0);
     expect(at.effects()).toEqual([0, 1, 1.5, 2, 1, 1.5]);
     expect(at.manager.runState('demo').pauseRequest).toBeUndefined();
-    expect((await step(['--resume', '--resume-step', '0', '--pause-after', '1'])).code).toBe(75);
-    expect(at.manager.runState('demo')).toMatchObject({ lastStep: 1, progress: { done: 2 } });
+    expect((await step(['--resume', '--resume-step', '1', '--pause-after', '1.5'])).code).toBe(75);
+    expect(at.manager.runState('demo')).toMatchObject({ lastStep: 1.5, progress: { done: 3 } });
   });
 
   test('by the preload, while the step is at work', async () => {
@@ -523,6 +538,22 @@ describe('what is put back is not done any more', () => {
     open();
     expect((await one).code).toBe(0);
   });
+});
+
+test('a cancelled run goes on when that is accepted, however it is resumed', async () => {
+  await steps(0);
+  at.manager.moveRunState('demo', 'cancelled', { by: 'ann', reason: 'no more' });
+  const refused = await step(['--resume']);
+  expect(refused).toMatchObject({ code: 1, stdout: '' });
+  expect(refused.stderr).toContain('run_ended');
+  const byItself = await step(['--resume'], { WAYMARK_REGISTER: 'checkpoint' });
+  expect(byItself).toMatchObject({ code: 1, stdout: '' });
+  expect(byItself.stderr).toContain('cancelled → running, where somebody says that it does');
+  expect(at.manager.runState('demo')).toMatchObject({ state: 'cancelled', by: 'ann' });
+  expect((await step(['--resume'], { WAYMARK_ACCEPT: 'run_ended' })).code).toBe(0);
+  at.manager.moveRunState('demo', 'cancelled');
+  expect((await ended(resume(['--accept', 'run_ended']))).code).toBe(0);
+  expect(at.effects()).toEqual([0, 1, 1.5]);
 });
 
 describe('a run that somebody holds, under the preload', () => {

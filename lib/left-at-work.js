@@ -15,7 +15,7 @@ const { identityOf, isAlive } = require('./supervisor/left-over.js');
 /**
  * @param {Place} place
  * @param {string} runId
- * @param {import('../native.js').LeaseStanding | null} [lease] of the run, if it was read
+ * @param {{ why: string } | null} [lease] of the run, if it was read
  * @returns {Left[]}
  */
 function leftAtWork(place, runId, lease = readLeaseSync(place, runId)) {
@@ -47,7 +47,7 @@ function leftAtWork(place, runId, lease = readLeaseSync(place, runId)) {
 /**
  * What there is to be done about them, for people.
  * @param {Left[]} left
- * @param {import('../native.js').LeaseStanding | null} [lease] of whoever started them
+ * @param {{ holder?: string, pid?: number, host?: string } | null} [lease] of whoever started them
  */
 function leftInWords(left, lease) {
   const who = lease ? inWords(lease) : 'whoever started it';

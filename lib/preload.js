@@ -70,7 +70,7 @@ async function attach() {
     const started = (run, lease) => {
       own = new (require('./step-process.js').StepProcess)(manager, run, flags, say);
       if (lease) own.adopt(lease);
-      if (own.enter()) return;
+      if (own.enter(wantsResume)) return;
       own.leave();
       process.exit(require('./pause.js').EXIT_PAUSED);
     };

@@ -232,7 +232,10 @@ function told({ runId, status, lease, json }, { state, record }, now) {
     status: status ?? null,
     workMs: record.workMs + worksSince,
     elapsedMs: Math.max(0, end - Date.parse(record.elapsedFrom)),
-    ...(record.lastStep === undefined && isStep(json?.current_step) && state !== 'pending'
+    ...(record.lastStep === undefined &&
+    isStep(json?.current_step) &&
+    state !== 'pending' &&
+    json?.current_step !== record.underWay?.step
       ? { currentStep: json?.current_step }
       : {}),
     ...(lease?.live ? { holder: holderOf(lease) } : {}),
@@ -284,6 +287,12 @@ function moveRunState(manager, runId, to, options = {}) {
   return told(seen, known(seen, now), now);
 }
 
+/** How a run that is over begins once more. @type {Partial<Record<Name, string>>} */
+const AGAIN = {
+  completed: 'where a step is named (--resume-step)',
+  cancelled: 'where somebody says that it does (--accept run_ended)',
+};
+
 /**
  * @param {string} runId
  * @param {Name} from
@@ -296,7 +305,7 @@ function illegal(runId, from, to, { since, by, reason }) {
   const there =
     way.length === 0
       ? 'there is no way there'
-      : `the way there is ${way.join(' → ')}${over ? ', where a step is named (--resume-step)' : ''}`;
+      : `the way there is ${way.join(' → ')}${over ? `, ${AGAIN[from]}` : ''}`;
   const told = [`since ${since}`, by && `by ${by}`, reason].filter(Boolean).join(', ');
   return new WaymarkError(
     'ERR_RUN_STATE',

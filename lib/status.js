@@ -149,7 +149,7 @@ function rowOf(manager, seen, checkpoint, { now, quietMs, note }) {
     seen.record === undefined ? 0 : Date.parse(seen.record.since),
     seen.lease?.renewed === undefined ? 0 : Date.parse(seen.lease.renewed),
   );
-  const why = whyNot(state, checkpoint, problem);
+  const why = leftIn(manager, seen) ?? whyNot(state, checkpoint, problem);
   const way = wayOf(state, seen, why);
   return {
     ...state,
@@ -167,6 +167,19 @@ function rowOf(manager, seen, checkpoint, { now, quietMs, note }) {
 /** @param {QueryRow} row @returns {RunStatus['checkpoint']} */
 function shortly({ checkpointId, step, timestamp }) {
   return { checkpointId, step: step ?? '', timestamp };
+}
+
+/**
+ * That a step is still at work, although whoever held the run is gone.
+ * @param {Manager} manager
+ * @param {import('./run-state.js').Look & { problem?: string }} seen
+ */
+function leftIn(manager, { runId, lease, problem }) {
+  // Of few runs: records are read for it.
+  if (lease?.why !== 'dead' || problem !== undefined) return undefined;
+  const { leftAtWork, leftInWords } = require('./left-at-work.js');
+  const left = leftAtWork(placeOfManager(manager), runId, lease);
+  return left.length === 0 ? undefined : leftInWords(left, lease);
 }
 
 /**

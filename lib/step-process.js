@@ -66,6 +66,8 @@ class StepProcess {
   #isLost = false;
   /** Whether somebody else began the run at the same time, and had it first. */
   #isBeaten = false;
+  /** Whether a resume of ours decides that the run may go on. */
+  #gated = false;
   /** What the run was in when this process began. @type {import('../index.js').RunStateName | undefined} */
   #from;
   /** @type {NodeJS.Timeout | undefined} */
@@ -100,9 +102,11 @@ class StepProcess {
 
   /**
    * Takes the run, before anything of it is read or changed. Throws where another holds it, or it must not go on.
+   * @param {boolean} [gated] whether it is resumed here: then the gate says whether it may go on
    * @returns {boolean} false if the run is paused: the step must not begin
    */
-  enter() {
+  enter(gated = false) {
+    this.#gated = gated;
     // Misspelt, it would never be honoured.
     this.#pauseAfter();
     try {
@@ -360,7 +364,7 @@ class StepProcess {
     );
     const named = this.#flags.has('resume-step');
     if (this.#flags.has('resume') || named) {
-      if (state === 'cancelled' && !named) {
+      if (state === 'cancelled' && !named && !this.#gated) {
         throw runStates.illegal(this.#runId, state, 'running', record);
       }
       return true;

@@ -180,8 +180,19 @@ class Supervisor {
     const began = performance.now();
     try {
       if (signal?.aborted) this.#stop('aborted', 'SIGTERM');
-      const left = await this.#begin();
-      const ended = left ? await this.#go() : { how: /** @type {const} */ ('completed') };
+      const left = await this.#begin().catch((error) => {
+        if (!(error instanceof Stopped)) throw error;
+        // While it waited for what another had left: nothing was begun.
+        return undefined;
+      });
+      if (left === undefined) this.#kept = this.#fresh(undefined);
+      /** @type {End} */
+      const ended =
+        left === undefined
+          ? { how: 'interrupted', reason: this.#stopping }
+          : left
+            ? await this.#go()
+            : { how: 'completed' };
       return await this.#finish(ended, performance.now() - began);
     } catch (error) {
       // Of a run that is held it is not said that it is stale.
@@ -283,18 +294,9 @@ class Supervisor {
     } else {
       this.#head = head?.checkpointId ?? null;
     }
+    this.#kept = this.#fresh(kept);
+    this.#kept.done = this.#kept.done.filter((one) => done.has(one.step));
     const now = new Date().toISOString();
-    this.#kept = {
-      format: 1,
-      workflow,
-      started: kept?.started ?? now,
-      starts: (kept?.starts ?? 0) + 1,
-      workMs: kept?.workMs ?? 0,
-      supervisor: { ...identityOf(process.pid), since: now },
-      running: [],
-      done: (kept?.done ?? []).filter((one) => done.has(one.step)),
-      ended: null,
-    };
     for (const { step } of this.#steps) {
       if (!done.has(step)) continue;
       const one = this.#kept.done.find((other) => other.step === step);
@@ -318,6 +320,22 @@ class Supervisor {
       seams.noteResumed(this.#manager, this.#runId, this.#from, this.#at, this.#steps);
     } else if (held) this.#move('running', resumeStep !== undefined);
     return true;
+  }
+
+  /** What is kept of this supervisor. @param {Kept | undefined} kept what there is of those before @returns {Kept} */
+  #fresh(kept) {
+    const now = new Date().toISOString();
+    return {
+      format: 1,
+      workflow: /** @type {string} */ (this.#options.workflow),
+      started: kept?.started ?? now,
+      starts: (kept?.starts ?? 0) + 1,
+      workMs: kept?.workMs ?? 0,
+      supervisor: { ...identityOf(process.pid), since: now },
+      running: [],
+      done: kept?.done ?? [],
+      ended: null,
+    };
   }
 
   /** What a resume goes by. @param {import('./plan.js').Row} head */
