@@ -3,6 +3,7 @@
 import { describe, expect, test } from '@jest/globals';
 import gate from '../lib/gate.js';
 import descent from '../lib/resume-descent.js';
+import resuming from '../lib/resume-run.js';
 import steps from '../lib/resume-steps.js';
 import tables from '../lib/resume-table.js';
 import workflow from '../lib/workflow.js';
@@ -413,4 +414,24 @@ describe('descent', () => {
     expect(told(foreign)).toEqual([[0, 1], false]);
     expect(told([row(2, 2, 3), row(3, 3, 2)])).toEqual([[2, 3], false]);
   });
+});
+
+describe('the table', () => {
+  test('every option of a reason is one, and every option does something', () => {
+    const { accept: _, ...options } = tables.OPTIONS;
+    expect(Object.keys(resuming.ACTS).sort()).toEqual(Object.keys(options).sort());
+    const offered = Object.values(tables.REASONS).flatMap((row) => row.options);
+    expect([...new Set(offered)].sort()).toEqual(Object.keys(options).sort());
+  });
+
+  test.each(Object.entries(tables.REASONS))(
+    '%s names only kinds and options that it has',
+    (_, row) => {
+      const kinds = Object.keys(row.kinds ?? {});
+      for (const [option, only] of Object.entries(row.only ?? {})) {
+        expect(row.options).toContain(option);
+        expect(kinds).toEqual(expect.arrayContaining([...only]));
+      }
+    },
+  );
 });

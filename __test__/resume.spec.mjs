@@ -614,8 +614,8 @@ describe('git', () => {
 
   test('a project that is reached by a link', async () => {
     const at = await world();
-    const link = path.join(at.home, 'link');
-    fs.symlinkSync(at.root, link);
+    fs.symlinkSync(at.home, path.join(at.home, 'link'));
+    const link = path.join(at.home, 'link', 'project');
     git(at.root, 'worktree', 'add', '-q', '-b', 'inner', 'inner');
     const manager = new waymark.CheckpointManager({
       root: link,

@@ -19,7 +19,9 @@ export function temporary() {
 }
 
 export function removeAll() {
-  for (const folder of folders.splice(0)) fs.rmSync(folder, { recursive: true, force: true });
+  // A lease that is kept is still written.
+  const how = { recursive: true, force: true, maxRetries: 5, retryDelay: 50 };
+  for (const folder of folders.splice(0)) fs.rmSync(folder, how);
 }
 
 /**
