@@ -332,13 +332,26 @@ fn dirty(
             check_dirty: true,
         })
         .should_interrupt_owned(Arc::clone(&alarm.flag));
-    let mut items: Box<dyn Iterator<Item = std::result::Result<Item, gix::Error>>> =
+    type Items = Box<dyn Iterator<Item = std::result::Result<Item, gix::Error>>>;
+    let begun = || -> std::result::Result<Items, gix::Error> {
         if unstaged_only {
             let items = platform.into_index_worktree_iter(patterns)?;
-            Box::new(items.map(|item| item.map(Item::IndexWorktree)))
+            Ok(Box::new(items.map(|item| item.map(Item::IndexWorktree))))
         } else {
-            Box::new(platform.head_tree(head_tree).into_iter(patterns)?)
-        };
+            Ok(Box::new(platform.head_tree(head_tree).into_iter(patterns)?))
+        }
+    };
+    let mut items = match begun() {
+        Ok(items) => items,
+        // It rang before there was anything to tell.
+        Err(_) if alarm.rang() => {
+            return Ok(Dirty {
+                cut_off: true,
+                ..Dirty::default()
+            });
+        }
+        Err(error) => return Err(error),
+    };
     let mut seen: BTreeMap<BString, What> = BTreeMap::new();
     let mut full = false;
     for item in items.by_ref() {

@@ -75,9 +75,17 @@ fn offences(code: &str, words: &[&str]) -> Vec<String> {
     code.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+        .filter(|(_, line)| words.iter().any(|word| names(line, word)))
         .map(|(at, line)| format!("{}: {}", at + 1, line.trim()))
         .collect()
+}
+
+/// Whether a line has a word that is not the end of a longer one.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|before| before.is_alphanumeric() || before == '_')
+    })
 }
 
 #[test]

@@ -88,10 +88,11 @@ fn what_is_written_is_read_and_listed_and_removed() {
     // They are the run's own affair: no checkpoint holds them, and no restore changes them.
     let mut world = world;
     world.create(1.0).unwrap();
+    world.assert_tidy("with records");
     world.now_ms += 1_000;
     world.restore_newest().unwrap();
     assert_eq!(names(&world, Owner::Run(&world.run)), ["breaker-dev.1"]);
-    world.assert_tidy("with records");
+    assert_eq!(world.leftovers(), Vec::<String>::new());
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn a_record_is_old_or_new_wherever_it_dies() {
             let new = value(&clean);
             assert_ne!(old, new);
             let calls = clean.calls();
-            assert!(calls > 3, "{what} makes calls");
+            assert!(calls > 1, "{what} makes calls: {calls}");
             for n in 1..=calls + 1 {
                 let disk = world.disk.fork();
                 disk.crash_at(n);
