@@ -618,8 +618,9 @@ export interface ResumeOutcome {
   /** What was restored; `null` if nothing was. */
   restored: RestoreResult | null;
   /**
-   * The lease that was taken for whoever goes on, renewed until it is released or this process ends; `null` if no step is
-   * left, or this process, or the one that started it, held the run already.
+   * The lease that was taken for whoever goes on, renewed until it is released or this process ends: until then every other
+   * resume is refused, in this process too. `null` if no step is left, or this process (`manager.lease()`), or the one
+   * that started it, held the run already.
    */
   lease: Lease | null;
 }

@@ -354,7 +354,11 @@ describe('a step that outlives whoever started it', () => {
     expect(shown.stdout).not.toContain('last step');
     const second = startRun(at, ['--resume']);
     const over = ended(second);
-    for await (const text of second.stderr) if (String(text).includes('at work in process')) break;
+    let told = '';
+    second.stderr.on('data', (text) => {
+      told += text;
+    });
+    await until(() => told.includes('at work in process'));
     second.kill('SIGTERM');
     expect(await over).toMatchObject({ code: 143, stdout: '' });
     open();
@@ -545,7 +549,7 @@ test('a cancelled run goes on when that is accepted, however it is resumed', asy
   at.manager.moveRunState('demo', 'cancelled', { by: 'ann', reason: 'no more' });
   const refused = await step(['--resume']);
   expect(refused).toMatchObject({ code: 1, stdout: '' });
-  expect(refused.stderr).toContain('run_ended');
+  expect(refused.stderr).toContain('What can be done: accept run_ended, restart_from_step');
   const byItself = await step(['--resume'], { WAYMARK_REGISTER: 'checkpoint' });
   expect(byItself).toMatchObject({ code: 1, stdout: '' });
   expect(byItself.stderr).toContain('cancelled → running, where somebody says that it does');

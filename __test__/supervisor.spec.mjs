@@ -382,6 +382,21 @@ describe('a step that fails', () => {
     expect(failures[1].error).toMatchObject({ name: 'RangeError', message: 'too far' });
   });
 
+  test('that is ended because its time is over does not pause the run, whatever SIGTERM means to it', async () => {
+    const project = supervisedProject();
+    const file = workflow(project.root, [{ step: 0 }, { step: 1 }]);
+    const command = runner(
+      project,
+      'if (step === 1 && attempt === 1) { change({}); setTimeout(() => {}, 600_000); } else done();',
+    );
+    const env = { WAYMARK_PAUSE_ON_SIGTERM: '1' };
+    project.configure({ graceMs: 300 });
+    const options = ['--step-timeout', '1500ms', '--retries', '1', ...QUICK];
+    const { code, stderr } = await run(project, options, { workflow: file, command, env });
+    expect(stderr).toContain('SIGTERM: run demo is paused when step 1 is done');
+    expect({ code, effects: project.effects() }).toEqual({ code: 0, effects: [0, 1] });
+  });
+
   test('that hangs with a blocked event loop is stalled; one that is only slow is not', async () => {
     const project = supervisedProject();
     const file = workflow(project.root, twoSteps);
@@ -702,6 +717,16 @@ describe('stopping', () => {
       code: 0,
       stderr: expect.stringContaining('was damaged'),
     });
+    expect(project.effects()).toEqual(STEPS);
+  });
+
+  test('a damaged record of the run’s state is begun anew, too', async () => {
+    const project = supervisedProject();
+    await run(project, ['--pause-after', '1']);
+    const records = path.join(project.dir, 'checkpoints', '.waymark', 'records');
+    const [name] = fs.readdirSync(records).filter((one) => one.startsWith('run-state'));
+    fs.writeFileSync(path.join(records, name), 'x');
+    expect((await run(project, ['--resume'])).code).toBe(0);
     expect(project.effects()).toEqual(STEPS);
   });
 });

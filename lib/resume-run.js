@@ -347,7 +347,9 @@ function refuseStale(plan, { settled = new Set(), did = [] } = {}) {
   const { runId, skipped } = plan;
   const told = open.map(({ message }) => message).join('; ');
   const missing = open.every(({ type }) => type === 'step_missing');
-  const choices = plan.options.map(({ option }) => option).join(', ');
+  const choices = plan.options
+    .map(({ option, resolves }) => (option === 'accept' ? `accept ${resolves.join(',')}` : option))
+    .join(', ');
   const done =
     did.length === 0
       ? 'nothing was changed'

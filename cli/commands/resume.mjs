@@ -163,8 +163,9 @@ export async function run({ manager, args, options, command = [] }) {
     };
     if (done?.ended) return { data, text: () => `run ${more.runId} is abandoned`, notices };
     if (next === null) {
+      const changed = (done?.did ?? []).some(({ option }) => option !== 'wait');
       const text = () =>
-        `all steps of run ${more.runId} are done: ${id} was taken after step ${from}, the workflow's last${done?.did.length ? '' : '; nothing was changed'}`;
+        `all steps of run ${more.runId} are done: ${id} was taken after step ${from}, the workflow's last${changed ? '' : '; nothing was changed'}`;
       return { data, text, notices };
     }
     if (more.dryRun) {

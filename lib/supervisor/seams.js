@@ -3,7 +3,8 @@
 const path = require('node:path');
 const { WaymarkError } = require('../error.js');
 const { leftAtWork } = require('../left-at-work.js');
-const { honour } = require('../pause.js');
+const { readLeaseSync } = require('../lease.js');
+const { honour, withdrawPause } = require('../pause.js');
 const { placeOfManager } = require('../place.js');
 const states = require('../run-state.js');
 
@@ -35,7 +36,7 @@ function takeLease(manager, runId) {
 
 /** Whether somebody is at work on the run now. @param {Manager} manager @param {string} runId */
 function isHeld(manager, runId) {
-  return states.look(manager, runId).lease?.live === true;
+  return readLeaseSync(placeOfManager(manager), runId)?.live === true;
 }
 
 /**
@@ -122,6 +123,23 @@ function pauseRequest(manager, runId, last, steps) {
   return isDue ? asked : undefined;
 }
 
+/**
+ * A step that was ended because its time was over took that for somebody's SIGTERM, and asked for a pause by it.
+ * @param {Manager} manager
+ * @param {string} runId
+ */
+function forgetTerm(manager, runId) {
+  try {
+    const asked = states.look(manager, runId).record?.pauseRequest;
+    if (asked?.by === 'SIGTERM') withdrawPause(manager, runId);
+  } catch (error) {
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    // Before its first step the run may have no folder; and what is damaged is begun anew by the next attempt.
+    const isNone = code === 'ERR_RUN_NOT_FOUND' || code === 'ERR_RUNS_DIR_NOT_FOUND';
+    if (!isNone && code !== 'ERR_RECORD_DAMAGED') throw error;
+  }
+}
+
 /** Why the run is in its state. @param {Manager} manager @param {string} runId @returns {string | undefined} */
 function reasonOf(manager, runId) {
   try {
@@ -167,6 +185,7 @@ async function splitterFrom(name) {
 }
 
 module.exports = {
+  forgetTerm,
   honourPause,
   isHeld,
   left,

@@ -729,7 +729,10 @@ class Supervisor {
   async #judge(one, run, { code, signal, over, output, told }, before) {
     const { step } = one;
     const said = { exitCode: code, signal, output, ...(told.threw ? { error: told.threw } : {}) };
-    if (over) throw new WorkFailed({ kind: over, ...said });
+    if (over) {
+      seams.forgetTerm(this.#manager, run);
+      throw new WorkFailed({ kind: over, ...said });
+    }
     if (code === EXIT_PAUSED) throw new Stopped('paused', { checkpoint: told.checkpoint });
     if (code !== 0) {
       if (this.#stopping !== undefined) throw new Stopped('signal');
