@@ -197,7 +197,7 @@ async function plan(ground, runId, options, token) {
   // What an older checkpoint comes to says nothing of the run, which would go on from the newest.
   const isRuns = !isNamed || row.checkpointId === rows[0]?.checkpointId;
   if (mark) await markStale(manager, runId, row, isStale ? reasons : undefined, at, isRuns);
-  return {
+  const made = {
     ...common(runId, verdict, reasons, passed, accept),
     options: options_,
     checkpointId: row.checkpointId,
@@ -207,6 +207,21 @@ async function plan(ground, runId, options, token) {
     workflow: workflow ?? null,
     steps: progress,
   };
+  if (steps) orders.set(made, steps);
+  return made;
+}
+
+/** The workflows that plans went by. @type {WeakMap<ResumePlan, import('./workflow.js').WorkflowStep[]>} */
+const orders = new WeakMap();
+
+/**
+ * The steps of a plan's workflow in the file's order. Those that it went by need not be read once more.
+ * @param {ResumePlan} plan
+ * @returns {Step[] | undefined}
+ */
+function orderOf(plan) {
+  if (plan.workflow === null) return undefined;
+  return (orders.get(plan) ?? readSteps(plan.workflow)).map(({ step }) => step);
 }
 
 /**
@@ -736,4 +751,4 @@ function markRefused(manager, error) {
   if (stale.length > 0) markRun(manager, runId, stale);
 }
 
-module.exports = { markRefused, plan, planResume, PLAN };
+module.exports = { markRefused, orderOf, plan, planResume, PLAN };

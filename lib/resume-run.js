@@ -13,7 +13,7 @@ const { holderName, inWords, readLeaseSync, takeLease, tokenToGoOn } = require('
 const { native } = require('./native.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { withPointed } = require('./json-pointer.js');
-const { markRefused, plan: planNow, PLAN } = require('./resume-plan.js');
+const { markRefused, orderOf, plan: planNow, PLAN } = require('./resume-plan.js');
 const { removeNotes, writeNotes } = require('./resume-notes.js');
 const { descentOf } = require('./resume-descent.js');
 const { progressAt } = require('./resume-steps.js');
@@ -252,9 +252,8 @@ function letGo(way) {
  */
 function noteRunning({ manager }, { runId, lease, from }, plan) {
   if (lease === undefined) return;
-  const { workflow, from: step } = plan;
-  const order = workflow === null ? undefined : readSteps(workflow).map((one) => one.step);
-  runStates.noteResumed(manager, runId, from, { by: lease.holder, step, order });
+  const how = { by: lease.holder, step: plan.from, order: orderOf(plan) };
+  runStates.noteResumed(manager, runId, from, how);
 }
 
 /**
