@@ -41,7 +41,8 @@ if (!binary || sources.some((source) => time(source) > time(binary))) {
     console.error('setup: the addon is built from source here and needs Rust: https://rustup.rs');
     process.exit(1);
   }
-  run(npm, ['run', '--silent', 'build']);
+  // The gate builds with the profile of the Rust tests: what both need is compiled once.
+  run(npm, ['run', '--silent', process.env.WAYMARK_PROFILE === 'dev' ? 'build:dev' : 'build']);
 }
 
 // The versions of the two manifests must not drift apart.
