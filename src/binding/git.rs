@@ -38,6 +38,7 @@ pub struct GitDirty {
 
 /// What git says of a folder.
 #[napi(object, object_from_js = false)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct GitFacts {
     /// The worktree; absent in a bare repository.
     pub worktree: Option<String>,

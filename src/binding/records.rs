@@ -75,10 +75,10 @@ fn expected(wanted: Option<RecordExpected>) -> Expected {
 /// Finds a run's records, or without a run the store's, and hands them to a verb.
 fn on_shelf<T>(
     place: Place,
-    run_id: Option<String>,
+    run_id: Option<&str>,
     verb: impl FnOnce(&Shelf<'_>) -> Result<T>,
 ) -> Result<T> {
-    let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
+    let run_id = run_id.map(RunId::parse).transpose()?;
     let hints = hints(place, run_id.clone());
     let runs_dir = locate::locate(&hints)?;
     let (run, project);
@@ -104,7 +104,7 @@ fn read_work(
 ) -> impl FnOnce() -> Result<Option<Record>> + Send {
     move || {
         let name = RecordName::parse(&name)?;
-        on_shelf(place, run_id, |shelf| verb::read(shelf, &name))
+        on_shelf(place, run_id.as_deref(), |shelf| verb::read(shelf, &name))
     }
 }
 
@@ -141,7 +141,7 @@ fn write_work(
     move || {
         let name = RecordName::parse(&name)?;
         let expected = expected(wanted);
-        on_shelf(place, run_id, |shelf| {
+        on_shelf(place, run_id.as_deref(), |shelf| {
             verb::write(shelf, &name, json, &expected)
         })
     }
@@ -182,7 +182,9 @@ fn remove_work(
     move || {
         let name = RecordName::parse(&name)?;
         let expected = expected(wanted);
-        on_shelf(place, run_id, |shelf| verb::remove(shelf, &name, &expected))
+        on_shelf(place, run_id.as_deref(), |shelf| {
+            verb::remove(shelf, &name, &expected)
+        })
     }
 }
 
@@ -212,7 +214,7 @@ pub fn remove_record(
 
 fn list_work(place: Place, run_id: Option<String>) -> impl FnOnce() -> Result<Vec<String>> + Send {
     move || {
-        on_shelf(place, run_id, |shelf| {
+        on_shelf(place, run_id.as_deref(), |shelf| {
             let names = verb::list(shelf)?;
             Ok(names.iter().map(ToString::to_string).collect())
         })

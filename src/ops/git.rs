@@ -11,7 +11,7 @@ pub use crate::store::git::{Facts, Moved, Place, Wanted, What};
 /// How long telling how a history went may take.
 const HISTORY: Duration = Duration::from_secs(2);
 /// How long laying out a worktree may take.
-const LAY_OUT: Duration = Duration::from_secs(600);
+const LAY_OUT: Duration = Duration::from_mins(10);
 
 /// What git says of a folder; `None` if it is in no repository. Gives [`crate::error::Error::Git`] for a repository
 /// that can't be read.

@@ -114,11 +114,10 @@ impl Context<'_> {
     /// Gives [`Error::LeaseLost`], [`Error::LeaseHeld`] or [`Error::LeaseDamaged`].
     pub(super) fn fence(&self) -> Result<()> {
         match (leases::read(self.disk, self.run)?, self.lease) {
-            (Found::Nothing, _) => Ok(()),
             (Found::Lease(lease), Some(token)) if token < lease.token => {
                 Err(lost(self.run, token, Some(lease)))
             }
-            (Found::Lease(_), Some(_)) => Ok(()),
+            (Found::Nothing, _) | (Found::Lease(_), Some(_)) => Ok(()),
             (Found::Lease(lease), None) => {
                 match standing(self.disk, &lease, &self.disk.system(), self.now_ms) {
                     Standing::Live => Err(held(self.run, lease)),

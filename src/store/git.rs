@@ -294,6 +294,8 @@ struct Dirty {
     cut_off: bool,
 }
 
+type Items = Box<dyn Iterator<Item = std::result::Result<gix::status::Item, gix::Error>>>;
+
 fn dirty(
     repo: &gix::Repository,
     wanted: &Wanted,
@@ -332,7 +334,6 @@ fn dirty(
             check_dirty: true,
         })
         .should_interrupt_owned(Arc::clone(&alarm.flag));
-    type Items = Box<dyn Iterator<Item = std::result::Result<Item, gix::Error>>>;
     let begun = || -> std::result::Result<Items, gix::Error> {
         if unstaged_only {
             let items = platform.into_index_worktree_iter(patterns)?;

@@ -1,5 +1,7 @@
 //! What git says of folders of every kind, held against the git program, which makes them.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own folder")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +65,7 @@ impl Yard {
 fn facts(path: &Path, since: Option<&str>, limit: usize) -> Option<Facts> {
     let wanted = Wanted {
         limit,
-        time: Duration::from_secs(60),
+        time: Duration::from_mins(1),
         since: since.map(str::to_owned),
         without: Vec::new(),
     };
@@ -112,7 +114,7 @@ fn where_it_is_and_at_which_commit() {
     fs::write(yard.path("main/.git/HEAD"), "neither\n").unwrap();
     let wanted = Wanted {
         limit: 1,
-        time: Duration::from_secs(60),
+        time: Duration::from_mins(1),
         since: None,
         without: Vec::new(),
     };
@@ -151,7 +153,7 @@ fn what_is_different() {
     assert_eq!((few.dirty.len(), few.dirty_count), (2, 5));
     let without = Wanted {
         limit: 9,
-        time: Duration::from_secs(60),
+        time: Duration::from_mins(1),
         since: None,
         // One that holds the worktree, and one elsewhere, say nothing of it.
         without: ["main/deep", "main/a", ".", "main", "other"]

@@ -1,6 +1,8 @@
 //! Leases: taken, renewed, given back, taken over from every kind of holder that is gone; raced by threads; what
 //! the one before writes is refused.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own folder")]
+
 use std::collections::BTreeSet;
 use std::process::{Command as Program, Stdio};
 use std::thread;
@@ -205,6 +207,8 @@ fn who_is_gone_is_followed() {
     take(&elsewhere(60_001), "second").unwrap();
 }
 
+type Act<'a> = &'a dyn Fn(&Context<'_>) -> Result<()>;
+
 /// The verbs that record something, each with an old token, the newest, and none.
 #[test]
 fn what_the_one_before_writes_is_refused() {
@@ -212,7 +216,6 @@ fn what_the_one_before_writes_is_refused() {
     world.disk.set_alive(|pid| Some(pid != 41));
     let second = take(&world, "second").unwrap().lease;
     let id = world.id_at(0);
-    type Act<'a> = &'a dyn Fn(&Context<'_>) -> Result<()>;
     let create = |context: &Context<'_>| {
         let request = ops::create::Request {
             step: waymark::model::step::Step::number(3.0)?,
@@ -431,7 +434,7 @@ fn one_of_eight_takes_it() {
     let on = &on;
     let mut tokens = BTreeSet::new();
     for _ in 0..40 {
-        let taken: Vec<Result<u64>> = thread::scope(|scope| {
+        let answers: Vec<Result<u64>> = thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
                 .map(|_| {
                     scope.spawn(move || {
@@ -444,11 +447,11 @@ fn one_of_eight_takes_it() {
                 .map(|thread| thread.join().unwrap())
                 .collect()
         });
-        let mut won = taken.iter().filter_map(|one| one.as_ref().ok());
+        let mut won = answers.iter().filter_map(|one| one.as_ref().ok());
         let token = *won.next().unwrap();
         assert_eq!(won.next(), None, "one goes on");
         assert!(
-            taken
+            answers
                 .iter()
                 .filter_map(|one| one.as_ref().err())
                 .all(|error| error.code() == "ERR_LEASE_HELD")
