@@ -99,9 +99,6 @@ function wantedOf(options) {
   return wanted;
 }
 
-/** Folders of the runs that this process is resuming. @type {Set<string>} */
-const underWay = new Set();
-
 /**
  * @param {Ground} ground
  * @param {unknown} runIdGiven
@@ -112,16 +109,6 @@ async function resume(ground, runIdGiven, options) {
   const { options: asked = [], ...checked } = checkOptions(options, RESUME, 'resume');
   const runId = checkRunId(runIdGiven);
   const wanted = wantedOf(asked);
-  // To others this process is one holder, whoever of it holds the run.
-  const runDir = path.join(ground.of(runId).runsDir, runId);
-  if (underWay.has(runDir)) {
-    throw new WaymarkError(
-      'ERR_LEASE_HELD',
-      `run ${runId} is being resumed by this process already; nothing was changed`,
-      { runId, path: runDir },
-    );
-  }
-  underWay.add(runDir);
   /** @type {Way} */
   const way = { runId, options: checked, settled: new Set(), did: [], ports: {} };
   try {
@@ -136,8 +123,6 @@ async function resume(ground, runIdGiven, options) {
     // Whoever holds the run says it himself, once he has let it go.
     if (!isOthers) markRefused(ground.manager, error);
     throw error;
-  } finally {
-    underWay.delete(runDir);
   }
 }
 
