@@ -160,7 +160,7 @@ async function plan(ground, runId, options, token) {
   const isNamed = options.step !== undefined || options.checkpoint !== undefined;
   found.push(
     ...drift,
-    ...ofStatus(context.record(), isNamed, steps !== undefined && next === undefined),
+    ...ofStatus(context.record(), isNamed, steps !== undefined && isAtEnd(progress)),
   );
   const snapshot = /** @type {any} */ (checkpoint).snapshot;
   const [before, present] = takesFiles ? withoutCaptured([then, now], snapshot, root) : [then, now];
@@ -485,9 +485,18 @@ function problemOf(file) {
 }
 
 /**
+ * Whether nothing is left, or only what comes last. A runner calls a run completed before that step's checkpoint is there,
+ * and may be killed in between.
+ * @param {import('../index.js').ResumeSteps} progress
+ */
+function isAtEnd({ todo, frontier }) {
+  return todo.every((step) => frontier.includes(step));
+}
+
+/**
  * @param {Record<string, any> | undefined} record
  * @param {boolean} isNamed the checkpoint or step was named: it is meant to begin once more
- * @param {boolean} isThrough no step is left
+ * @param {boolean} isThrough no step is left, or only the last
  * @returns {Difference[]}
  */
 function ofStatus(record, isNamed, isThrough) {
