@@ -462,6 +462,9 @@ describe('what does not make it stale', () => {
     writeJson(file, { ...readJson(file), status: 'completed' });
     expect(named(await planned(at))).toEqual(['run_ended.completed']);
     expect((await planned(at, { step: 1 })).verdict).toBe('ready');
+    // The runner says so before its last step has a checkpoint, and may be killed in between.
+    await at.manager.create(RUN, 1.5);
+    expect(await planned(at)).toMatchObject({ verdict: 'ready', next: 2, reasons: [] });
     await at.manager.create(RUN, 2);
     const plan = await planned(at);
     expect(plan).toMatchObject({ verdict: 'ready', next: null, steps: { todo: [] } });
