@@ -25,6 +25,17 @@ const EVENT_KINDS = [
 ];
 const PARTS = ['state', 'registry', 'run', 'artifacts', 'workspace'];
 
+/**
+ * A kind whose check says what is wrong with a value.
+ * @param {string} expected
+ * @param {(value: any) => string | undefined} problem undefined if nothing is
+ */
+const byProblem = (expected, problem) => ({
+  expected,
+  test: (/** @type {any} */ value) => problem(value) === undefined,
+  problem,
+});
+
 /** @type {Record<Kind, { expected: string, test: (value: any) => boolean, problem?: (value: any) => string | undefined }>} */
 const KINDS = {
   string: {
@@ -52,11 +63,7 @@ const KINDS = {
       typeof value?.aborted === 'boolean' && typeof value?.addEventListener === 'function',
   },
   function: { expected: 'a function', test: (value) => typeof value === 'function' },
-  capture: {
-    expected: 'false or capture options',
-    test: (value) => captureProblem(value) === undefined,
-    problem: captureProblem,
-  },
+  capture: byProblem('false or capture options', captureProblem),
   count: {
     expected: 'a whole number from 0 on',
     test: (value) => Number.isSafeInteger(value) && value >= 0,
@@ -100,47 +107,19 @@ const KINDS = {
     expected: `an array of ${PARTS.map((part) => `'${part}'`).join(', ')}, { glob }, { step } and { path, root }`,
     test: (value) => Array.isArray(value) && value.every(isPart),
   },
-  restore: {
-    expected: 'restore options',
-    test: (value) => restoreProblem(value) === undefined,
-    problem: restoreProblem,
-  },
-  alerts: {
-    expected: 'thresholds',
-    test: (value) => alertsProblem(value) === undefined,
-    problem: alertsProblem,
-  },
-  recovery: {
-    expected: 'settings of recovery',
-    test: (value) => recoveryProblem(value) === undefined,
-    problem: recoveryProblem,
-  },
-  environment: {
-    expected: 'false or what is declared of the environment',
-    test: (value) => environmentProblem(value) === undefined,
-    problem: environmentProblem,
-  },
-  resumePolicy: {
-    expected: 'a policy of resumes',
-    test: (value) => policyProblem(value) === undefined,
-    problem: policyProblem,
-  },
+  restore: byProblem('restore options', restoreProblem),
+  alerts: byProblem('thresholds', alertsProblem),
+  recovery: byProblem('settings of recovery', recoveryProblem),
+  environment: byProblem('false or what is declared of the environment', environmentProblem),
+  resumePolicy: byProblem('a policy of resumes', policyProblem),
   revision: {
     expected: 'a revision, or null where nothing must be there',
     test: (value) => value === null || (typeof value === 'string' && value !== ''),
   },
   // Checked where it is used.
   any: { expected: 'anything', test: () => true },
-  kinds: {
-    expected: `an array of ${oneOf(EVENT_KINDS)}`,
-    test: (value) => kindsProblem(value) === undefined,
-    problem: kindsProblem,
-  },
-  retention: {
-    expected: 'a retention policy',
-    test: (value) => retentionProblem(value) === undefined,
-    problem: retentionProblem,
-  },
+  kinds: byProblem(`an array of ${oneOf(EVENT_KINDS)}`, kindsProblem),
+  retention: byProblem('a retention policy', retentionProblem),
   strings: {
     expected: 'an array of strings',
     test: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
