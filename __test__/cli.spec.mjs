@@ -776,6 +776,10 @@ describe('resume', () => {
         /^would restore checkpoint-step-fetch-\d+ \(no step was done\) and go on with step 1$/m,
       ),
     });
+    const plan = await run(['resume', 'demo', '--plan', '--workflow', 'flow.yaml']);
+    expect(plan.stdout).toMatch(
+      /^run demo at checkpoint-step-fetch-\d+ \(no step was done\): ready/,
+    );
     expect(await next()).toBe('1');
     expect(await (await one.task('demo', 'prepare')).step('fetch', () => 2)).toBe(1);
     // In the third, with more results than checkpoints are kept.

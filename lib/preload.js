@@ -185,20 +185,16 @@ async function resume(manager, runId, words, flags, dryRun, { onConflict, accept
   const { checkpointId, from, next, plan, did, ended, ports, ...done } = dryRun
     ? await planned(manager, runId, how)
     : await manager.resume(runId, { ...how, options });
-  for (const one of plan.skipped) say(`passed over ${one.checkpointId}: ${one.message}`);
-  for (const { type, severity, accepted, message } of plan.reasons) {
-    if (severity === 'note' || type === 'state_damaged') continue;
-    say(`${accepted ? 'accepted: ' : ''}${message} (${type})`);
-  }
-  for (const { option, message } of did) say(`${option}: ${message}`);
+  // Loaded here: a step that is not resumed pays for nothing.
+  const { behind, circumstances, passedOver } = require('./resume-words.js');
+  for (const line of [...passedOver(plan.skipped), ...circumstances(plan.reasons, did)]) say(line);
   if (ended) return undefined;
   if (next === null) {
     say(`${checkpointId} was taken after step ${from}, the workflow's last: nothing is left to do`);
     return undefined;
   }
   if (checkpointId !== null) {
-    const behind = from === null ? 'no step was done' : `step ${from}`;
-    const restored = `${dryRun ? 'would restore' : 'restored'} ${checkpointId} (${behind})`;
+    const restored = `${dryRun ? 'would restore' : 'restored'} ${checkpointId} (${behind(from)})`;
     say(`${restored}; going on with step ${next}`);
   }
   Object.assign(process.env, portVariables(ports));

@@ -2,6 +2,7 @@ import waymark from '../../index.js';
 import { readFlags } from '../../lib/arguments.js';
 import { portVariables } from '../../lib/port-variables.js';
 import resuming from '../../lib/resume-run.js';
+import { behind, circumstances, passedOver } from '../../lib/resume-words.js';
 import { commandFor } from '../../lib/supervisor/command.js';
 import { oneOf, parseEach, parseNames, parseStep, UsageError } from '../input.mjs';
 import { plain, quoted } from '../output.mjs';
@@ -138,16 +139,7 @@ export async function run({ manager, args, options, command = [] }) {
     }
     const { checkpointId: id, from, skipped, verdict, reasons } = plan;
     const words = next === null ? [] : commandFor(command, next, more.runId);
-    const behind = from === null ? 'no step was done' : `step ${from}`;
-    const notices = [
-      ...skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`),
-      ...reasons
-        .filter(({ type, severity }) => severity !== 'note' && type !== 'state_damaged')
-        .map(
-          ({ type, message, accepted }) => `${accepted ? 'accepted: ' : ''}${message} (${type})`,
-        ),
-      ...(done?.did ?? []).map(({ option, message }) => `${option}: ${message}`),
-    ];
+    const notices = [...passedOver(skipped), ...circumstances(reasons, done?.did)];
     const data = {
       runId: more.runId,
       checkpointId: id,
@@ -170,10 +162,10 @@ export async function run({ manager, args, options, command = [] }) {
     }
     if (more.dryRun) {
       const then = words.length === 0 ? '' : `: ${quoted(words)}`;
-      const text = () => `would restore ${id} (${behind}) and go on with step ${next}${then}`;
+      const text = () => `would restore ${id} (${behind(from)}) and go on with step ${next}${then}`;
       return { data, text, notices };
     }
-    const before = more.restored ? `restored ${id} (${behind}); ` : '';
+    const before = more.restored ? `restored ${id} (${behind(from)}); ` : '';
     return {
       data,
       text: () => `${before}going on with step ${next}: ${quoted(words)}`,
@@ -225,10 +217,10 @@ function shown(plan) {
   return {
     data: plan,
     exitCode: verdict === 'stale' ? 1 : 0,
-    notices: skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`),
+    notices: passedOver(skipped),
     text: ({ paint }) => {
       const [word, format] = VERDICTS[verdict];
-      const at = checkpointId === null ? '' : ` at ${checkpointId} (step ${from})`;
+      const at = checkpointId === null ? '' : ` at ${checkpointId} (${behind(from)})`;
       const lines = [
         `${plain(`run ${runId}${at}`)}: ${paint(format, word)}`,
         ...line('done', steps.done),

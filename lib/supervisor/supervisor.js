@@ -14,6 +14,7 @@ const { WorkFailed } = require('../recovery/failure.js');
 const { inParts } = require('../recovery/parts.js');
 const { pursue, Stopped } = require('../recovery/pursue.js');
 const { markRefused } = require('../resume-plan.js');
+const { behind, circumstances, passedOver } = require('../resume-words.js');
 const { readSteps } = require('../workflow.js');
 const { Child, stepEnvironment } = require('./child.js');
 const { portVariables } = require('../port-variables.js');
@@ -273,9 +274,7 @@ class Supervisor {
         { runId: this.#runId, skipped: damaged },
       );
     }
-    for (const one of damaged) {
-      this.#tell('complains', `passed over ${one.checkpointId}: ${one.message}`);
-    }
+    for (const line of passedOver(damaged)) this.#tell('complains', line);
     // A step that is named begins a new story: what was noted of those behind it does not hold any more.
     const noted = resumeStep === undefined ? (kept?.done ?? []) : [];
     const plan = head && (await this.#manager.planResume(this.#runId, this.#how(head)));
@@ -353,15 +352,10 @@ class Supervisor {
     const { options } = this.#options;
     const resumed = await this.#manager.resume(this.#runId, { ...this.#how(head), options });
     const { checkpointId, from, plan, did, ports } = resumed;
-    for (const { type, severity, accepted, message } of plan.reasons) {
-      if (severity === 'note' || type === 'state_damaged') continue;
-      this.#tell('notice', `${accepted ? 'accepted: ' : ''}${message} (${type})`);
-    }
-    for (const { option, message } of did) this.#tell('notice', `${option}: ${message}`);
+    for (const line of circumstances(plan.reasons, did)) this.#tell('notice', line);
     this.#ports = portVariables(ports);
     if (checkpointId !== null) {
-      const behind = from === null ? 'no step was done' : `step ${from}`;
-      this.#tell('resumed', `restored ${checkpointId} (${behind})`, {
+      this.#tell('resumed', `restored ${checkpointId} (${behind(from)})`, {
         step: from ?? undefined,
         checkpointId,
       });
