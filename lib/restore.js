@@ -457,4 +457,27 @@ function conflict(plan, runId) {
   );
 }
 
-module.exports = { planRestore, planRestoreSync, restore, restoreSync, undo, undoSync };
+/**
+ * Finishes a restore that was killed, before another one follows.
+ * @param {import('../index.js').CheckpointManager} manager
+ * @param {string} runId
+ */
+function finishRestore(manager, runId) {
+  try {
+    manager.recoverSync(runId);
+  } catch (error) {
+    // The restore that follows writes anew whatever the journal meant to write.
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    if (code !== 'ERR_JOURNAL_DAMAGED') throw error;
+  }
+}
+
+module.exports = {
+  finishRestore,
+  planRestore,
+  planRestoreSync,
+  restore,
+  restoreSync,
+  undo,
+  undoSync,
+};

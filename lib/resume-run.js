@@ -18,6 +18,7 @@ const { removeNotes, writeNotes } = require('./resume-notes.js');
 const { descentOf } = require('./resume-descent.js');
 const { progressAt } = require('./resume-steps.js');
 const { OPTIONS } = require('./resume-table.js');
+const { finishRestore } = require('./restore.js');
 const { changeRecord } = require('./run-json.js');
 const runStates = require('./run-state.js');
 const { readSteps } = require('./workflow.js');
@@ -113,7 +114,7 @@ async function resume(ground, runIdGiven, options) {
   const way = { runId, options: checked, settled: new Set(), did: [], ports: {} };
   try {
     // A restore that was killed is part of the run's state: finished before checkpoints are judged.
-    recover(ground, runId);
+    finishRestore(ground.manager, runId);
     const done = await goOn(ground, way, wanted);
     if (done.ended || done.next === null) letGo(way);
     return { ...done, lease: /** @type {any} */ (way.lease ?? null) };
@@ -195,15 +196,7 @@ async function hold({ manager, of }, way) {
   if (before?.live) return false;
   if (process.env.WAYMARK_LEASE === 'off') return true;
   if (leftAtWork(place, runId, before).length > 0) return false;
-  try {
-    // Who takes it after a crash looks as if he had been at work all the time.
-    way.from = runStates.noteCrash(manager, runId, Number.POSITIVE_INFINITY).state;
-  } catch (error) {
-    const { code } = /** @type {{ code?: unknown }} */ (error);
-    // The run is worth more than the counts of its pauses and resumes.
-    if (code !== 'ERR_RECORD_DAMAGED') throw error;
-    runStates.forget(manager, runId);
-  }
+  way.from = runStates.stateBefore(manager, runId);
   try {
     way.lease = await takeLease(place, runId, { holder: `a resume by ${holderName()}` });
   } catch (error) {
@@ -260,17 +253,6 @@ async function changeRun({ of }, { runId, token }, change) {
     }
     return change(record);
   });
-}
-
-/** @param {Ground} ground @param {string} runId */
-function recover({ manager }, runId) {
-  try {
-    manager.recoverSync(runId);
-  } catch (error) {
-    // The restore that follows writes anew whatever the journal meant to write.
-    const { code } = /** @type {{ code?: unknown }} */ (error);
-    if (code !== 'ERR_JOURNAL_DAMAGED') throw error;
-  }
 }
 
 /**

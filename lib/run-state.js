@@ -208,6 +208,24 @@ function noteCrash(manager, runId, quietMs) {
   return told(seen, known(seen, now, quietMs), now);
 }
 
+/**
+ * What a run is in, before it is taken: who holds it looks as if he had been at work all the time.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @returns {Name | undefined} undefined where nothing of it can be read any more
+ */
+function stateBefore(manager, runId) {
+  try {
+    return noteCrash(manager, runId, Number.POSITIVE_INFINITY).state;
+  } catch (error) {
+    const { code } = /** @type {{ code?: unknown }} */ (error);
+    if (code !== 'ERR_RECORD_DAMAGED') throw error;
+    // The run is worth more than the counts of its pauses and resumes.
+    forget(manager, runId);
+    return undefined;
+  }
+}
+
 /** What is under way, for people. @param {{ step?: import('../index.js').Step }} underWay */
 function stepInWords({ step }) {
   return step === undefined ? 'a step' : `step ${step}`;
@@ -426,6 +444,7 @@ module.exports = {
   noteStale,
   putBack,
   runState,
+  stateBefore,
   stepInWords,
   told,
   whoami,

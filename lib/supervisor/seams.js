@@ -67,24 +67,6 @@ function moveRunState(manager, runId, to, how) {
 }
 
 /**
- * What a run is in, before it is taken: who holds it looks as if he had been at work all the time.
- * @param {Manager} manager
- * @param {string} runId
- * @returns {import('../../index.js').RunStateName | undefined}
- */
-function stateBefore(manager, runId) {
-  try {
-    return states.noteCrash(manager, runId, Number.POSITIVE_INFINITY).state;
-  } catch (error) {
-    const { code } = /** @type {{ code?: unknown }} */ (error);
-    if (code !== 'ERR_RECORD_DAMAGED') throw error;
-    // The run is worth more than the counts of its pauses and resumes.
-    states.forget(manager, runId);
-    return undefined;
-  }
-}
-
-/**
  * Says that a run that was put back goes on.
  * @param {Manager} manager
  * @param {string} runId
@@ -194,6 +176,5 @@ module.exports = {
   pauseRequest,
   splitterFrom,
   reasonOf,
-  stateBefore,
   takeLease,
 };

@@ -15,6 +15,8 @@ const { inParts } = require('../recovery/parts.js');
 const { pursue, Stopped } = require('../recovery/pursue.js');
 const { markRefused } = require('../resume-plan.js');
 const { behind, circumstances, passedOver } = require('../resume-words.js');
+const { finishRestore } = require('../restore.js');
+const { stateBefore } = require('../run-state.js');
 const { readSteps } = require('../workflow.js');
 const { Child, stepEnvironment } = require('./child.js');
 const { portVariables } = require('../port-variables.js');
@@ -399,7 +401,7 @@ class Supervisor {
         sleep: this.#ground.sleep,
         tell: (message) => this.#tell('waits', message),
       });
-      this.#from = seams.stateBefore(this.#manager, this.#runId);
+      this.#from = stateBefore(this.#manager, this.#runId);
       this.#lease = seams.takeLease(this.#manager, this.#runId);
       const kept = /** @type {Kept | undefined} */ (await this.#recovery.kept.read(RECORD));
       // Another one may have come and gone in between, and left something behind.
@@ -415,12 +417,7 @@ class Supervisor {
     const { checkpoints, damaged } = this.#manager.verifySync(this.#runId);
     // A restore that was killed is part of the run's state.
     if (wantsResume && checkpoints.length > 0) {
-      try {
-        this.#manager.recoverSync(this.#runId);
-      } catch (error) {
-        // The restore that follows writes anew whatever the journal meant to write.
-        if (/** @type {{ code?: unknown }} */ (error).code !== 'ERR_JOURNAL_DAMAGED') throw error;
-      }
+      finishRestore(this.#manager, this.#runId);
     }
     const passed = damaged.map(({ checkpointId, damage, message }) => ({
       checkpointId,
