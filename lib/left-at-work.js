@@ -4,7 +4,8 @@
 const { WaymarkError } = require('./error.js');
 const { inWords, readLeaseSync } = require('./lease.js');
 const { Records } = require('./records.js');
-const { identityOf, isAlive } = require('./supervisor/left-over.js');
+const { stepInWords } = require('./run-state.js');
+const { isAlive } = require('./supervisor/left-over.js');
 
 /**
  * @typedef {import('../native.js').Place} Place
@@ -51,9 +52,9 @@ function leftAtWork(place, runId, lease = readLeaseSync(place, runId)) {
  */
 function leftInWords(left, lease) {
   const who = lease ? inWords(lease) : 'whoever started it';
-  const [{ step, pid }] = left;
+  const [first] = left;
   const pids = left.map((one) => one.pid).join(' ');
-  return `${step === undefined ? 'a step' : `step ${step}`} is still at work in process ${pid}, although ${who} is gone: wait for its end, or end it (kill ${pids})`;
+  return `${stepInWords(first)} is still at work in process ${first.pid}, although ${who} is gone: wait for its end, or end it (kill ${pids})`;
 }
 
 /**
@@ -68,4 +69,4 @@ function refuseLeft(place, runId) {
   throw new WaymarkError('ERR_LEASE_HELD', `run ${runId}: ${leftInWords(left, lease)}`, { runId });
 }
 
-module.exports = { identityOf, leftAtWork, leftInWords, refuseLeft };
+module.exports = { leftAtWork, leftInWords, refuseLeft };

@@ -7,10 +7,12 @@ const { WaymarkError } = require('./error.js');
 const { contextOf, FORMAT, lookAgain, spanMs } = require('./fingerprint.js');
 const { checkAccept, compare, difference, offered, some, weigh } = require('./gate.js');
 const { leftAtWork, leftInWords } = require('./left-at-work.js');
-const { leaseToken, readLeaseSync } = require('./lease.js');
+const { inWords, leaseToken, readLeaseSync } = require('./lease.js');
 const { checkOptions, checkRunId } = require('./options.js');
 const { descentOf } = require('./resume-descent.js');
 const { progressAt, progressOfTasks } = require('./resume-steps.js');
+const { stepInWords } = require('./run-state.js');
+const { realPath } = require('./real-path.js');
 const { readSteps } = require('./workflow.js');
 
 /**
@@ -413,8 +415,13 @@ function ofLease(place, runId, own) {
     const left = leftAtWork(place, runId, lease);
     if (left.length === 0) return [];
     const [one] = left;
-    const name = one.step === undefined ? 'a step' : `step ${one.step}`;
-    const details = { holder: name, pid: one.pid, host: one.host, since: one.since, until: null };
+    const details = {
+      holder: stepInWords(one),
+      pid: one.pid,
+      host: one.host,
+      since: one.since,
+      until: null,
+    };
     return [difference('lease_held', undefined, leftInWords(left, lease), details)];
   }
   if (lease.why === 'damaged') {
@@ -422,7 +429,7 @@ function ofLease(place, runId, own) {
     const details = { holder: null, pid: null, host: null, since, until: expires, problem };
     return [difference('lease_held', undefined, message, details)];
   }
-  const message = `${holder} (pid ${pid} on ${host}) works on run ${runId} since ${since}, until ${expires}`;
+  const message = `${inWords(lease)} works on run ${runId} since ${since}, until ${expires}`;
   return [
     difference('lease_held', undefined, message, { holder, pid, host, since, until: expires }),
   ];
@@ -596,7 +603,7 @@ function withoutCaptured(environments, snapshot, root) {
   );
   if (roots.length === 0) return environments;
   // Git tells where a worktree is without links.
-  const folders = roots.map((/** @type {any} */ one) => real(path.resolve(root, one.path)));
+  const folders = roots.map((/** @type {any} */ one) => realPath(path.resolve(root, one.path)));
   return environments.map((environment) => {
     const git = /** @type {any} */ (environment?.git);
     if (!Array.isArray(git?.dirty)) return environment;
@@ -609,15 +616,6 @@ function withoutCaptured(environments, snapshot, root) {
     const dirtyCount = git.dirtyCount - (git.dirty.length - dirty.length);
     return /** @type {any} */ ({ ...environment, git: { ...git, dirty, dirtyCount } });
   });
-}
-
-/** @param {string} one @returns {string} without links, as far as it is there */
-function real(one) {
-  try {
-    return fs.realpathSync(one);
-  } catch {
-    return one;
-  }
 }
 
 /** @param {any} checkpoint @param {string} root @returns {Set<string>} */

@@ -6,6 +6,7 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
+const { inWords } = require('./lease.js');
 const { checkOptions, checkRunId } = require('./options.js');
 const { workflowOf } = require('./pause.js');
 const { placeOfManager } = require('./place.js');
@@ -192,8 +193,7 @@ function whyNot({ state, holder, stale }, checkpoint, problem) {
   if (problem !== undefined) return problem;
   if (state === 'completed' || state === 'cancelled') return `it is ${state}`;
   if (holder !== undefined) {
-    const { pid, host, since, until } = holder;
-    return `held by ${holder.holder} (pid ${pid} on ${host}) since ${since}, until ${until}`;
+    return `held by ${inWords(holder)} since ${holder.since}, until ${holder.until}`;
   }
   if (checkpoint === undefined) return 'it has no good checkpoint: start it from its first step';
   if (state === 'stale') {

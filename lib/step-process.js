@@ -3,13 +3,14 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { identityOf, refuseLeft } = require('./left-at-work.js');
+const { refuseLeft } = require('./left-at-work.js');
 const leases = require('./lease.js');
 const { stepFromText } = require('./options.js');
 const pauses = require('./pause.js');
 const { placeOfManager } = require('./place.js');
 const { writeStatus, readRunJson } = require('./run-json.js');
 const runStates = require('./run-state.js');
+const { identityOf } = require('./supervisor/left-over.js');
 
 /**
  * @typedef {import('../index.js').CheckpointManager} Manager
@@ -525,9 +526,7 @@ class StepProcess {
     if (token === undefined) return true;
     const now = leases.readLeaseSync(placeOfManager(this.#manager), this.#runId);
     if (now?.token === token) return true;
-    const who = now
-      ? `${now.holder} (pid ${now.pid} on ${now.host}, since ${now.since})`
-      : 'nobody';
+    const who = now ? `${leases.inWords(now)}, since ${now.since}` : 'nobody';
     this.#say(`run ${this.#runId} was taken over by ${who}: nothing more is recorded here`);
     return false;
   }

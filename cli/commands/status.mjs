@@ -1,3 +1,5 @@
+import { inWords } from '../../lib/lease.js';
+import { stepInWords } from '../../lib/run-state.js';
 import { count, factList, plain, size } from '../output.mjs';
 import { lastStep, long, STATE, tableOf } from './runs.mjs';
 
@@ -39,15 +41,8 @@ function facts(row) {
     ['since', [since, by && `by ${by}`].filter(Boolean).join(' ')],
     ['why', reason],
     ['status', status ?? undefined],
-    [
-      'held',
-      holder && `${holder.holder} (pid ${holder.pid} on ${holder.host}) until ${holder.until}`,
-    ],
-    [
-      'under way',
-      underWay &&
-        `${underWay.step === undefined ? 'a step' : `step ${underWay.step}`} since ${underWay.since}`,
-    ],
+    ['held', holder && `${inWords(holder)} until ${holder.until}`],
+    ['under way', underWay && `${stepInWords(underWay)} since ${underWay.since}`],
     ['last step', lastStep(row) || undefined],
     ['steps', progress && `${progress.done} of ${progress.total}`],
     [

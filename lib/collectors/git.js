@@ -4,6 +4,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { WaymarkError } = require('../error.js');
 const { native } = require('../native.js');
+const { realPath } = require('../real-path.js');
 
 /**
  * @typedef {import('../fingerprint.js').Context} Context
@@ -118,18 +119,9 @@ function lookedAt(then, { root }) {
   return fs.existsSync(then.worktree) ? then.worktree : folder;
 }
 
-/** @param {string} one @returns {string} without links, as far as it is there */
-function real(one) {
-  try {
-    return fs.realpathSync(one);
-  } catch {
-    return one;
-  }
-}
-
 /** @param {string} one @param {string} other */
 function samePath(one, other) {
-  return real(one) === real(other);
+  return realPath(one) === realPath(other);
 }
 
 /**
