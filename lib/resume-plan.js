@@ -46,6 +46,10 @@ const PLAN = /** @type {const} */ ({
 const ENDED = new Set(['completed', 'cancelled']);
 /** So many artifacts are looked for that no checkpoint holds. */
 const ARTIFACTS_MAX = 10_000;
+/** A registry of megabytes is looked at by its ends: all of it is read by the restore anyway. */
+const PARSED_MAX = 256 * 1024;
+/** What changes where the next checkpoint of a run comes from. @type {import('../index.js').EventKind[]} */
+const WAYS = ['created', 'restored', 'undone'];
 
 /**
  * @param {Ground} ground
@@ -56,7 +60,8 @@ const ARTIFACTS_MAX = 10_000;
 async function planResume(ground, runId, options) {
   const checked = checkOptions(options, PLAN, 'planResume');
   const run = checkRunId(runId);
-  return plan(ground, run, checked, leaseToken(ground.of(run).place, run));
+  const { plan } = await planned(ground, run, checked, leaseToken(ground.of(run).place, run));
+  return plan;
 }
 
 /**
@@ -64,9 +69,13 @@ async function planResume(ground, runId, options) {
  * @param {string} runId
  * @param {Record<string, any>} options checked
  * @param {number | undefined} token the token of the lease under which the run would go on
- * @returns {Promise<ResumePlan>}
+ * @returns {Promise<Planned>}
+ *
+ * @typedef {object} Planned
+ * @property {ResumePlan} plan
+ * @property {import('./workflow.js').WorkflowStep[]} [steps] of the workflow that it went by
  */
-async function plan(ground, runId, options, token) {
+async function planned(ground, runId, options, token) {
   const { manager } = ground;
   const { accept = [], signal, mark = true } = options;
   if (options.step !== undefined && options.checkpoint !== undefined) {
@@ -140,7 +149,7 @@ async function plan(ground, runId, options, token) {
   const found = [...ofLease(place, runId, token), ...ofDamage(runDir, chosen, passed)];
   if (looked === undefined) {
     const { verdict, reasons } = weigh(found, policy, accepted);
-    return {
+    const plan = {
       ...common(runId, verdict, reasons, skipped, accept),
       options: offered(reasons).filter(
         ({ option }) => option !== 'older_checkpoint' || rows.length > 0,
@@ -152,6 +161,7 @@ async function plan(ground, runId, options, token) {
       workflow: null,
       steps: { done: [], skipped: [], todo: [], frontier: [] },
     };
+    return { plan };
   }
   const { row, checkpoint, then, workflow, context } = looked;
   const [now, drift, history] = looked.rest;
@@ -199,7 +209,7 @@ async function plan(ground, runId, options, token) {
   // What an older checkpoint comes to says nothing of the run, which would go on from the newest.
   const isRuns = !isNamed || row.checkpointId === rows[0]?.checkpointId;
   if (mark) await markStale(manager, runId, row, isStale ? reasons : undefined, at, isRuns);
-  const made = {
+  const plan = {
     ...common(runId, verdict, reasons, passed, accept),
     options: options_,
     checkpointId: row.checkpointId,
@@ -209,21 +219,7 @@ async function plan(ground, runId, options, token) {
     workflow: workflow ?? null,
     steps: progress,
   };
-  if (steps) orders.set(made, steps);
-  return made;
-}
-
-/** The workflows that plans went by. @type {WeakMap<ResumePlan, import('./workflow.js').WorkflowStep[]>} */
-const orders = new WeakMap();
-
-/**
- * The steps of a plan's workflow in the file's order. Those that it went by need not be read once more.
- * @param {ResumePlan} plan
- * @returns {Step[] | undefined}
- */
-function orderOf(plan) {
-  if (plan.workflow === null) return undefined;
-  return (orders.get(plan) ?? readSteps(plan.workflow)).map(({ step }) => step);
+  return { plan, steps };
 }
 
 /**
@@ -397,8 +393,6 @@ async function historyOf(manager, runId, row, rows) {
   return descentOf(row, rows, events);
 }
 
-/** What changes where the next checkpoint of a run comes from. @type {import('../index.js').EventKind[]} */
-const WAYS = ['created', 'restored', 'undone'];
 /**
  * Somebody works on the run.
  * @param {import('../native.js').Place} place
@@ -465,9 +459,6 @@ function ofDamage(runDir, { id, row }, skipped) {
   }
   return found;
 }
-
-/** A registry of megabytes is looked at by its ends: all of it is read by the restore anyway. */
-const PARSED_MAX = 256 * 1024;
 
 /** @param {string} file @returns {string | undefined} */
 function problemOf(file) {
@@ -758,4 +749,4 @@ function markRefused(manager, error) {
   if (stale.length > 0) markRun(manager, runId, stale);
 }
 
-module.exports = { markRefused, orderOf, plan, planResume, PLAN };
+module.exports = { markRefused, PLAN, planned, planResume };

@@ -13,7 +13,7 @@ const { holderName, inWords, readLeaseSync, takeLease, tokenToGoOn } = require('
 const { native } = require('./native.js');
 const { checkOptions, checkRunId, stepFromText } = require('./options.js');
 const { withPointed } = require('./json-pointer.js');
-const { markRefused, orderOf, plan: planNow, PLAN } = require('./resume-plan.js');
+const { markRefused, PLAN, planned } = require('./resume-plan.js');
 const { removeNotes, writeNotes } = require('./resume-notes.js');
 const { descentOf } = require('./resume-descent.js');
 const { progressAt } = require('./resume-steps.js');
@@ -37,6 +37,7 @@ const { readSteps } = require('./workflow.js');
  * @property {Set<string>} settled types of reasons that an option takes care of
  * @property {Did[]} did
  * @property {Record<string, { port: number, at: string }>} ports to be put into the state
+ * @property {import('./workflow.js').WorkflowStep[]} [steps] of the workflow that the last plan went by
  * @property {Step} [next] the step that was asked for, where others may run beside it
  * @property {Step} [beginning] begins at this step without a checkpoint
  * @property {boolean} [asIs] nothing is to be restored
@@ -172,7 +173,8 @@ async function goOn(ground, way, wanted) {
 async function look(ground, way) {
   for (;;) {
     const isOurs = await hold(ground, way);
-    const plan = await planNow(ground, way.runId, way.options, way.token);
+    const { plan, steps } = await planned(ground, way.runId, way.options, way.token);
+    way.steps = steps;
     // Who stood in the way a moment ago may be gone by now: then it is taken after all.
     if (isOurs || plan.reasons.some(({ type }) => type === 'lease_held')) return plan;
   }
@@ -228,10 +230,10 @@ function letGo(way) {
  * @param {Way} way
  * @param {ResumePlan} plan
  */
-function noteRunning({ manager }, { runId, lease, from }, plan) {
+function noteRunning({ manager }, { runId, lease, from, steps }, plan) {
   if (lease === undefined) return;
-  const how = { by: lease.holder, step: plan.from, order: orderOf(plan) };
-  runStates.noteResumed(manager, runId, from, how);
+  const order = steps?.map(({ step }) => step);
+  runStates.noteResumed(manager, runId, from, { by: lease.holder, step: plan.from, order });
 }
 
 /**
@@ -459,7 +461,8 @@ async function olderCheckpoint(ground, way, plan) {
   for (const { checkpointId, step } of rows.slice(at + 1)) {
     const { step: _, ...rest } = way.options;
     const options = { ...rest, checkpoint: checkpointId };
-    const older = await planNow(ground, way.runId, { ...options, mark: false }, way.token);
+    const how = { ...options, mark: false };
+    const { plan: older } = await planned(ground, way.runId, how, way.token);
     if (older.verdict !== 'stale') {
       way.options = options;
       return `went back to ${checkpointId} (step ${step})`;
@@ -512,6 +515,7 @@ async function restartFrom(ground, way, plan, value) {
   if (before === undefined) {
     refuseHeld(plan, way);
     way.beginning = step;
+    way.steps = steps;
     return `begins at step ${step}, without a checkpoint`;
   }
   way.options = { ...rest, checkpoint: before.checkpointId };
