@@ -140,15 +140,7 @@ function failure(error) {
  * @returns {Promise<Environment>}
  */
 async function takeFingerprint(context, now) {
-  const parts = collectors(declaredOf(context)).map(async (one) => {
-    try {
-      const told = one.collect(context);
-      return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
-    } catch (error) {
-      return [one.name, failure(error)];
-    }
-  });
-  return whole(context, now, await Promise.all(parts));
+  return asked(context, now, declaredOf(context), (one) => one.collect(context));
 }
 
 /**
@@ -178,10 +170,23 @@ async function lookAgain(context, then, now) {
   const was = /** @type {any} */ (then ?? {});
   /** @param {string} name */
   const isTold = (name) => typeof was[name] === 'object' && was[name] && !was[name].failed;
-  const parts = collectors(isTold).map(async (one) => {
-    const before = was[one.name];
+  return asked(context, now, isTold, (one) =>
+    one.look ? one.look(context, was[one.name]) : one.collect(context),
+  );
+}
+
+/**
+ * Asks all at once, each for as long as it may take.
+ * @param {Context} context
+ * @param {number} now
+ * @param {(name: string) => boolean} isWanted
+ * @param {(one: Collector) => Promise<unknown>} ask
+ * @returns {Promise<Environment>}
+ */
+async function asked(context, now, isWanted, ask) {
+  const parts = collectors(isWanted).map(async (one) => {
     try {
-      const told = one.look ? one.look(context, before) : one.collect(context);
+      const told = ask(one);
       return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
     } catch (error) {
       return [one.name, failure(error)];

@@ -172,7 +172,7 @@ async function planned(ground, runId, options, token) {
   const isNamed = options.step !== undefined || options.checkpoint !== undefined;
   found.push(
     ...drift,
-    ...ofStatus(context.record(), isNamed, steps !== undefined && isAtEnd(progress)),
+    ...ofStatus(context.record(), isNamed, steps !== undefined && isNearEnd(progress)),
   );
   const snapshot = /** @type {any} */ (checkpoint).snapshot;
   const [before, present] = takesFiles ? withoutCaptured([then, now], snapshot, root) : [then, now];
@@ -487,19 +487,19 @@ function problemOf(file) {
  * and may be killed in between.
  * @param {import('../index.js').ResumeSteps} progress
  */
-function isAtEnd({ todo, frontier }) {
+function isNearEnd({ todo, frontier }) {
   return todo.every((step) => frontier.includes(step));
 }
 
 /**
  * @param {Record<string, any> | undefined} record
  * @param {boolean} isNamed the checkpoint or step was named: it is meant to begin once more
- * @param {boolean} isThrough no step is left, or only the last
+ * @param {boolean} isNearEnd nothing is left, or only what comes last
  * @returns {Difference[]}
  */
-function ofStatus(record, isNamed, isThrough) {
+function ofStatus(record, isNamed, isNearEnd) {
   const status = record?.status;
-  if (!ENDED.has(status) || (status === 'completed' && (isNamed || isThrough))) return [];
+  if (!ENDED.has(status) || (status === 'completed' && (isNamed || isNearEnd))) return [];
   const message =
     status === 'completed' ? 'the run is completed' : 'the run was cancelled: somebody gave it up';
   return [difference('run_ended', status, message, { status })];

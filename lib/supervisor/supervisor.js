@@ -279,7 +279,9 @@ class Supervisor {
     for (const line of passedOver(damaged)) this.#tell('complains', line);
     // A step that is named begins a new story: what was noted of those behind it does not hold any more.
     const noted = resumeStep === undefined ? (kept?.done ?? []) : [];
-    const plan = head && (await this.#manager.planResume(this.#runId, this.#how(head)));
+    // The resume that follows says what is stale.
+    const how = head && { ...this.#how(head), mark: false };
+    const plan = how && (await this.#manager.planResume(this.#runId, how));
     let done = doneSteps(workflow, this.#steps, standing(head, plan), rows, noted);
     const isLeft = nextSteps(this.#steps, done).length > 0;
     if (isLeft && head !== undefined) {
