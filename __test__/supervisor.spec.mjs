@@ -101,6 +101,29 @@ describe('the plan', () => {
     ]);
   });
 
+  test('a step is not begun beside one that it waits for', () => {
+    const waiting = { ...one(1.5, 'p'), after: [1] };
+    const all = [one(0), one(1, 'p'), waiting, one(1.7, 'p'), one(2)];
+    const groups = plan.groupsOf(all).map((group) => group.steps.map(({ step }) => step));
+    expect(groups).toEqual([[0], [1], [1.5, 1.7], [2]]);
+  });
+
+  test('a step that waits for a later one can not be done in the order of the file', () => {
+    const waiting = (/** @type {any} */ step, /** @type {any[]} */ ...steps) => ({
+      ...one(step),
+      after: steps,
+    });
+    expect(() =>
+      plan.checkOrder('w', [one(0), waiting(1, 0, 'elsewhere'), waiting(2)]),
+    ).not.toThrow();
+    expect(() => plan.checkOrder('w', [one(0), waiting(1, 0, 2), one(2)])).toThrow(
+      expect.objectContaining({
+        code: 'ERR_WORKFLOW_INVALID',
+        message: expect.stringContaining('put step 2 before step 1'),
+      }),
+    );
+  });
+
   test('a checkpoint of a step that the file does not list', () => {
     expect(() => left([row(7, 1)])).toThrow(
       expect.objectContaining({ code: 'ERR_WORKFLOW_STEP_MISSING' }),
@@ -307,6 +330,16 @@ describe('a run', () => {
     expect(await run(project, [], { workflow: 'none.yaml' })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('ERR_WORKFLOW_NOT_FOUND'),
+    });
+    const file = workflow(project.root, [
+      { step: 0, depends_on: [1] },
+      { step: 1, depends_on: [] },
+    ]);
+    expect(await run(project, [], { workflow: file })).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /step 0 waits for step 1, which stands behind it.*ERR_WORKFLOW_INVALID/,
+      ),
     });
     fs.writeFileSync(path.join(project.root, 'broken.yaml'), 'steps: [');
     expect(await run(project, [], { workflow: 'broken.yaml' })).toMatchObject({

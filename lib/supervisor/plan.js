@@ -23,7 +23,28 @@ const { WaymarkError } = require('../error.js');
  */
 
 /**
- * Entries that follow each other and are of one group run side by side.
+ * The steps are done in the file's order: one that waits for a later one can't be.
+ * @param {string} path the workflow file, for the error
+ * @param {WorkflowStep[]} steps
+ */
+function checkOrder(path, steps) {
+  /** @type {Set<Step>} */
+  const later = new Set(steps.map(({ step }) => step));
+  for (const { step, after = [] } of steps) {
+    later.delete(step);
+    const wanted = after.find((one) => later.has(one));
+    if (wanted !== undefined) {
+      throw new WaymarkError(
+        'ERR_WORKFLOW_INVALID',
+        `the workflow file ${path} is not usable here: step ${step} waits for step ${wanted}, which stands behind it, and steps are done in the file's order; put step ${wanted} before step ${step}`,
+        { path },
+      );
+    }
+  }
+}
+
+/**
+ * Entries that follow each other and are of one group run side by side, unless one waits for another.
  * @param {WorkflowStep[]} steps
  * @returns {Group[]}
  */
@@ -32,7 +53,8 @@ function groupsOf(steps) {
   const groups = [];
   for (const one of steps) {
     const last = groups.at(-1);
-    if (one.group !== undefined && last?.name === one.group) last.steps.push(one);
+    const waits = last?.steps.some(({ step }) => one.after?.includes(step));
+    if (one.group !== undefined && last?.name === one.group && !waits) last.steps.push(one);
     else groups.push({ name: one.group, steps: [one] });
   }
   return groups;
@@ -112,4 +134,4 @@ function stepMissing(path, steps, step, why) {
   );
 }
 
-module.exports = { doneSteps, groupsOf, nextSteps, stepMissing };
+module.exports = { checkOrder, doneSteps, groupsOf, nextSteps, stepMissing };

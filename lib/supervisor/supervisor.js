@@ -22,7 +22,7 @@ const { Child, stepEnvironment } = require('./child.js');
 const { portVariables } = require('../port-variables.js');
 const { commandFor } = require('./command.js');
 const { endLeftOver, identityOf } = require('./left-over.js');
-const { doneSteps, nextSteps, stepMissing } = require('./plan.js');
+const { checkOrder, doneSteps, nextSteps, stepMissing } = require('./plan.js');
 const { reportOf } = require('./report.js');
 const seams = require('./seams.js');
 
@@ -103,6 +103,7 @@ async function supervise(manager, runId, options) {
   }
   if (command.includes('--dry-run')) throw invalid('with --dry-run the command does no step');
   const steps = readSteps(workflow);
+  checkOrder(workflow, steps);
   for (const [name, step] of /** @type {const} */ ([
     ['pauseAfter', checked.pauseAfter],
     ['resumeStep', checked.resumeStep],
