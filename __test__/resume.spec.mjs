@@ -727,6 +727,38 @@ describe('options that must not settle too much', () => {
     expect(await at.manager.list(RUN)).toHaveLength(2);
   });
 
+  test('a run between two steps is stale, too, until it is found ready; it had not stopped for it', async () => {
+    const at = await world();
+    const file = path.join(at.dir, 'run.json');
+    writeJson(file, { ...readJson(file), status: 'in_progress' });
+    await at.manager.create(RUN, 1.5, {}, { environment: { expires: '2020-01-01' } });
+    const before = at.manager.runState(RUN);
+    expect(before).toMatchObject({ state: 'running', status: 'in_progress' });
+    // While somebody is at work on it, it is not said.
+    const lease = at.manager.leaseSync(RUN);
+    expect((await planned(at)).verdict).toBe('stale');
+    expect(at.manager.runState(RUN).state).toBe('running');
+    lease.releaseSync();
+    expect((await planned(at)).verdict).toBe('stale');
+    expect(await at.manager.status(RUN)).toMatchObject({
+      state: 'stale',
+      status: 'in_progress',
+      resumable: false,
+      why: expect.stringContaining('it is stale: '),
+      way: `waymark resume ${RUN} --plan`,
+    });
+    expect((await planned(at, { accept: ['expired'] })).verdict).toBe('ready-with-changes');
+    expect(at.manager.runState(RUN)).toMatchObject({ state: 'running', since: before.since });
+    const workflow = path.join(at.root, 'flow.yaml');
+    await expect(at.manager.resume(RUN, { workflow })).rejects.toMatchObject({
+      code: 'ERR_RUN_STALE',
+    });
+    expect(at.manager.runState(RUN).state).toBe('stale');
+    const done = await at.manager.resume(RUN, { workflow, accept: ['expired'] });
+    await done.lease?.release();
+    expect(at.manager.runState(RUN)).toMatchObject({ state: 'running', resumes: 0 });
+  });
+
   test('an older checkpoint that is stale says nothing of the run', async () => {
     const at = await world();
     const old = await at.manager.create(RUN, 1, {}, { environment: { expires: '2020-01-01' } });

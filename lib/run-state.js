@@ -209,14 +209,15 @@ function noteCrash(manager, runId, quietMs) {
 }
 
 /**
- * What a run is in, before it is taken: who holds it looks as if he had been at work all the time.
+ * What a run is in, before it is taken, and of a stale one what it was in before that: who holds it looks as if he had been at work all the time.
  * @param {Manager} manager
  * @param {string} runId
  * @returns {Name | undefined} undefined where nothing of it can be read any more
  */
 function stateBefore(manager, runId) {
   try {
-    return noteCrash(manager, runId, Number.POSITIVE_INFINITY).state;
+    const found = noteCrash(manager, runId, Number.POSITIVE_INFINITY);
+    return states.stoodIn(found.state, found);
   } catch (error) {
     const { code } = /** @type {{ code?: unknown }} */ (error);
     if (code !== 'ERR_RECORD_DAMAGED') throw error;
@@ -407,7 +408,9 @@ function noteStale(manager, runId, reasons, reason) {
         ? undefined
         : { ...record, stale: reasons, reason };
     }
-    if (state === 'running' || !states.isLegal(state, 'stale')) return undefined;
+    // Between two steps nobody holds it. Where leases are off, what is under way says that somebody is at work.
+    const isAtWork = seen.lease?.live || (state === 'running' && record.underWay !== undefined);
+    if (isAtWork || !states.isLegal(state, 'stale')) return undefined;
     const next = states.moved(record, state, 'stale', how);
     const was = { state, since: record.since, by: record.by, reason: record.reason };
     return { ...next, ...before, stale: reasons, staleFrom: was };

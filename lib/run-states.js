@@ -241,7 +241,9 @@ function moved(before, from, to, { now, by, reason, status, changedMs }) {
   const { stale, staleFrom: __, interruption, pausedFor, reason: _, ...kept } = before;
   const at = new Date(now).toISOString();
   const isNew = from !== to;
-  const goesOn = isNew && to === 'running' && from !== 'pending';
+  // One that was found stale between two steps had not stopped for it.
+  const stood = stoodIn(from, before);
+  const goesOn = isNew && to === 'running' && stood !== 'pending' && stood !== 'running';
   return {
     ...kept,
     state: to,
@@ -257,6 +259,15 @@ function moved(before, from, to, { now, by, reason, status, changedMs }) {
     ...(to === 'interrupted' && interruption ? { interruption } : {}),
     ...(to === 'paused' && pausedFor ? { pausedFor } : {}),
   };
+}
+
+/**
+ * What a run is in; of a stale one what it was in before that.
+ * @param {Name} state
+ * @param {Pick<StateRecord, 'staleFrom'>} record
+ */
+function stoodIn(state, { staleFrom }) {
+  return state === 'stale' ? (staleFrom?.state ?? state) : state;
 }
 
 /**
@@ -305,5 +316,6 @@ module.exports = {
   settle,
   stateOf,
   statusFor,
+  stoodIn,
   wayTo,
 };

@@ -146,7 +146,8 @@ class StepProcess {
     const seen = runStates.look(this.#manager, this.#runId);
     const before = runStates.known(seen, Date.now(), Infinity);
     if (before.state === 'interrupted' && before.isNew) this.#tellCrash();
-    this.#from = before.state;
+    // A resume says first that it is not stale any more.
+    this.#from = runStates.stoodIn(before.state, before.record);
     this.#take();
     return this.#mayBegin();
   }
