@@ -759,6 +759,27 @@ describe('options that must not settle too much', () => {
     expect(at.manager.runState(RUN)).toMatchObject({ state: 'running', resumes: 0 });
   });
 
+  test('a run that is found stale between two steps can be paused, and its runner honours a pause', async () => {
+    const at = await world();
+    const file = path.join(at.dir, 'run.json');
+    writeJson(file, { ...readJson(file), status: 'in_progress' });
+    await at.manager.create(RUN, 1.5, {}, { environment: { expires: '2020-01-01' } });
+    const state = () => at.manager.runState(RUN).state;
+    const workflow = path.join(at.root, 'flow.yaml');
+    await planned(at);
+    expect(state()).toBe('stale');
+    await at.manager.pause(RUN);
+    expect(state()).toBe('paused');
+    await (await at.manager.resume(RUN, { workflow, accept: ['expired'] })).lease?.release();
+    expect(state()).toBe('running');
+    // A runner that takes no lease may be at work on the next step.
+    await at.manager.pause(RUN, { afterStep: 2, workflow });
+    await planned(at);
+    expect(state()).toBe('stale');
+    expect(await at.manager.boundary(RUN, 2, {}, { workflow })).toMatchObject({ paused: true });
+    expect(state()).toBe('paused');
+  });
+
   test('an older checkpoint that is stale says nothing of the run', async () => {
     const at = await world();
     const old = await at.manager.create(RUN, 1, {}, { environment: { expires: '2020-01-01' } });

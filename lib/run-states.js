@@ -81,7 +81,7 @@ const STATES = {
   },
   stale: {
     about: 'the world is not as it was at its checkpoint',
-    to: ['running', 'completed', 'failed', 'cancelled'],
+    to: ['running', 'paused', 'completed', 'failed', 'cancelled'],
   },
   failed: {
     about: 'a step ended badly',
