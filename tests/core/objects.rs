@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use waymark::error::Result;
 use waymark::model::cancel::Cancel;
 use waymark::model::object::ObjectId;
-use waymark::model::snapshot::{Node, Tree, TreeEntry};
+use waymark::model::snapshot::{ChunkList, Node, Piece, Tree, TreeEntry};
 use waymark::store::disk::Disk;
 use waymark::store::objects::pack::Head;
 use waymark::store::objects::{Content, Limit, Sink, Store, Writer};
@@ -92,7 +92,7 @@ fn blocks(disk: &SimDisk, place: &StoreDir) -> Vec<Vec<ObjectId>> {
 }
 
 #[test]
-fn folders_lie_in_blocks_of_their_own() {
+fn folders_and_lists_lie_in_blocks_of_their_own() {
     let tree = |n: usize| {
         let entry = TreeEntry {
             name: format!("file-{n}").into_bytes(),
@@ -105,23 +105,33 @@ fn folders_lie_in_blocks_of_their_own() {
         }
         .encode()
     };
+    let list = |n: usize| {
+        let piece = Piece {
+            len: n as u64 + 1,
+            chunk: None,
+        };
+        ChunkList {
+            pieces: vec![piece],
+        }
+        .encode()
+    };
     let mixed = |count: usize| -> Vec<Vec<u8>> {
         (0..count)
-            .flat_map(|n| [text(n as u64, 8 << 10), tree(n)])
+            .flat_map(|n| [text(n as u64, 8 << 10), tree(n), list(n)])
             .collect()
     };
     let (disk, place) = project();
     let ids = put(&disk, &place, &mixed(100)).unwrap();
-    let is_tree = |id: &ObjectId| ids.iter().position(|one| one == id).unwrap() % 2 == 1;
+    let leads_on = |id: &ObjectId| ids.iter().position(|one| one == id).unwrap() % 3 != 0;
     let found = blocks(&disk, &place);
-    let folders: Vec<_> = found
+    let inner: Vec<_> = found
         .iter()
-        .filter(|block| block.iter().any(is_tree))
+        .filter(|block| block.iter().any(leads_on))
         .collect();
-    // 800 KB of files are four blocks; the folders are with the last, small rest of them.
+    // 800 KB of files are four blocks; folders and lists are with the last, small rest of them.
     assert!(found.len() >= 4, "{}", found.len());
-    assert_eq!(folders.len(), 1);
-    assert_eq!(folders[0].iter().filter(|id| is_tree(id)).count(), 100);
+    assert_eq!(inner.len(), 1);
+    assert_eq!(inner[0].iter().filter(|id| leads_on(id)).count(), 200);
 
     let (disk, place) = project();
     put(&disk, &place, &mixed(3)).unwrap();

@@ -18,7 +18,7 @@ use zstd::bulk::Compressor;
 use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
-use crate::model::snapshot::TREE_MAGIC;
+use crate::model::snapshot::{LIST_MAGIC, TREE_MAGIC};
 use crate::store::disk::{LockGuard, NewFile};
 use crate::store::index::{Indexed, Location};
 use crate::store::objects::pack::{self, Head, OBJECTS_MAX, PACK_HEADER, RAW_MAX};
@@ -451,13 +451,13 @@ impl Sink for Writer<'_> {
     }
 }
 
-/// Collects objects into blocks. Folders get blocks of their own: who walks a tree unpacks them alone, and not
-/// all the files between them.
+/// Collects objects into blocks. Folders and lists of chunks get blocks of their own: who walks a tree unpacks
+/// them alone, and not all the files between them.
 pub(super) struct Filler<'w, 's> {
     writer: &'w Writer<'s>,
     level: i32,
     compressor: Option<Compressor<'static>>,
-    /// Files and state, and folders.
+    /// Files and state; folders and lists.
     pending: [Pending; 2],
 }
 
@@ -505,7 +505,10 @@ impl<'w, 's> Filler<'w, 's> {
             });
         }
         // A file that begins like a folder lies among folders: that costs it nothing.
-        let kind = usize::from(bytes.starts_with(&TREE_MAGIC));
+        let leads_on = [TREE_MAGIC, LIST_MAGIC]
+            .iter()
+            .any(|magic| bytes.starts_with(magic));
+        let kind = usize::from(leads_on);
         if self.pending[kind].raw.len() + bytes.len() > RAW_MAX {
             self.send(kind)?;
         }
@@ -518,13 +521,13 @@ impl<'w, 's> Filler<'w, 's> {
 
     /// Hands what was added to the writer.
     pub(super) fn flush(&mut self) -> Result<()> {
-        let [files, folders] = &mut self.pending;
+        let [leaves, inner] = &mut self.pending;
         // The little that a small change adds is one block: two would cost more than they save.
-        if files.raw.len() + folders.raw.len() < BLOCK_LEN
-            && files.objects.len() + folders.objects.len() <= OBJECTS_MAX
+        if leaves.raw.len() + inner.raw.len() < BLOCK_LEN
+            && leaves.objects.len() + inner.objects.len() <= OBJECTS_MAX
         {
-            files.raw.append(&mut folders.raw);
-            files.objects.append(&mut folders.objects);
+            leaves.raw.append(&mut inner.raw);
+            leaves.objects.append(&mut inner.objects);
         }
         self.send(0)?;
         self.send(1)
