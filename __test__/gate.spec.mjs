@@ -341,6 +341,11 @@ describe('steps', () => {
     expect(() => flow('  - { step: a, needs: [b] }\n  - { step: b, needs: [a] }')).toThrow(
       'step a waits for itself',
     );
+    expect(() => flow('  - { step: a, needs: [a] }')).toThrow('step a waits for itself');
+    // What names nothing waits for all that stands before it.
+    expect(() => flow('  - { step: a, needs: [b] }\n  - { step: b }')).toThrow(
+      'step a waits for itself (a step waits for what its depends_on or needs names, and where it has neither for all steps before it)',
+    );
   });
 
   test('the ends of a tree of tasks', () => {

@@ -21,9 +21,7 @@
 function waitsFor(steps) {
   const places = new Map(steps.map(({ step }, at) => [step, at]));
   return steps.map(({ after, group }, at) => {
-    if (after !== undefined) {
-      return after.flatMap((step) => places.get(step) ?? []).filter((place) => place !== at);
-    }
+    if (after !== undefined) return after.flatMap((step) => places.get(step) ?? []);
     return steps.flatMap((one, before) =>
       before < at && (group === undefined || one.group !== group) ? [before] : [],
     );

@@ -106,7 +106,11 @@ function stepsIn(text, path) {
   }
   if (steps.some(({ after }) => after !== undefined)) {
     const circle = require('./resume-steps.js').circleIn(steps);
-    if (circle !== undefined) throw invalid(`step ${circle} waits for itself`);
+    if (circle !== undefined) {
+      throw invalid(
+        `step ${circle} waits for itself (a step waits for what its depends_on or needs names, and where it has neither for all steps before it)`,
+      );
+    }
   }
   return steps;
 }
@@ -130,27 +134,4 @@ function milliseconds(ms, text) {
   return Number(number) * UNITS_MS[unit];
 }
 
-/**
- * The step that follows in the file's order; undefined after the last one.
- * @param {string} path the workflow file, for the error
- * @param {WorkflowStep[]} steps
- * @param {number | string} step
- * @returns {WorkflowStep | undefined}
- */
-function stepAfter(path, steps, step) {
-  const at = steps.findIndex((one) => one.step === step);
-  if (at === -1) {
-    throw new WaymarkError(
-      'ERR_WORKFLOW_STEP_MISSING',
-      `the checkpoint was taken after step ${step}, which the workflow file ${path} does not list (it lists ${steps
-        .map((one) => one.step)
-        .join(
-          ', ',
-        )}); restore another checkpoint, or give the workflow file the run was started with`,
-      { path },
-    );
-  }
-  return steps[at + 1];
-}
-
-module.exports = { readSteps, readText, stepAfter, stepsIn };
+module.exports = { readSteps, readText, stepsIn };
