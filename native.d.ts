@@ -1307,6 +1307,9 @@ export interface RetentionRequest {
   archive: boolean
 }
 
+/** The SHA-256 of some bytes, as 64 hex digits. Loading `node:crypto` for it would keep a step's first line waiting. */
+export declare function sha256Sync(data: Buffer): Failure | string
+
 /** A file among the archived checkpoints of a project. */
 export interface ShelvedCheckpoint {
   /** The run. */

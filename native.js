@@ -906,6 +906,7 @@ module.exports.renewLease = nativeBinding.renewLease
 module.exports.renewLeaseSync = nativeBinding.renewLeaseSync
 module.exports.restore = nativeBinding.restore
 module.exports.restoreSync = nativeBinding.restoreSync
+module.exports.sha256Sync = nativeBinding.sha256Sync
 module.exports.show = nativeBinding.show
 module.exports.showSync = nativeBinding.showSync
 module.exports.spanMsSync = nativeBinding.spanMsSync

@@ -485,6 +485,19 @@ test('what only a checkpoint needs is not loaded when a runner starts', () => {
   expect(loaded).not.toContain('native.node');
 });
 
+test('no slow library is loaded before the first line of a step that is resumed', async () => {
+  await steps(0, 1);
+  const first = path.join(root, 'first.cjs');
+  fs.writeFileSync(
+    first,
+    `const files = Object.keys(require.cache).filter((file) => file.includes('/node_modules/'));
+     const crypto = process.moduleLoadList.filter((name) => name === 'NativeModule crypto');
+     process.stdout.write([...files, ...crypto].join(' ') + '|' + process.argv.slice(-2).join(' '));`,
+  );
+  const { stdout } = await step(['--resume'], {}, first);
+  expect(stdout).toBe('|--step 1.5');
+});
+
 describe('a restore that was cut off', () => {
   const MANY = Array.from({ length: 300 }, (_, n) => `artifacts/many/${n}.txt`);
   /** @param {string} text */

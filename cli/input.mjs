@@ -1,7 +1,9 @@
 // What the words of a command line mean: how a command describes itself, and how it reads its input.
 // What can't be understood is misuse: a UsageError, which main.mjs shows with the command's usage.
 
-import options from '../lib/options.js';
+import { lib } from './library.mjs';
+
+const options = lib.options;
 
 /**
  * @typedef {import('../index.js').CheckpointManager} Manager

@@ -3,10 +3,11 @@
 // and sets the exit code. Each command is imported when its verb is used; the addon, when it works.
 
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
-import waymark from '../index.js';
 import { UsageError } from './input.mjs';
+import { commander, waymark } from './library.mjs';
 import { plainLines, styleFor } from './output.mjs';
+
+const { Command, CommanderError, Option } = commander;
 
 /**
  * @typedef {import('./input.mjs').Definition} Definition
@@ -156,7 +157,7 @@ function verbOf(words) {
   return undefined;
 }
 
-/** @returns {Command} */
+/** @returns {InstanceType<typeof Command>} */
 function newProgram() {
   return (
     new Command('waymark')
@@ -183,7 +184,7 @@ function version() {
 }
 
 /**
- * @param {Command} program
+ * @param {InstanceType<typeof Command>} program
  * @param {Definition} definition
  * @param {(args: (string | undefined)[], options: Record<string, any>) => Promise<void>} action
  */
@@ -232,7 +233,7 @@ function helpAfter({ examples, exits }) {
 }
 
 /**
- * @param {Command} program
+ * @param {InstanceType<typeof Command>} program
  * @param {string | undefined} verb
  * @returns {string}
  */

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import os from 'node:os';
-import waymark from '../index.js';
+import { waymark } from './library.mjs';
 
 /**
  * @param {string[]} words the program and its arguments; no shell sees them

@@ -4,7 +4,6 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
-const { freePorts } = require('./collectors/ports.js');
 const { repositoryOf } = require('./collectors/git.js');
 const { WaymarkError } = require('./error.js');
 const { spanMs } = require('./fingerprint.js');
@@ -569,6 +568,8 @@ async function newPorts(ground, way, plan) {
   const { checkpoint } = await ground.manager.show(way.runId, id);
   const { ports } = /** @type {any} */ (checkpoint).environment;
   const declared = Object.values(ports).map((/** @type {any} */ one) => one.port);
+  // Loaded here: few runs declare ports.
+  const { freePorts } = require('./collectors/ports.js');
   const free = await freePorts(taken.length, new Set(declared));
   const words = taken.map(({ details }, at) => {
     const name = /** @type {string} */ (details.name);

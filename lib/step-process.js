@@ -454,6 +454,19 @@ class StepProcess {
     return path.join(this.#manager.runsDir(this.#runId), this.#runId);
   }
 
+  /**
+   * The record of the run as it is behind the step that it was put back to. What resumed it has said so already, unless
+   * the record was lost since: a step's first line must not wait for the workflow to be read.
+   * @param {import('./run-states.js').StateRecord} record
+   */
+  #putBack(record) {
+    const step = this.#after;
+    if (step === undefined) return record;
+    const isTold = step !== null && record.lastStep === step && record.progress !== undefined;
+    const order = isTold ? undefined : this.steps()?.map((one) => one.step);
+    return runStates.putBack(record, { step, order });
+  }
+
   /** @returns {boolean} false if the run is not there yet */
   #note() {
     const underWay = /** @type {{ step?: Step, since: string }} */ (this.#underWay);
@@ -468,10 +481,7 @@ class StepProcess {
         const { pauseRequest, ...rest } = record;
         const kept =
           pauseRequest && (!resumes || this.#isAhead(pauseRequest.afterStep, underWay.step));
-        const after = this.#after;
-        const order = this.steps()?.map((one) => one.step);
-        const found = kept ? record : rest;
-        const base = after === undefined ? found : runStates.putBack(found, { step: after, order });
+        const base = this.#putBack(kept ? record : rest);
         // A restore has said already that it runs; what it was in before is what it goes on from.
         const before = seen.record?.state;
         const from = before !== undefined && STOPPED.has(before) ? before : (this.#from ?? state);

@@ -1,6 +1,5 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import waymark from '../../index.js';
 import { FACTS, factsOf } from '../facts.mjs';
 import {
   parseEach,
@@ -11,6 +10,7 @@ import {
   runOf,
   UsageError,
 } from '../input.mjs';
+import { waymark } from '../library.mjs';
 import { count, size } from '../output.mjs';
 import { watched } from '../progress.mjs';
 

@@ -1,4 +1,4 @@
-import waymark from '../../index.js';
+import { waymark } from '../library.mjs';
 import { count, size, table } from '../output.mjs';
 
 /** @typedef {import('../../index.js').CapturedFile} CapturedFile */

@@ -1,8 +1,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { listedCheckpoints } from '../../lib/drop-in-shapes.js';
 import { RUN_ID_OPTION, runOf } from '../input.mjs';
+import { lib } from '../library.mjs';
 import { age, size, table } from '../output.mjs';
+
+const { listedCheckpoints } = lib.dropInShapes;
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {

@@ -1,12 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import waymark from '../../index.js';
-import { restoredCheckpoint } from '../../lib/drop-in-shapes.js';
-import { changes } from '../../lib/restore-report.js';
 import { ask, asks } from '../ask.mjs';
 import { oneOf, parseCount, parseStep, RUN_ID_OPTION, runOf, UsageError } from '../input.mjs';
+import { lib, waymark } from '../library.mjs';
 import { count, plain, size, styleFor } from '../output.mjs';
 import { watched } from '../progress.mjs';
+
+const { restoredCheckpoint } = lib.dropInShapes;
+const { changes } = lib.restoreReport;
 
 /**
  * @typedef {import('../../index.js').RestorePlan} RestorePlan

@@ -1,12 +1,13 @@
-import waymark from '../../index.js';
-import { readFlags } from '../../lib/arguments.js';
-import { portVariables } from '../../lib/port-variables.js';
-import resuming from '../../lib/resume-run.js';
-import { behind, circumstances, passedOver } from '../../lib/resume-words.js';
-import { commandFor } from '../../lib/supervisor/command.js';
 import { oneOf, parseEach, parseNames, parseStep, UsageError } from '../input.mjs';
+import { lib, waymark } from '../library.mjs';
 import { plain, quoted } from '../output.mjs';
 import { HOW } from './restore.mjs';
+
+const { readFlags } = lib.arguments;
+const { portVariables } = lib.portVariables;
+const resuming = lib.resumeRun;
+const { behind, circumstances, passedOver } = lib.resumeWords;
+const { commandFor } = lib.supervisorCommand;
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {

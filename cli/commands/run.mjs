@@ -1,9 +1,10 @@
 import { renameSync, writeFileSync } from 'node:fs';
-import waymark from '../../index.js';
-import { readFlags } from '../../lib/arguments.js';
-import { reportText } from '../../lib/supervisor/report.js';
 import { parseCount, parseEach, parseMs, parseNames, parseStep, UsageError } from '../input.mjs';
+import { lib, waymark } from '../library.mjs';
 import { count, duration, plainLines } from '../output.mjs';
+
+const { readFlags } = lib.arguments;
+const { reportText } = lib.supervisorReport;
 
 /** How often a step that is at work is told of, in milliseconds. */
 const HEARTBEAT_MS = 30_000;

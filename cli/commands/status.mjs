@@ -1,7 +1,9 @@
-import { inWords } from '../../lib/lease.js';
-import { stepInWords } from '../../lib/run-state.js';
+import { lib } from '../library.mjs';
 import { count, factList, plain, size } from '../output.mjs';
 import { lastStep, long, STATE, tableOf } from './runs.mjs';
+
+const { inWords } = lib.lease;
+const { stepInWords } = lib.runState;
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {

@@ -1,7 +1,8 @@
 // Files by hash, for the collectors. What was hashed once is not read again while it looks the same.
 
-const { createHash } = require('node:crypto');
 const fs = require('node:fs');
+const { WaymarkError } = require('../error.js');
+const { native } = require('../native.js');
 
 /** Larger files are known by size and time alone, in bytes. */
 const MAX_BYTES = 16 * 1024 * 1024;
@@ -10,9 +11,16 @@ const KEPT = 256;
 /** @type {Map<string, { stamp: string, hash: string }>} */
 const known = new Map();
 
-/** @param {string | Buffer} content */
+/**
+ * The SHA-256 of a content. Not by `node:crypto`: loading that keeps a step's first line waiting.
+ * @param {string | Buffer} content
+ * @returns {string}
+ */
 function hashOf(content) {
-  return createHash('sha256').update(content).digest('hex');
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  const hash = native().sha256Sync(bytes);
+  if (typeof hash !== 'string') throw WaymarkError.from(hash, hashOf);
+  return hash;
 }
 
 /** @param {string} file @param {string} stamp @param {string} hash */

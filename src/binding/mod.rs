@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use napi::Either;
-use napi::bindgen_prelude::AsyncTask;
+use napi::bindgen_prelude::{AsyncTask, Buffer};
 use napi_derive::napi;
 
 use crate::error::Result;
@@ -457,6 +457,17 @@ pub fn prune(
 #[must_use]
 pub fn span_ms_sync(text: String) -> Reply<f64> {
     now(|| convert::span_ms(&text))
+}
+
+/// The SHA-256 of some bytes, as 64 hex digits. Loading `node:crypto` for it would keep a step's first line waiting.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "napi hands arguments over by value"
+)]
+#[napi(ts_return_type = "Failure | string")]
+#[must_use]
+pub fn sha256_sync(data: Buffer) -> Reply<String> {
+    now(|| Ok(crate::model::manifest::sha256(&data)))
 }
 
 fn cleanup_work(

@@ -319,6 +319,12 @@ fn seal(body: &[u8], checksum: &str, version: &str) -> String {
     sealed(hasher, checksum, version)
 }
 
+/// The SHA-256 of some bytes, as hex digits.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     bytes
