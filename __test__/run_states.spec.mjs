@@ -5,6 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
 import waymark from '../index.js';
 import states from '../lib/run-states.js';
+import { waymark as command } from './support/cli.mjs';
 import { addRun, project, readJson, removeAll, repo, writeJson } from './support/project.mjs';
 
 /** @typedef {import('../index.js').RunStateName} Name */
@@ -412,6 +413,21 @@ describe('a run', () => {
     expect(damaged?.problem).toContain('ERR_RECORD_DAMAGED');
     expect(rows.find((row) => row.runId === 'other')?.problem).toBeUndefined();
     refused(() => manager.runState('run-1'), 'ERR_RECORD_DAMAGED');
+  });
+
+  test('whose lease is damaged: nothing is said of who has it', async () => {
+    manager.leaseSync('run-1', { keep: false });
+    fs.writeFileSync(path.join(at.checkpoints, '.waymark', 'lease'), '{"hol');
+    const { holder, why } = await manager.status('run-1');
+    expect(why).toMatch(/^held by unknown \(the file of its lease is damaged\) since /);
+    const { stdout } = await command(['status', 'run-1'], { cwd: at.root });
+    expect(stdout).toContain(
+      `  held       unknown (the file of its lease is damaged) until ${holder?.until}\n`,
+    );
+    const asked = await command(['pause', 'run-1'], { cwd: at.root });
+    expect(asked.stdout).toBe(
+      'run run-1 is paused when its step is done; unknown (the file of its lease is damaged) is at work\n',
+    );
   });
 
   test('is held by one at a time', () => {

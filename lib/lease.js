@@ -104,8 +104,10 @@ function tokenToGoOn(place, runId) {
  * Who holds a lease, for people.
  * @param {{ holder?: string, pid?: number, host?: string }} lease
  */
-function inWords({ holder, pid, host }) {
-  return `${holder} (pid ${pid} on ${host})`;
+function inWords({ holder = 'somebody', pid, host }) {
+  // Of a lease whose file is damaged nobody knows more than that there is one.
+  const where = [pid ? `pid ${pid}` : '', host ? `on ${host}` : ''].filter(Boolean).join(' ');
+  return where === '' ? holder : `${holder} (${where})`;
 }
 
 /** This process, for others. */

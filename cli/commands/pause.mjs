@@ -1,4 +1,7 @@
 import { parseStep, UsageError } from '../input.mjs';
+import { lib } from '../library.mjs';
+
+const { inWords } = lib.lease;
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
@@ -52,7 +55,7 @@ export function run({ manager, args, options }) {
 /** @param {import('../../index.js').PauseResult} result */
 function textOf({ runId, pending, afterStep, holder }) {
   if (!pending) return `run ${runId} is paused`;
-  const who = holder ? `; ${holder.holder} (pid ${holder.pid}) is at work` : '';
+  const who = holder ? `; ${inWords(holder)} is at work` : '';
   const when = afterStep === undefined ? 'its step is done' : `step ${afterStep} is done`;
   return `run ${runId} is paused when ${when}${who}`;
 }
