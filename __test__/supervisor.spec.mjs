@@ -587,6 +587,13 @@ describe('stopping', () => {
     expect(project.manager.runState('demo')).toMatchObject({ state: 'completed', resumes: 1 });
   });
 
+  test('--pause-after a step that was passed pauses behind the next one', async () => {
+    const project = supervisedProject();
+    expect(await run(project, ['--pause-after', '1'])).toMatchObject({ code: 75 });
+    expect(await run(project, ['--resume', '--pause-after', '0'])).toMatchObject({ code: 75 });
+    expect(project.effects()).toEqual([0, 1, 1.5]);
+  });
+
   test('a pause that is asked for while a step is at work comes behind it', async () => {
     const project = supervisedProject();
     const child = startRun(project, [], { env: { WORK_MS: '700' } });

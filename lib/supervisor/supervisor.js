@@ -481,7 +481,8 @@ class Supervisor {
       if (stop) return stop;
       const { pauseAfter } = this.#options;
       const isLast = nextSteps(this.#steps, done).length === 0;
-      if (pauseAfter !== undefined && !isLast && open.some((one) => one.step === pauseAfter)) {
+      // Also where it was done before, by somebody who knew nothing of it.
+      if (pauseAfter !== undefined && !isLast && done.has(pauseAfter)) {
         seams.honourPause(this.#manager, this.#runId, {
           by: 'supervisor',
           reason: `after step ${pauseAfter}`,
