@@ -2,6 +2,7 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { repo } from './support/project.mjs';
 
@@ -53,6 +54,25 @@ test('every error code is reached by a test', () => {
   const missing = codesIn(sources).filter(
     (code) => code !== 'ERR_INTERNAL' && !tests.includes(code),
   );
+  expect(missing).toEqual([]);
+});
+
+test('every option of a command is in its section of docs/cli.md', async () => {
+  const text = fs.readFileSync(path.join(repo, 'docs', 'cli.md'), 'utf8');
+  const sections = text.split(/^## /m).slice(1);
+  const missing = [];
+  for (const file of filesBelow('cli/commands', /\.mjs$/)) {
+    const { definition } = await import(pathToFileURL(file).href);
+    if (definition === undefined) continue;
+    const { name, options = [] } = definition;
+    const section = sections.find((one) => one.startsWith(`${name}\n`));
+    // The small ones stand together.
+    const told = section ?? sections.find((one) => one.startsWith('Changes\n')) ?? '';
+    for (const { flags } of options) {
+      const [flag] = flags.match(/--[\w-]+/) ?? [flags];
+      if (!told.includes(flag)) missing.push(`${name} ${flag}`);
+    }
+  }
   expect(missing).toEqual([]);
 });
 
