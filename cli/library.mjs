@@ -33,6 +33,10 @@ export const lib = {
   get portVariables() {
     return require('../lib/port-variables.js');
   },
+  /** @returns {typeof import('../lib/preload-option.js')} */
+  get preloadOption() {
+    return require('../lib/preload-option.js');
+  },
   /** @returns {typeof import('../lib/restore-report.js')} */
   get restoreReport() {
     return require('../lib/restore-report.js');

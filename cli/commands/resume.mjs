@@ -5,6 +5,7 @@ import { HOW } from './restore.mjs';
 
 const { readFlags } = lib.arguments;
 const { portVariables } = lib.portVariables;
+const { withPreload } = lib.preloadOption;
 const resuming = lib.resumeRun;
 const { behind, circumstances, passedOver } = lib.resumeWords;
 const { commandFor } = lib.supervisorCommand;
@@ -16,7 +17,7 @@ export const definition = {
   summary: 'restore a run and start the command of its next step',
   about: [
     'Restores a run to its newest good checkpoint, finds the step that follows by the order of the workflow file, and starts the command with it, without a shell. If the last step is done, nothing is changed or started.',
-    'In the command, --resume, --resume-step and --step are taken out and "--step <next>" is appended; or, if a word has {step}, that is replaced instead. "--run-id <run>" is appended if it is missing, unless a word has {run}, which is replaced.',
+    'In the command, --resume, --resume-step and --step are taken out and "--step <next>" is appended; or, if a word has {step}, that is replaced instead. "--run-id <run>" is appended if it is missing, unless a word has {run}, which is replaced. The preload is put into its environment (NODE_OPTIONS), so that the step ends with a checkpoint.',
     "SIGINT, SIGTERM and SIGHUP are passed on to the command. Standard output is the command's; what was restored is told on standard error.",
   ].join('\n\n'),
   arguments: [['run', "the run's id"]],
@@ -188,11 +189,16 @@ export async function run({ manager, args, options, command = [] }) {
   }
 
   /**
-   * Whoever was told where the runs are here must look there in the command, too.
+   * Whoever was told where the runs are here must look there in the command, too. The step is to end with a checkpoint:
+   * without one the next resume would do it again.
    * @param {Record<string, number>} ports
    */
   function environment(ports) {
-    const env = { ...process.env, ...portVariables(ports) };
+    const env = {
+      ...process.env,
+      ...portVariables(ports),
+      NODE_OPTIONS: withPreload(process.env),
+    };
     if (options.runsDir === undefined && options.root === undefined) return env;
     return { ...env, WAYMARK_RUNS_DIR: manager.runsDir(runId) };
   }

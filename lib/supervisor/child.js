@@ -2,8 +2,7 @@
 // when its time is over.
 
 const { spawn } = require('node:child_process');
-const path = require('node:path');
-const { pathToFileURL } = require('node:url');
+const { withPreload } = require('../preload-option.js');
 const { WorkFailed } = require('../recovery/failure.js');
 const { NAME } = require('./line.js');
 
@@ -40,7 +39,6 @@ const { NAME } = require('./line.js');
 const TAIL_BYTES = 4_096;
 /** How long the output of a process that has ended is waited for: what it started may hold it open. */
 const DRAIN_MS = 100;
-const preload = pathToFileURL(path.join(__dirname, '..', 'register.mjs')).href;
 
 /**
  * The environment of a step's process.
@@ -49,12 +47,10 @@ const preload = pathToFileURL(path.join(__dirname, '..', 'register.mjs')).href;
  * @returns {NodeJS.ProcessEnv}
  */
 function stepEnvironment({ WAYMARK_ATTACHED: _, ...env }, stallMs) {
-  const before = env.NODE_OPTIONS ?? '';
-  const hasOurs = before.includes(preload) || /--import[= ]"?waymark\/register\b/.test(before);
   const beatMs = stallMs === undefined ? 0 : Math.max(50, Math.floor(stallMs / 4));
   return {
     ...env,
-    NODE_OPTIONS: hasOurs ? before : `${before} --import ${preload}`.trim(),
+    NODE_OPTIONS: withPreload(env),
     [NAME]: `3,${beatMs}`,
   };
 }
