@@ -136,6 +136,21 @@ describe('what the files of a run say together', () => {
         { record: { ...running, state: 'stale' }, changedMs: ago(2) },
         'running',
       ],
+      [
+        'paused by us, then run.json was damaged',
+        {
+          record: record({ state: 'paused', status: 'paused' }),
+          status: undefined,
+          changedMs: ago(1),
+          damage: 'cut off',
+        },
+        'paused',
+      ],
+      [
+        'cut off, and run.json was damaged',
+        { record: running, status: undefined, damage: 'cut off', lease: lease('dead', 0) },
+        'interrupted',
+      ],
       ['waiting for approval', { status: 'awaiting_approval', lease: lease('dead', 9) }, 'paused'],
     ]),
   )('%s', (_, seen, state) => {
@@ -413,6 +428,21 @@ describe('a run', () => {
     expect(damaged?.problem).toContain('ERR_RECORD_DAMAGED');
     expect(rows.find((row) => row.runId === 'other')?.problem).toBeUndefined();
     refused(() => manager.runState('run-1'), 'ERR_RECORD_DAMAGED');
+  });
+
+  test('whose run.json is damaged is what it was, and that is told', async () => {
+    manager.createSync('run-1', 1, {});
+    manager.moveRunState('run-1', 'paused', { reason: 'lunch' });
+    const file = path.join(at.dir, 'run.json');
+    fs.writeFileSync(file, fs.readFileSync(file, 'utf8').slice(0, 40));
+    const problem = expect.stringMatching(/^run\.json is damaged \(.+\); a restore puts it back$/);
+    const told = { state: 'paused', reason: 'lunch', resumable: true, problem };
+    expect(await manager.status('run-1')).toMatchObject(told);
+    expect(await manager.runs()).toMatchObject([told]);
+    const { stdout } = await command(['status', 'run-1'], { cwd: at.root });
+    expect(stdout).toContain('  problem     run.json is damaged (');
+    await manager.restore('run-1');
+    expect((await manager.status('run-1')).problem).toBeUndefined();
   });
 
   test('whose lease is damaged: nothing is said of who has it', async () => {

@@ -14,6 +14,7 @@ const [WAIT_MS, RETRY_MS, STALE_MS] = [5_000, 20, 30_000];
  * @property {string | undefined} status
  * @property {number | undefined} changedMs when the file was changed last; absent where there is none
  * @property {Record<string, any> | undefined} json absent where it can't be read
+ * @property {string} [damage] why it can't be read, of one that is there
  */
 
 /**
@@ -28,9 +29,10 @@ function readRunJson(runDir) {
     const json = JSON.parse(fs.readFileSync(file, 'utf8'));
     const status = typeof json?.status === 'string' ? json.status : undefined;
     return { status, changedMs, json: typeof json === 'object' && json ? json : undefined };
-  } catch {
-    // Half written by a tool, or damaged: taking a checkpoint says what is wrong with it.
-    return { status: undefined, changedMs, json: undefined };
+  } catch (error) {
+    // Half written by a tool, or damaged.
+    const damage = /** @type {Error} */ (error).message;
+    return { status: undefined, changedMs, json: undefined, damage };
   }
 }
 

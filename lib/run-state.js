@@ -26,6 +26,7 @@ const states = require('./run-states.js');
  * @property {string} runDir
  * @property {string | undefined} status
  * @property {number | undefined} changedMs
+ * @property {string} [damage] why `run.json` can't be read, of one that is there
  * @property {Record<string, any> | undefined} json
  * @property {StateRecord | undefined} record
  * @property {string | null} revision

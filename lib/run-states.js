@@ -50,6 +50,7 @@
  * @typedef {object} Seen
  * @property {string | undefined} status the runner's word, from `run.json`
  * @property {number | undefined} changedMs when `run.json` was changed last
+ * @property {string} [damage] why `run.json` can't be read, of one that is there
  * @property {StateRecord | undefined} record
  * @property {LeaseSeen | undefined} lease
  */
@@ -184,8 +185,9 @@ function wayTo(from, to) {
  * @returns {{ state: Name, since: string | undefined, isOwn: boolean, crash?: { why: Crash, at: string } }} `isOwn`:
  * the record says it, with who and why; `crash`: it is interrupted, and no record says so yet
  */
-function settle({ status, changedMs, record, lease }, now, quietMs = QUIET_MS) {
-  const isOwn = record !== undefined && holds(record, status, changedMs);
+function settle({ status, changedMs, damage, record, lease }, now, quietMs = QUIET_MS) {
+  // A file that can't be read says nothing against the record.
+  const isOwn = record !== undefined && (damage !== undefined || holds(record, status, changedMs));
   let state = isOwn ? record.state : stateOf(status);
   let since = isOwn ? record.since : timeOf(changedMs);
   // Somebody went on with it and has not said so yet.

@@ -151,6 +151,12 @@ function rowOf(manager, seen, checkpoint, { now, quietMs, note }) {
     seen.lease?.renewed === undefined ? 0 : Date.parse(seen.lease.renewed),
   );
   const why = leftIn(manager, seen) ?? whyNot(state, checkpoint, problem);
+  // That hinders no resume: a restore writes it anew.
+  const told =
+    problem ??
+    (seen.damage === undefined
+      ? undefined
+      : `run.json is damaged (${seen.damage}); a restore puts it back`);
   const way = wayOf(state, seen, why);
   return {
     ...state,
@@ -161,7 +167,7 @@ function rowOf(manager, seen, checkpoint, { now, quietMs, note }) {
     ...(way === undefined ? {} : { way }),
     ...(checkpoint === undefined ? {} : { checkpoint: shortly(checkpoint) }),
     bytes: seen.record?.bytes ?? checkpoint?.size ?? null,
-    ...(problem === undefined ? {} : { problem }),
+    ...(told === undefined ? {} : { problem: told }),
   };
 }
 

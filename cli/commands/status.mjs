@@ -38,11 +38,13 @@ export async function run({ manager, args, options }) {
 /** @param {import('../../index.js').RunStatus} row @returns {[string, string][]} */
 function facts(row) {
   const { since, by, reason, status, progress, underWay, holder, pauseRequest, checkpoint } = row;
+  const { problem } = row;
   /** @type {[string, string | undefined][]} */
   const lines = [
     ['since', [since, by && `by ${by}`].filter(Boolean).join(' ')],
     ['why', reason],
     ['status', status ?? undefined],
+    ['problem', problem],
     ['held', holder && `${inWords(holder)} until ${holder.until}`],
     ['under way', underWay && `${stepInWords(underWay)} since ${underWay.since}`],
     ['last step', lastStep(row) || undefined],
