@@ -944,6 +944,12 @@ describe('a run that somebody works on', () => {
       code: 'ERR_RUN_STALE',
       reason: 'lease_held',
     });
+    // What is named as help helps: nothing need be done about what was only changed.
+    at.put('../tree/new.txt', 'x');
+    expect(named(await planned(at))).toEqual(['lease_held', 'dirty_files.uncaptured']);
+    await expect(at.manager.resume(RUN)).rejects.toThrow(
+      / What can be done: (wait, fork|fork, wait)$/,
+    );
     for (const option of ['restart_from_step=0', 'complete_outside', 'abandon']) {
       await expect(at.manager.resume(RUN, { options: [option] })).rejects.toMatchObject({
         code: 'ERR_RUN_STALE',
@@ -972,6 +978,12 @@ describe('a run that somebody works on', () => {
     await hold(at);
     const done = await at.manager.resume(RUN, { options: ['fork=r2'] });
     expect(done).toMatchObject({ runId: 'r2', next: 1.5 });
+    // What was done before it lies in another run: it was not passed over. Nor when its first checkpoint is gone.
+    const stands = async () => (await at.manager.planResume('r2')).steps;
+    expect(await stands()).toMatchObject({ done: [0, 1], skipped: [] });
+    await at.manager.create('r2', 1.5, {});
+    at.manager.pruneSync('r2', { keepLast: 1 });
+    expect(await stands()).toMatchObject({ done: [0, 1, 1.5], skipped: [] });
   });
 
   test('wait', async () => {

@@ -48,10 +48,11 @@ function descentOf(row, rows, events) {
  * @returns {[string, Node][]}
  */
 function nodesOfRows(rows) {
-  return rows.map(({ checkpointId, step, sequence, parentCheckpointId }, at) => {
+  return rows.map(({ checkpointId, step, sequence, parentCheckpointId, facts }, at) => {
     // Those of other tools know of no parent: the one before is it.
     const before = sequence === undefined ? rows[at + 1]?.checkpointId : undefined;
-    const first = sequence === 1 ? null : undefined;
+    // What a fork began from lies in another run: what was done there is not known.
+    const first = sequence === 1 && facts?.parent === undefined ? null : undefined;
     return [checkpointId, { step, sequence, parent: parentCheckpointId ?? before ?? first }];
   });
 }
@@ -74,7 +75,8 @@ function nodesOfEvents(events) {
     const sequence = typeof data?.sequence === 'number' ? data.sequence : undefined;
     if (typeof checkpoint !== 'string' || sequence === undefined) continue;
     const step = /** @type {Step} */ (stepFromText(data.step));
-    nodes.push([checkpoint, { step, sequence, parent: sequence === 1 ? null : head }]);
+    const first = data.from === undefined ? null : undefined;
+    nodes.push([checkpoint, { step, sequence, parent: sequence === 1 ? first : head }]);
     head = checkpoint;
   }
   return nodes;

@@ -314,8 +314,12 @@ function refuseStale(plan, { settled = new Set(), did = [] } = {}) {
   const { runId, skipped } = plan;
   const told = open.map(({ message }) => message).join('; ');
   const missing = open.every(({ type }) => type === 'step_missing');
+  // Only what helps: of a reason that does not hold the run up nothing need be done.
+  const stands = new Set(open.flatMap(({ type, kind }) => [type, `${type}.${kind}`]));
   const choices = plan.options
-    .map(({ option, resolves }) => (option === 'accept' ? `accept ${resolves.join(',')}` : option))
+    .map(({ option, resolves }) => ({ option, helps: resolves.filter((one) => stands.has(one)) }))
+    .filter(({ helps }) => helps.length > 0)
+    .map(({ option, helps }) => (option === 'accept' ? `accept ${helps.join(',')}` : option))
     .join(', ');
   const done =
     did.length === 0
