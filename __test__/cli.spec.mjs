@@ -985,6 +985,8 @@ describe('resume', () => {
       [['--step', '1', '--resume-step', '1', ...command()], 'give only one of'],
       [['--step', '1', '--checkpoint', 'x', ...command()], 'give only one of'],
       [command('--run-id', 'other'), 'the command is for another run'],
+      [['--plan', '--option', 'new_ports'], 'leave it out with --plan and --dry-run'],
+      [['--dry-run', '--option', 'new_ports'], 'leave it out with --plan and --dry-run'],
     ])) {
       expect(await refused('resume', 'demo', ...words)).toContain(expected);
     }

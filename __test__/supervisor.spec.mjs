@@ -126,7 +126,10 @@ describe('the plan', () => {
 
   test('a checkpoint of a step that the file does not list', () => {
     expect(() => left([row(7, 1)])).toThrow(
-      expect.objectContaining({ code: 'ERR_WORKFLOW_STEP_MISSING' }),
+      expect.objectContaining({
+        code: 'ERR_WORKFLOW_STEP_MISSING',
+        message: expect.stringContaining('go on after another one (--resume-step), or give'),
+      }),
     );
   });
 });
@@ -323,10 +326,19 @@ describe('a run', () => {
       code: 1,
       stderr: expect.stringContaining('a length of time'),
     });
-    expect(await run(project, ['--pause-after', '9'])).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('ERR_WORKFLOW_STEP_MISSING'),
-    });
+    for (const [flag, what] of [
+      ['--pause-after', 'paused'],
+      ['--resume-step', 'resumed'],
+    ]) {
+      expect(await run(project, [flag, '9'])).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(
+          new RegExp(
+            `does not list step 9, after which the run is to be ${what} \\(it lists 0, .*\\); nothing was started .ERR_WORKFLOW_STEP_MISSING`,
+          ),
+        ),
+      });
+    }
     expect(await run(project, [], { workflow: 'none.yaml' })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('ERR_WORKFLOW_NOT_FOUND'),

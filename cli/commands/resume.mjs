@@ -99,6 +99,9 @@ export async function run({ manager, args, options, command = [] }) {
   if (command.length === 0 && !dryRun && options.plan !== true && !ends) {
     throw new UsageError('the command is missing: give it after "--"');
   }
+  if (options.option !== undefined && (dryRun || options.plan === true)) {
+    throw new UsageError('--option changes what is there: leave it out with --plan and --dry-run');
+  }
   const flags = readFlags(command);
   const ownRun = flags.get('run-id');
   if (typeof ownRun === 'string' && ownRun !== runId && !ownRun.includes('{run}')) {

@@ -78,7 +78,7 @@ function doneSteps(workflow, steps, head, rows, noted) {
   let next = 0;
   if (head !== undefined) {
     const at = groups.findIndex((group) => group.steps.some((one) => one.step === head.step));
-    if (at === -1) throw stepMissing(workflow, steps, head.step, 'the checkpoint was taken after');
+    if (at === -1) throw notListed(workflow, steps, head.step);
     for (const group of groups.slice(0, at)) for (const { step } of group.steps) done.add(step);
     const members = groups[at].steps.map((one) => one.step);
     const isBefore = (/** @type {Row} */ row) => (row.sequence ?? 0) <= (head.sequence ?? 0);
@@ -119,19 +119,34 @@ function nextSteps(steps, done) {
   return [];
 }
 
+/** @param {WorkflowStep[]} steps */
+const listed = (steps) => `it lists ${steps.map((one) => one.step).join(', ')}`;
+
 /**
  * @param {string} path
  * @param {WorkflowStep[]} steps
- * @param {Step} step
- * @param {string} why
+ * @param {Step} step of the checkpoint
  */
-function stepMissing(path, steps, step, why) {
-  const known = steps.map((one) => one.step).join(', ');
+function notListed(path, steps, step) {
   return new WaymarkError(
     'ERR_WORKFLOW_STEP_MISSING',
-    `${why} step ${step}, which the workflow file ${path} does not list (it lists ${known})`,
+    `the checkpoint was taken after step ${step}, which the workflow file ${path} does not list (${listed(steps)}); go on after another one (--resume-step), or give the workflow file the run was started with`,
     { path },
   );
 }
 
-module.exports = { checkOrder, doneSteps, groupsOf, nextSteps, stepMissing };
+/**
+ * @param {string} path
+ * @param {WorkflowStep[]} steps
+ * @param {Step} step that was asked for
+ * @param {'paused' | 'resumed'} what becomes of the run after it
+ */
+function noSuchStep(path, steps, step, what) {
+  return new WaymarkError(
+    'ERR_WORKFLOW_STEP_MISSING',
+    `the workflow file ${path} does not list step ${step}, after which the run is to be ${what} (${listed(steps)}); nothing was started`,
+    { path },
+  );
+}
+
+module.exports = { checkOrder, doneSteps, groupsOf, nextSteps, noSuchStep };

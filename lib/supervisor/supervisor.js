@@ -22,7 +22,7 @@ const { Child, stepEnvironment } = require('./child.js');
 const { portVariables } = require('../port-variables.js');
 const { commandFor } = require('./command.js');
 const { endLeftOver, identityOf } = require('./left-over.js');
-const { checkOrder, doneSteps, nextSteps, stepMissing } = require('./plan.js');
+const { checkOrder, doneSteps, nextSteps, noSuchStep } = require('./plan.js');
 const { reportOf } = require('./report.js');
 const seams = require('./seams.js');
 
@@ -104,14 +104,13 @@ async function supervise(manager, runId, options) {
   if (command.includes('--dry-run')) throw invalid('with --dry-run the command does no step');
   const steps = readSteps(workflow);
   checkOrder(workflow, steps);
-  for (const [name, step] of /** @type {const} */ ([
-    ['pauseAfter', checked.pauseAfter],
-    ['resumeStep', checked.resumeStep],
+  for (const [what, step] of /** @type {const} */ ([
+    ['paused', checked.pauseAfter],
+    ['resumed', checked.resumeStep],
   ])) {
     if (step === undefined) continue;
     checkStep(step);
-    if (!steps.some((one) => one.step === step))
-      throw stepMissing(workflow, steps, step, `${name}:`);
+    if (!steps.some((one) => one.step === step)) throw noSuchStep(workflow, steps, step, what);
   }
   return new Supervisor(manager, run, steps, { ...checked, orphans }).run();
 }
