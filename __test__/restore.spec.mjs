@@ -666,7 +666,10 @@ describe('the command', () => {
     expect(told).toMatch(/7 paths changed, 1 left alone, 23 B read back and verified/);
     expect(read('done.md')).toContain('# Restore Report');
     expect(read('src/a.txt')).toBe('one\ntwo\nthree\n');
-    expect(await out('undo', 'demo')).toContain('put back run demo to waymark-rescue-');
+    const undone = await out('undo', 'demo');
+    expect(undone).toContain('put back run demo to waymark-rescue-');
+    // Of a rescue checkpoint no command is told that knows none.
+    expect(undone).toMatch(/\nto put back what was there: waymark undo demo\n$/);
     expect(files()).toEqual(before);
     const { rescueId } = JSON.parse(await out('undo', 'demo', '--json'));
     expect(rescueId).toMatch(/^waymark-rescue-/);
@@ -684,6 +687,20 @@ describe('the command', () => {
     const some = ['--only', 'glob:new.*', '--only', 'workspace:a.txt'];
     expect(await plan('--step', '1', ...some)).toEqual(['a.txt', 'new.txt']);
     expect(await plan(one, '--state-only')).toEqual([]);
+    // What is nowhere is told, and only that.
+    const wrong = await run(
+      'restore',
+      'demo',
+      '--step',
+      '1',
+      '--only',
+      'workspace:src/a.txt',
+      '--plan',
+    );
+    expect(wrong.code).toBe(0);
+    expect(wrong.stderr).toContain('--only workspace:src/a.txt: no such path; paths are as');
+    const right = ['--only', 'workspace:a.txt', '--only', 'workspace:new.txt'];
+    expect((await run('restore', 'demo', '--step', '1', ...right, '--plan')).stderr).toBe('');
     const words = ['--step', '1', '--strategy', 'progressive', '--batch', '3', '--json'];
     const { stages } = JSON.parse(await out('restore', 'demo', ...words));
     expect(stages).toHaveLength(5);

@@ -1035,6 +1035,18 @@ describe('misuse', () => {
     expect(fs.readFileSync(path.join(at.dir, 'run.json'), 'utf8')).toBe(before);
   });
 
+  test('what a restore kept is nothing to go on from, and what to do is told', async () => {
+    const at = await world();
+    const { rescueId } = await at.manager.restore(RUN);
+    for (const work of ['planResume', 'resume']) {
+      const asked = at.manager[/** @type {'resume'} */ (work)](RUN, { checkpoint: rescueId });
+      await expect(asked).rejects.toMatchObject({
+        code: 'ERR_CHECKPOINT_NOT_FOUND',
+        message: expect.stringContaining(`put it back (waymark restore ${RUN} ${rescueId})`),
+      });
+    }
+  });
+
   test('a run without checkpoints, and a workflow that is broken', async () => {
     const at = await world();
     addRun(path.dirname(at.dir), 'empty');

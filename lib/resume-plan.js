@@ -106,6 +106,12 @@ async function planned(ground, runId, options, token) {
   // What is wrong with an id, the core knows best.
   if (options.checkpoint !== undefined && !isListed) {
     await manager.show(runId, options.checkpoint, { signal });
+    // It is there, and in no list: a restore has kept it.
+    throw new WaymarkError(
+      'ERR_CHECKPOINT_NOT_FOUND',
+      `${options.checkpoint} is what a restore of run ${runId} kept, and nothing to go on from; put it back (waymark restore ${runId} ${options.checkpoint}), take a checkpoint of that (waymark create), and go on from it`,
+      { runId, checkpointId: options.checkpoint },
+    );
   }
   const takesFiles = options.files ?? files;
   /** @param {CheckpointInfo} row */

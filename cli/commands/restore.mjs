@@ -19,6 +19,7 @@ const { changes } = lib.restoreReport;
 const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
 const STRATEGIES = ['immediate', 'staged', 'progressive'];
 const NAMES = ['state', 'registry', 'run', 'artifacts', 'workspace'];
+const RESCUE = 'waymark-rescue-';
 /** So many paths of a plan are listed; a report has all of them. */
 const LISTED = 100;
 
@@ -150,7 +151,12 @@ export async function run(input) {
     const skipped = plan.skipped.map((one) => `passed over ${one.checkpointId}: ${one.message}`);
     if (options.plan === true) {
       writeReport(report, plan);
-      return { data: plan, text: (style) => planText(runId, plan, style), notices: skipped };
+      const nowhere = await nothingOf(manager, runId, plan, only);
+      return {
+        data: plan,
+        text: (style) => planText(runId, plan, style),
+        notices: [...skipped, ...nowhere],
+      };
     }
     for (const notice of skipped) tell(notice);
     if (
@@ -175,7 +181,43 @@ export async function run(input) {
     ),
   );
   writeReport(report, restored);
-  return resultOf(runId, restored, oldForm);
+  const result = resultOf(runId, restored, oldForm);
+  const nowhere = await nothingOf(manager, runId, restored, only);
+  return { ...result, notices: [...(result.notices ?? []), ...nowhere] };
+}
+
+/**
+ * What was asked for by its path and is nowhere: a path of another folder looks the same.
+ * @param {import('../../index.js').CheckpointManager} manager
+ * @param {string} runId
+ * @param {RestorePlan | RestoreResult} of
+ * @param {import('../../index.js').RestorePart[]} [only]
+ */
+async function nothingOf(manager, runId, { checkpointId, paths }, only = []) {
+  const notices = [];
+  for (const part of only) {
+    if (typeof part === 'string' || !('path' in part) || typeof part.path !== 'string') continue;
+    const { root, path: under } = part;
+    const isThere = paths.some(
+      (row) => row.root === root && `${row.path}/`.startsWith(`${under.replace(/\/$/, '')}/`),
+    );
+    if (isThere || (await isIn(manager.files(runId, checkpointId, { root, under })))) continue;
+    notices.push(
+      `--only ${root}:${under}: no such path; paths are as "waymark files ${runId} ${checkpointId}" shows them`,
+    );
+  }
+  return notices;
+}
+
+/** @param {AsyncIterable<unknown>} files those below a path */
+async function isIn(files) {
+  try {
+    for await (const _ of files) return true;
+  } catch (error) {
+    if (/** @type {{ code?: unknown }} */ (error).code !== 'ERR_FILE_NOT_IN_CHECKPOINT')
+      throw error;
+  }
+  return false;
 }
 
 const NOTHING = {
@@ -209,7 +251,7 @@ export function resultOf(runId, restored, oldForm = false, what = 'restored') {
       const { checkpointId: id, step, timestamp, files, artifactsRestored, totals } = restored;
       const lines = [
         `${paint('green', what)} run ${runId} to ${id} (step ${step}, taken ${timestamp})`,
-        `${count(artifactsRestored, 'artifact')} in the registry; put back: ${plain(files.join(', '))}`,
+        `${count(artifactsRestored, 'artifact')} in the registry; ${files.length === 0 ? 'the state was left as it is' : `put back: ${plain(files.join(', '))}`}`,
       ];
       const changed = changes(totals);
       if (changed + totals.keep > 0) {
@@ -219,6 +261,8 @@ export function resultOf(runId, restored, oldForm = false, what = 'restored') {
         );
       }
       lines.push(`to put back what was there: waymark undo ${runId}`);
+      // Of what a restore had kept they would be wrong: no list has it, and no run goes on from it.
+      if (id.startsWith(RESCUE)) return lines.join('\n');
       return [...lines, '', ...restored.recoveryInstructions.map((line) => plain(line))].join('\n');
     },
     notices,
