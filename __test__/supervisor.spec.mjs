@@ -527,8 +527,27 @@ describe('a step that fails', () => {
     expect(project.effects()).toEqual([0, 1, 1.5]);
     const shown = await cli(['failures', 'demo'], { cwd: project.root });
     expect(shown.stdout).toContain('waits for a decision');
+    // An answer that can't be read hides neither the question nor the failures.
+    const answer = path.join(project.dir, 'checkpoints', 'recovery', 'decision.json');
+    fs.writeFileSync(answer, '{ "decisio');
     const still = await run(project, ['--resume']);
-    expect(still).toMatchObject({ code: 75 });
+    expect(still).toMatchObject({
+      code: 75,
+      stderr: expect.stringMatching(/decision\.json is not JSON.*waymark decide demo retry\|/s),
+    });
+    expect(await cli(['failures', 'demo'], { cwd: project.root })).toMatchObject({
+      code: 0,
+      stdout: shown.stdout,
+      stderr: expect.stringContaining('decision.json is not JSON'),
+    });
+    fs.rmSync(answer);
+    for (const words of [['failures'], ['decide', 'retry']]) {
+      const [verb, ...rest] = words;
+      expect(await cli([verb, 'nosuch', ...rest], { cwd: project.root })).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('ERR_RUN_NOT_FOUND'),
+      });
+    }
     expect(await cli(['decide', 'demo', 'maybe'], { cwd: project.root })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('ERR_DECISION_INVALID'),

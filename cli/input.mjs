@@ -1,7 +1,9 @@
 // What the words of a command line mean: how a command describes itself, and how it reads its input.
 // What can't be understood is misuse: a UsageError, which main.mjs shows with the command's usage.
 
-import { lib } from './library.mjs';
+import fs from 'node:fs';
+import path from 'node:path';
+import { lib, waymark } from './library.mjs';
 
 const options = lib.options;
 
@@ -206,4 +208,19 @@ export function parseSize(flag, text) {
   const bytes = Math.floor(Number(number) * 1024 ** UNITS.indexOf(unit));
   if (Number.isSafeInteger(bytes)) return bytes;
   throw new UsageError(`${flag} must be a size such as 500MB, 2GB or 1048576, not "${text}"`);
+}
+
+/**
+ * Refuses a run that is not there, where nothing would be told of it.
+ * @param {Manager} manager
+ * @param {string} runId
+ */
+export function existingRun(manager, runId) {
+  const folder = path.join(manager.runsDir(runId), runId);
+  if (fs.existsSync(folder)) return;
+  throw new waymark.WaymarkError(
+    'ERR_RUN_NOT_FOUND',
+    `run "${runId}" was not found at ${folder}; check the id, or start the run first`,
+    { runId, path: folder },
+  );
 }

@@ -1,3 +1,5 @@
+import { existingRun } from '../input.mjs';
+
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
   name: 'decide',
@@ -25,6 +27,7 @@ export const definition = {
 export async function run({ manager, args, options: { worker, note, failure, by } }) {
   const [runId, decision] = /** @type {string[]} */ (args);
   const recovery = /** @type {any} */ (manager.recovery(runId));
+  existingRun(manager, runId);
   const given = { decision, worker, note, failureId: failure, by };
   const answer = await recovery.decideVia(given, 'cli');
   return {

@@ -1,3 +1,4 @@
+import { existingRun } from '../input.mjs';
 import { plain, table } from '../output.mjs';
 
 /** @type {import('../input.mjs').Definition} */
@@ -27,15 +28,24 @@ export async function run({ manager, args, options: { rules, reset } }) {
     const breaker = await recovery.resetBreaker(reset);
     return { data: breaker, text: () => `the breaker of worker ${reset} is closed` };
   }
+  existingRun(manager, runId);
+  /** @type {string[]} */
+  const notices = [];
   const [failures, summary, question, breakers] = [
     await recovery.failures(),
     await recovery.summary(),
-    await recovery.question(),
+    await recovery.question().catch((error) => {
+      // An answer that can't be used hides nothing.
+      if (error.code !== 'ERR_DECISION_INVALID') throw error;
+      notices.push(error.message);
+      return /** @type {any} */ (recovery).unanswered();
+    }),
     await recovery.breakers(),
   ];
   const data = { runId, failures, summary, question, breakers };
   return {
     data,
+    notices,
     text: (style) => {
       if (failures.length === 0) return `run ${runId}: nothing failed`;
       const rows = failures.map((one) => [

@@ -57,6 +57,11 @@ class Decisions {
     return this.#read();
   }
 
+  /** What waits for an answer, as it was asked; a file that answers it is left alone. */
+  async unanswered() {
+    return (await this.#read()).find((one) => one.answer === null)?.question ?? null;
+  }
+
   /** Whether it was asked about this failure. @param {string} failureId */
   async asked(failureId) {
     return (await this.#read()).some((one) => one.question.failureId === failureId);

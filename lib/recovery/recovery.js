@@ -89,6 +89,11 @@ class Recovery {
     return open.find((one) => one.answer === null)?.question ?? null;
   }
 
+  /** The same where a file that answers it can't be read. */
+  async unanswered() {
+    return this.#decisions.unanswered();
+  }
+
   /** @param {unknown} given */
   async decide(given) {
     return this.decideVia(given, 'api');

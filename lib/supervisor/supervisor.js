@@ -845,8 +845,14 @@ class Supervisor {
       tookMs,
       kept: this.#record,
       failures: known ? await this.#recovery.failures() : [],
-      question: known ? await this.#recovery.question().catch(() => null) : null,
+      question: known ? await this.#question() : null,
     });
+  }
+
+  /** What waits for an answer, also where that can't be read. */
+  async #question() {
+    const recovery = this.#recovery;
+    return recovery.question().catch(() => recovery.unanswered().catch(() => null));
   }
 }
 
