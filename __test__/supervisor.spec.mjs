@@ -326,6 +326,10 @@ describe('a run', () => {
       code: 1,
       stderr: expect.stringContaining('a length of time'),
     });
+    expect(await run(project, ['--report', path.join('none', 'r.md')])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('there is no such folder'),
+    });
     for (const [flag, what] of [
       ['--pause-after', 'paused'],
       ['--resume-step', 'resumed'],

@@ -1,4 +1,5 @@
-import { renameSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { parseCount, parseEach, parseMs, parseNames, parseStep, UsageError } from '../input.mjs';
 import { lib, waymark } from '../library.mjs';
 import { count, duration, plainLines } from '../output.mjs';
@@ -103,6 +104,10 @@ export const definition = {
 export async function run({ manager, options, command = [], tell }) {
   const { runId, report: file, heartbeat = HEARTBEAT_MS } = options;
   if (command.length === 0) throw new UsageError('the command is missing: give it after "--"');
+  // Said before the first step, and not when all of them are done.
+  if (file !== undefined && !existsSync(path.dirname(path.resolve(file)))) {
+    throw new UsageError(`--report ${file}: there is no such folder; make it first`);
+  }
   const flags = readFlags(command);
   const ownRun = flags.get('run-id');
   if (typeof ownRun === 'string' && ownRun !== runId && !ownRun.includes('{run}')) {

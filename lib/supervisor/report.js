@@ -79,7 +79,7 @@ function reportText(report) {
     '',
     ...(reason === undefined ? [] : [`${plain(reason)}.`, '']),
     `- workflow: ${plain(workflow)}`,
-    `- begun: ${report.started}, started ${report.starts} times`,
+    `- begun: ${report.started}, ${report.starts === 1 ? 'started once' : `started ${report.starts} times`}`,
     `- work: ${seconds(report.workMs)}, this time: ${seconds(report.tookMs)}`,
     '',
     '| step | name | status | attempts | time | checkpoint |',
