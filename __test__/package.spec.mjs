@@ -124,9 +124,9 @@ describe('the tarballs', () => {
       'package.json',
       `waymark.${name.slice('waymark-'.length)}.node`,
     ]);
-    // The gate's own build is not what is shipped.
-    if (process.env.WAYMARK_PROFILE === 'dev') return;
-    expect(bytesBelow(installed(name))).toBeLessThan(17_000_000);
+    // The gate's own build is not what is shipped: less optimised, with its symbols.
+    const most = process.env.WAYMARK_PROFILE === 'dev' ? 75_000_000 : 17_000_000;
+    expect(bytesBelow(installed(name))).toBeLessThan(most);
   });
 
   test('nothing runs when they are installed', () => {
