@@ -652,6 +652,12 @@ export interface ForkRequest {
 /** Begins another run at a checkpoint of a run. */
 export declare function forkSync(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Failure | ForkOutcome
 
+/**
+ * Gives the disk the space back of what checkpoints replaced or dropped: after a `create`, beside whatever comes next.
+ * False if there was nothing.
+ */
+export declare function freeReplaced(): Promise<Failure | boolean>
+
 /** Takes back the space of objects that no checkpoint needs. */
 export declare function gc(place: Place, request: GcRequest, cancel?: CancelToken | undefined | null): Promise<Failure | GcOutcome>
 

@@ -862,6 +862,7 @@ module.exports.exportFolder = nativeBinding.exportFolder
 module.exports.exportFolderSync = nativeBinding.exportFolderSync
 module.exports.fork = nativeBinding.fork
 module.exports.forkSync = nativeBinding.forkSync
+module.exports.freeReplaced = nativeBinding.freeReplaced
 module.exports.gc = nativeBinding.gc
 module.exports.gcSync = nativeBinding.gcSync
 module.exports.gitAddWorktree = nativeBinding.gitAddWorktree

@@ -303,6 +303,33 @@ describe('verbs, asynchronous and blocking alike', () => {
   });
 });
 
+// On Linux a process can see what it holds.
+(process.platform === 'linux' ? test : test.skip)(
+  'the space of what checkpoints replaced is given back beside them',
+  async () => {
+    const held = () =>
+      fs.readdirSync('/proc/self/fd').filter((fd) => {
+        try {
+          const file = fs.readlinkSync(`/proc/self/fd/${fd}`);
+          return file.startsWith(fs.realpathSync(at.dir)) && file.endsWith(' (deleted)');
+        } catch {
+          return false;
+        }
+      }).length;
+    /** Nothing is held a moment later. */
+    const settles = async () => {
+      while (held() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    for (let step = 0; step < 8; step += 1) manager.createSync(at.runId, step);
+    // At most what one of them replaced: the registry, and the checkpoint that was dropped.
+    expect(held()).toBeLessThanOrEqual(2);
+    await settles();
+    await manager.create(at.runId, 8);
+    await settles();
+    expect(await manager.list(at.runId)).toHaveLength(5);
+  },
+);
+
 describe('the checksum is the one five lines of Node compute', () => {
   const states = {
     numbers: [

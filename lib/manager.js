@@ -200,6 +200,16 @@ async function run(signal, call, key, onProgress, tell) {
 }
 
 /**
+ * What a checkpoint replaced is gone from the run; the file system takes its time to free the blocks, which nobody waits
+ * for. Where the process ends before, the system does it.
+ */
+function freeBeside() {
+  native()
+    .freeReplaced()
+    .catch(() => {});
+}
+
+/**
  * Runs a synchronous native call, and tells what it noted.
  * @template T
  * @param {(token: CancelToken) => Failure | T} call
@@ -384,6 +394,7 @@ class CheckpointManager {
       checked.onProgress,
     );
     prints?.done(environment);
+    freeBeside();
     return withCheckpoint(created, id, step, place, whole);
   }
 
@@ -410,6 +421,7 @@ class CheckpointManager {
       this.createSync,
     );
     prints?.done(environment);
+    freeBeside();
     return withCheckpoint(created, id, step, place, whole);
   }
 

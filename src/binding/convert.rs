@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use napi::Either;
 use napi::bindgen_prelude::Null;
 
+use crate::binding::replaced;
 use crate::binding::types::{
     ArchivedFile, BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo,
     CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint,
@@ -306,6 +307,7 @@ impl From<&Lease> for LeaseInfo {
 
 impl From<create::Created> for CreateOutcome {
     fn from(created: create::Created) -> Self {
+        replaced::keep(created.replaced);
         Self {
             checkpoint_id: created.checkpoint_id.to_string(),
             sequence: number(created.sequence),

@@ -18,6 +18,7 @@ mod job;
 pub mod lease;
 pub mod query;
 pub mod records;
+pub mod replaced;
 pub mod restore;
 mod types;
 pub mod upkeep;
@@ -253,6 +254,8 @@ fn create_work(
     handle: Handle,
 ) -> impl FnOnce() -> Result<ops::create::Created> + Send {
     move || {
+        // Of what was replaced no more than one checkpoint's is held, wherever that one is taken.
+        replaced::free();
         let handle = handle.leased(request.lease)?;
         in_project(place, &run_id, &handle, |context, project| {
             let request = create_request(request, state.as_bytes(), project)?;

@@ -83,6 +83,10 @@ pub trait NewFile: Send {
 /// An exclusive lock; let go when dropped, or when the process dies.
 pub trait LockGuard: Send + Sync + fmt::Debug {}
 
+/// Keeps the space of a file until it is dropped, whatever becomes of the file's names. To free the blocks of a
+/// file takes a file system 0.2 ms (ext4, 30 KB) to 2 ms (6 MB), and whoever drops its last name waits for it.
+pub trait Hold: Send + Sync + fmt::Debug {}
+
 /// A file system.
 pub trait Disk: Send + Sync {
     /// Tells what a path is, without following a link.
@@ -116,6 +120,12 @@ pub trait Disk: Send + Sync {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file a second name; `AlreadyExists` if the name is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Holds a regular file, so that dropping its name is quick; `None` where that can't be, or keeps the name
+    /// from being dropped.
+    fn hold(&self, path: &Path) -> Option<Box<dyn Hold>> {
+        let _ = path;
+        None
+    }
     /// Removes a file or a link.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.

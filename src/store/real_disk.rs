@@ -15,6 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::model::lease::{Process, System};
+#[cfg(unix)]
+use crate::store::disk::Hold;
 use crate::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
 use crate::store::folder::Folder;
 use crate::store::real_folder;
@@ -65,6 +67,14 @@ impl NewFile for RealFile {
 struct RealLock(#[allow(dead_code, reason = "held for its lock, which closing lets go")] File);
 
 impl LockGuard for RealLock {}
+
+/// An open file.
+#[cfg(unix)]
+#[derive(Debug)]
+struct RealHold(#[allow(dead_code, reason = "held until dropped")] File);
+
+#[cfg(unix)]
+impl Hold for RealHold {}
 
 fn kind(kind: fs::FileType) -> EntryKind {
     if kind.is_symlink() {
@@ -399,6 +409,12 @@ impl Disk for RealDisk {
             }
             result => result,
         }
+    }
+
+    #[cfg(unix)]
+    fn hold(&self, path: &Path) -> Option<Box<dyn Hold>> {
+        let (file, _) = open_regular(OpenOptions::new().read(true), path).ok()?;
+        Some(Box::new(RealHold(file)))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

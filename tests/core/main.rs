@@ -35,6 +35,7 @@ mod project;
 mod query;
 mod records;
 mod replace;
+mod replaced;
 mod restore_model;
 mod retention;
 mod sim_disk;
