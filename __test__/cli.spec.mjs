@@ -506,6 +506,7 @@ describe('verify', () => {
     expect(await out('verify', 'demo')).toBe('no checkpoints\n');
     expect((await refusedJson('verify', 'demo', 'nope')).code).toBe('ERR_CHECKPOINT_NOT_FOUND');
     expect((await refusedJson('verify', 'nope')).code).toBe('ERR_RUN_NOT_FOUND');
+    expect((await refusedJson('tree', 'nope')).code).toBe('ERR_RUN_NOT_FOUND');
   });
 });
 

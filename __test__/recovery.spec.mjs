@@ -571,6 +571,11 @@ describe('a decision', () => {
       expect(report).toContain(text);
     }
     // Nobody has decided: it is not tried again.
+    await manager.pause(runId, { reason: 'it failed' });
+    expect(await manager.status(runId)).toMatchObject({
+      state: 'paused',
+      way: `waymark decide ${runId} retry|skip|reassign|abort`,
+    });
     expect(await recovery.attempt(2, work)).toMatchObject({ how: 'paused', attempts: 0 });
     const answer = await manager
       .recovery(runId)

@@ -1322,6 +1322,10 @@ describe('the command', () => {
     expect(good.stdout).toContain(
       `run r1 at ${at.made.checkpointId} (step 1): ready\n  done: 0, 1`,
     );
+    expect(good.stdout).not.toContain('nothing is left to do');
+    const last = await at.manager.create(RUN, 2, {});
+    expect((await run(at, '--plan')).stdout).toContain('nothing is left to do');
+    fs.rmSync(last.path);
     fs.rmSync(at.worktree, { recursive: true });
     const bad = await run(at, '--plan');
     expect(bad.code).toBe(1);

@@ -311,6 +311,10 @@ describe('the command', () => {
 
   test('archived and unarchive', async () => {
     expect(await out('archived')).toBe('nothing is archived\n');
+    expect(await out('archived', 'demo')).toBe('nothing is archived\n');
+    const nowhere = await command('archived', 'nope', '--json');
+    expect(nowhere.code).toBe(1);
+    expect(nowhere.stderr).toContain('ERR_RUN_NOT_FOUND');
     const done = await out('prune', 'demo', '--keep-last', '2', '--archive');
     expect(done).toMatch(/\narchived 2 checkpoints, /);
     const text = await out('archived', 'demo');

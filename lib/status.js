@@ -77,7 +77,29 @@ async function status(manager, runId, options) {
   const newest = await newestOf(manager, signal, run);
   const row = rowOf(manager, seen, newest.get(run), { now: Date.now(), quietMs, note });
   const progress = row.progress ?? progressOf(seen, row.lastStep ?? row.checkpoint?.step);
-  return progress === undefined ? row : { ...row, progress };
+  const decide = row.state === 'paused' ? await decisionDue(manager, run) : undefined;
+  return {
+    ...row,
+    ...(decide === undefined ? {} : { way: decide }),
+    ...(progress === undefined ? {} : { progress }),
+  };
+}
+
+/**
+ * How to answer what a run waits for somebody to decide; a resume would only ask again.
+ * @param {Manager} manager
+ * @param {string} runId
+ * @returns {Promise<string | undefined>}
+ */
+async function decisionDue(manager, runId) {
+  try {
+    const recovery = /** @type {any} */ (manager.recovery(runId));
+    const question = await recovery.unanswered();
+    return question ? `waymark decide ${runId} ${question.options.join('|')}` : undefined;
+  } catch {
+    // `waymark failures` tells what is wrong with it.
+    return undefined;
+  }
 }
 
 /**

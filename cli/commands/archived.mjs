@@ -1,3 +1,4 @@
+import { existingRun } from '../input.mjs';
 import { count, plain, size, table } from '../output.mjs';
 
 /** @type {import('../input.mjs').Definition} */
@@ -18,6 +19,8 @@ export const definition = {
 /** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
 export async function run({ manager, args }) {
   const checkpoints = await manager.archived(args[0]);
+  // Of a run that is gone there may be archives.
+  if (checkpoints.length === 0 && args[0] !== undefined) existingRun(manager, args[0]);
   const bytes = checkpoints.reduce((sum, one) => sum + one.fileBytes, 0);
   return {
     data: { checkpoints, bytes },

@@ -238,6 +238,9 @@ function shown(plan) {
         ...line('to do', steps.todo),
         ...(steps.frontier.length > 1 ? line('side by side now', steps.frontier) : []),
         ...(next === null ? [] : [plain(`  next: ${next}`)]),
+        ...(next === null && steps.done.length > 0 && steps.todo.length === 0
+          ? ['  nothing is left to do']
+          : []),
       ];
       for (const { type, kind, severity, message, accepted } of reasons) {
         const name = kind === undefined ? type : `${type}.${kind}`;
