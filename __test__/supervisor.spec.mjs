@@ -840,6 +840,9 @@ describe('by the API', () => {
       project.manager.supervise('demo', { ...options, command: [] }),
     ).rejects.toMatchObject(invalid);
     await expect(
+      project.manager.supervise('demo', { ...options, options: ['no_such'] }),
+    ).rejects.toMatchObject(invalid);
+    await expect(
       project.manager.supervise('demo', /** @type {any} */ ({ ...options, orphans: 'no' })),
     ).rejects.toMatchObject(invalid);
   });

@@ -706,4 +706,4 @@ function note(place, way, plan) {
   return writeNotes(place, way.runId, { at, checkpointId, accepted, did });
 }
 
-module.exports = { ACTS, refuseStale, resume };
+module.exports = { ACTS, refuseStale, resume, wantedOf };

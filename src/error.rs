@@ -190,7 +190,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The run can't be written.
-    #[error("{path} can't be written; make the run's folder writable for this user", path = path.display())]
+    #[error("{path} can't be written; make it, and the folder that it is in, writable for this user", path = path.display())]
     RunReadOnly {
         /// The path that refused.
         path: PathBuf,
@@ -582,7 +582,7 @@ pub enum Error {
         lease: Option<Box<Lease>>,
     },
     /// The lease of the run can't be trusted.
-    #[error("the lease of run {run_id:?} can't be trusted: {reason}; it keeps others out until {path} is older than a lease lasts, or is taken by force", path = path.display())]
+    #[error("the lease of run {run_id:?} can't be trusted: {reason}; it keeps others out until {path} is older than a lease lasts, or is taken by force (manager.lease(run, {{ force: true }}))", path = path.display())]
     LeaseDamaged {
         /// The run.
         run_id: String,

@@ -95,6 +95,8 @@ async function supervise(manager, runId, options) {
   }
   if (command.length === 0) throw invalid('the option command is missing');
   if (orphans !== 'wait' && orphans !== 'end') throw invalid("orphans must be 'wait' or 'end'");
+  // Loaded here: a first start has none.
+  if (wanted.length > 0) require('../resume-run.js').wantedOf(wanted);
   const elsewhere = wanted.find((one) => /^(fork|abandon)\b/.test(one));
   if (elsewhere !== undefined) {
     throw invalid(
