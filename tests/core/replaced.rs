@@ -1,5 +1,7 @@
 //! What a checkpoint replaces: its names go at once, its space when nobody waits.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own folder")]
+
 use waymark::model::cancel::Cancel;
 use waymark::model::progress::Progress;
 use waymark::model::retention::Retention;
