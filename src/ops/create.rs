@@ -52,9 +52,9 @@ const RUN_FILE_MAX: u64 = 64 << 20;
 const PARALLEL_FROM: usize = 256 << 10;
 /// Pieces of a registry that are smaller are written together, in bytes.
 const WRITE_ONE: usize = 64 << 10;
-/// The manifest's member that the registry is.
 /// So many files are held at most, for their space to be freed when nobody waits.
 const HELD_MAX: usize = 8;
+/// The manifest's member that the registry is.
 const REGISTRY_MEMBER: &str = "artifact_registry";
 /// After so many bytes the system is asked to begin writing them back.
 const WRITE_BACK: usize = 1 << 20;
