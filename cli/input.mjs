@@ -1,9 +1,7 @@
 // What the words of a command line mean: how a command describes itself, and how it reads its input.
 // What can't be understood is misuse: a UsageError, which main.mjs shows with the command's usage.
 
-import fs from 'node:fs';
-import path from 'node:path';
-import { lib, waymark } from './library.mjs';
+import { lib } from './library.mjs';
 
 const options = lib.options;
 
@@ -211,16 +209,10 @@ export function parseSize(flag, text) {
 }
 
 /**
- * Refuses a run that is not there, where nothing would be told of it.
+ * Refuses a run that is not there, where nothing would be told of it. The core says so wherever it looks into a run.
  * @param {Manager} manager
  * @param {string} runId
  */
-export function existingRun(manager, runId) {
-  const folder = path.join(manager.runsDir(runId), runId);
-  if (fs.existsSync(folder)) return;
-  throw new waymark.WaymarkError(
-    'ERR_RUN_NOT_FOUND',
-    `run "${runId}" was not found at ${folder}; check the id, or start the run first`,
-    { runId, path: folder },
-  );
+export async function existingRun(manager, runId) {
+  await manager.records(runId).list();
 }

@@ -20,7 +20,7 @@ export const definition = {
 export async function run({ manager, args }) {
   const checkpoints = await manager.archived(args[0]);
   // Of a run that is gone there may be archives.
-  if (checkpoints.length === 0 && args[0] !== undefined) existingRun(manager, args[0]);
+  if (checkpoints.length === 0 && args[0] !== undefined) await existingRun(manager, args[0]);
   const bytes = checkpoints.reduce((sum, one) => sum + one.fileBytes, 0);
   return {
     data: { checkpoints, bytes },

@@ -27,7 +27,7 @@ export const definition = {
 export async function run({ manager, args, options: { worker, note, failure, by } }) {
   const [runId, decision] = /** @type {string[]} */ (args);
   const recovery = /** @type {any} */ (manager.recovery(runId));
-  existingRun(manager, runId);
+  await existingRun(manager, runId);
   const given = { decision, worker, note, failureId: failure, by };
   const answer = await recovery.decideVia(given, 'cli');
   return {

@@ -28,7 +28,7 @@ export async function run({ manager, args, options: { rules, reset } }) {
     const breaker = await recovery.resetBreaker(reset);
     return { data: breaker, text: () => `the breaker of worker ${reset} is closed` };
   }
-  existingRun(manager, runId);
+  await existingRun(manager, runId);
   /** @type {string[]} */
   const notices = [];
   const [failures, summary, question, breakers] = [

@@ -16,7 +16,7 @@ export const definition = {
 /** @param {import('../input.mjs').Input} input @returns {Promise<import('../input.mjs').Result>} */
 export async function run({ manager, args }) {
   const tree = await manager.tree(/** @type {string} */ (args[0]));
-  if (tree.roots.length === 0) existingRun(manager, tree.runId);
+  if (tree.roots.length === 0) await existingRun(manager, tree.runId);
   return {
     data: flat(tree),
     text: () => {
