@@ -3039,8 +3039,9 @@ export declare class CheckpointManager {
 
   /**
    * Checks that all checkpoints of a run, or one, are whole: their checksums, and that all they need is
-   * in the store; with `data` also what it holds. Damage is a result, no error: it names the checkpoints
-   * and files that it touches. Nothing is deleted.
+   * in the store; with `data` also what it holds. Of all of them, also that the audit log is as it was
+   * written (`events`). Damage is a result, no error: it names the checkpoints and files that it touches.
+   * Nothing is deleted.
    */
   verify(runId: string, options?: VerifyOptions): Promise<VerifyResult>;
   /** Checks checkpoints, blocking. */

@@ -451,6 +451,8 @@ export interface EventsRequest {
   runId?: string
   /** Only those of these kinds; none are all. */
   kinds: Array<string>
+  /** Of the run that is found by this id, and no further back than its first checkpoint; not with `after`. */
+  ofLife?: boolean
 }
 
 /** Reads the audit log. */
@@ -596,6 +598,16 @@ export interface FileSystemInfo {
   options: Array<string>
   /** Whether it is mounted read-only. */
   readOnly?: boolean
+}
+
+/** A file to be hashed, and what is known of it. */
+export interface FileToHash {
+  /** Its path. */
+  path: string
+  /** What it looked like when it was hashed. */
+  stamp?: string
+  /** Its hash then. */
+  hash?: string
 }
 
 /** Begins another run at a checkpoint of a run. */
@@ -788,6 +800,23 @@ export interface GitRequest {
   /** Folders in the worktree, absolute, where nothing is looked for. */
   without?: Array<string>
 }
+
+/** A file as it was found. */
+export interface HashedFile {
+  /**
+   * Its SHA-256 as 64 hex digits, or what it is known by without being read: `a folder`, `no file`, or for one of
+   * more than 16 MiB its size and time; absent if there is none.
+   */
+  told?: string
+  /** What it looks like; absent if it was not read. */
+  stamp?: string
+}
+
+/** Hashes files, one after the other. What looks as it did is not read again. */
+export declare function hashFiles(files: Array<FileToHash>): Promise<Failure | Array<HashedFile>>
+
+/** Hashes files, one after the other. What looks as it did is not read again. */
+export declare function hashFilesSync(files: Array<FileToHash>): Failure | Array<HashedFile>
 
 /** Imports the checkpoints of an archive. */
 export declare function importArchive(place: Place, request: ImportRequest, cancel?: CancelToken | undefined | null): Promise<Failure | ImportOutcome>

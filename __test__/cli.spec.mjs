@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import module from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -1116,6 +1117,20 @@ describe("the old tools' forms", () => {
 });
 
 describe('the command line', () => {
+  test('what Node compiled of it is kept for the next start, where Node can and may', async () => {
+    const { enableCompileCache } = /** @type {{ enableCompileCache?: unknown }} */ (module);
+    const env = { TMPDIR: temporary(), TEMP: temporary() };
+    const kept = path.join(
+      process.platform === 'win32' ? env.TEMP : env.TMPDIR,
+      'node-compile-cache',
+    );
+    const may = { ...env, NODE_DISABLE_COMPILE_CACHE: '1' };
+    expect(await run(['--version'], { env: may })).toMatchObject({ code: 0, stderr: '' });
+    expect(fs.existsSync(kept)).toBe(false);
+    expect(await run(['--version'], { env })).toMatchObject({ code: 0, stderr: '' });
+    expect(fs.existsSync(kept)).toBe(enableCompileCache !== undefined);
+  });
+
   const verbs = 'create restore list show verify stats health prune cleanup resume'.split(' ');
 
   test('help of the whole: verbs, exit codes, environment', async () => {

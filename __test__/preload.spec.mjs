@@ -474,6 +474,24 @@ test('other processes are not touched', async () => {
   expect(await seen(['--import', preload])).toEqual(nothing);
 });
 
+test('a worker thread of a step is no step', async () => {
+  const own = path.join(root, 'threads.cjs');
+  fs.writeFileSync(
+    own,
+    `const { isMainThread, Worker } = require('node:worker_threads');
+     const { WAYMARK_ATTACHED: _, ...env } = process.env;
+     if (isMainThread) new Worker(__filename, { argv: process.argv.slice(2), env });
+     else process.stdout.write(process.execArgv.length + ' ' + process.argv.slice(2).join(' '));
+     if (isMainThread) require('node:fs').writeFileSync(${JSON.stringify(path.join(dir, 'left.txt'))}, 'left');`,
+  );
+  await steps(0);
+  const done = await step(['--step', '1'], {}, own);
+  expect(done).toMatchObject({ code: 0, stderr: '' });
+  // The preload is put before it, too, and it has the same words.
+  expect(done.stdout).toMatch(/^2 .*--step 1/);
+  expect(manager().listSync('demo')).toHaveLength(2);
+});
+
 test('what only a checkpoint needs is not loaded when a runner starts', () => {
   const script = `
     require(${JSON.stringify(path.join(repo, 'lib', 'preload.js'))});
@@ -496,6 +514,57 @@ test('no slow library is loaded before the first line of a step that is resumed'
   );
   const { stdout } = await step(['--resume'], {}, first);
   expect(stdout).toBe('|--step 1.5');
+});
+
+test('the workflow file is parsed once, not by each step; by its hash it is known again', async () => {
+  const own = path.join(root, 'parses.cjs');
+  const told = path.join(root, 'parsed.txt');
+  fs.writeFileSync(
+    own,
+    `const fs = require('node:fs');
+     const Module = require('node:module');
+     const { _load } = Module;
+     Module._load = (name, ...rest) => {
+       if (name === 'yaml') fs.appendFileSync(${JSON.stringify(told)}, 'x');
+       return _load(name, ...rest);
+     };
+     require(${JSON.stringify(path.join(root, RUNNER))});`,
+  );
+  /** @param {string} words */
+  const loads = async (words) => {
+    fs.writeFileSync(told, '');
+    const done = await step(words.split(' '), {}, own);
+    expect(done).toMatchObject({ code: 0, stderr: '' });
+    return fs.readFileSync(told, 'utf8');
+  };
+  const record = () =>
+    /** @type {any} */ (manager().records(null).readSync('workflow-steps')?.value);
+  const at = async () => {
+    const [{ progress, lastStep }] = await manager().runs();
+    return { progress, lastStep };
+  };
+  await step(['--step', '0']);
+  expect(record().files).toHaveLength(1);
+  expect(await loads('--step 1')).toBe('');
+  expect(await at()).toEqual({ progress: { done: 2, total: 5 }, lastStep: 1 });
+  // Another file is another order.
+  const flow = path.join(root, WORKFLOW);
+  fs.appendFileSync(
+    flow,
+    '\n  - step: 9\n    name: Check\n    agent: editor\n    outputs: [checked.md]\n',
+  );
+  expect(await loads('--step 1.5')).toBe('x');
+  expect(await at()).toEqual({ progress: { done: 3, total: 6 }, lastStep: 1.5 });
+  expect(record().files).toHaveLength(2);
+  // What is kept is worth no more than what it saves.
+  const kept = path.join(root, '.waymark', 'records', 'workflow-steps.json');
+  fs.writeFileSync(kept, '{ "cut');
+  expect(await loads('--step 2')).toBe('x');
+  expect(await at()).toEqual({ progress: { done: 4, total: 6 }, lastStep: 2 });
+  expect(await loads('--step 3')).toBe('');
+  const [{ checkpointId }] = manager().listSync('demo');
+  const { checkpoint } = manager().showSync('demo', checkpointId);
+  expect(checkpoint.step_state).toMatchObject({ agent: 'editor', artifacts: ['report.md'] });
 });
 
 describe('a restore that was cut off', () => {

@@ -127,6 +127,18 @@ const planned = (at, options) => at.manager.planResume(RUN, options);
 /** @param {import('../index.js').ResumePlan} plan */
 const named = ({ reasons }) => reasons.map(({ type, kind }) => (kind ? `${type}.${kind}` : type));
 
+test('of steps whose checkpoints were pruned the audit log knows which were passed over', async () => {
+  const at = await world();
+  at.manager.createSync(RUN, 2);
+  const { steps } = await planned(at);
+  expect(steps).toEqual({ done: [0, 1, 2], skipped: [1.5], todo: [], frontier: [] });
+  at.manager.pruneSync(RUN, { keepLast: 1 });
+  expect((await planned(at)).steps).toEqual(steps);
+  // Without the log nobody knows: they count as done.
+  fs.rmSync(path.join(at.root, '.waymark', 'events'), { recursive: true });
+  expect((await planned(at)).steps).toMatchObject({ done: [0, 1, 1.5, 2], skipped: [] });
+});
+
 test('nothing differs: ready, and the fingerprint says of what', async () => {
   const at = await world();
   const plan = await planned(at);

@@ -216,3 +216,9 @@ export function parseSize(flag, text) {
 export async function existingRun(manager, runId) {
   await manager.records(runId).list();
 }
+
+/** One of some words. @param {string} flag @param {string[]} names @param {string} text */
+export function choiceOf(flag, names, text) {
+  if (names.includes(text)) return text;
+  throw new UsageError(`${flag} must be one of ${names.join(', ')}, not "${text}"`);
+}

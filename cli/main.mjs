@@ -2,6 +2,7 @@
 // The `waymark` command: finds the verb, reads its words, runs it, and is the only place that prints
 // and sets the exit code. Each command is imported when its verb is used; the addon, when it works.
 
+import './compile-cache.mjs';
 import { readFileSync } from 'node:fs';
 import { UsageError } from './input.mjs';
 import { commander, waymark } from './library.mjs';

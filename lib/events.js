@@ -17,6 +17,8 @@ const { checkOptions, EVENT_KINDS } = require('./options.js');
 const POLL_MS = 250;
 /** So many events are read at once by a follower. */
 const PAGE = 500;
+/** So many are read of one run. */
+const MOST = 10_000;
 
 const EVENTS = /** @type {const} */ ({
   after: 'count',
@@ -133,6 +135,19 @@ async function events(calls, place, options) {
 }
 
 /**
+ * Of a run that is there, back to its first checkpoint: what is older is of another run of that name.
+ * @param {Place} place
+ * @param {string} runId
+ * @param {import('../index.js').EventKind[]} kinds
+ */
+async function eventsOfLife(place, runId, kinds) {
+  const request = { runId, kinds, limit: MOST, ofLife: true };
+  const page = /** @type {any} */ (await native().events(place, request));
+  if (page.failed === true) throw WaymarkError.from(page);
+  return eventsOf(page);
+}
+
+/**
  * @param {Calls} calls
  * @param {() => Place} place
  * @param {import('../index.js').EventsOptions | undefined} options
@@ -184,4 +199,4 @@ async function* follow(calls, place, { position, pollMs = POLL_MS, signal, ...wa
   }
 }
 
-module.exports = { Listeners, tell, events, eventsSync, followEvents };
+module.exports = { Listeners, tell, events, eventsOfLife, eventsSync, followEvents };

@@ -8,6 +8,7 @@ const { WaymarkError } = require('./error.js');
 const { native } = require('./native.js');
 const { hasNotes, readNotes, removeNotes } = require('./resume-notes.js');
 const { limited } = require('./time-limit.js');
+const { keepParsed } = require('./workflow-steps.js');
 
 /**
  * @typedef {import('../index.js').Environment} Environment
@@ -298,6 +299,7 @@ function prints(place, runId, file, layers) {
     takeSync: () => withNotes(takeFingerprintSync(context, Date.now()), context),
     /** @param {Taken | undefined} taken what is in a checkpoint now */
     done: (taken) => {
+      keepParsed(place);
       if (taken?.revision === undefined) return;
       try {
         removeNotes(place, runId, taken.revision);

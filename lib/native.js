@@ -1,6 +1,8 @@
 // The addon, loaded when it is first needed: a process that only starts with the preload and is no
 // runner never pays for it.
 
+const fs = require('node:fs');
+const path = require('node:path');
 const { version } = require('../package.json');
 const { WaymarkError } = require('./error.js');
 
@@ -28,11 +30,34 @@ function libc() {
   return glibc ? `glibc ${glibc}` : 'musl';
 }
 
+/** With these set, the loader that napi generates decides. */
+const OVERRIDES = ['NAPI_RS_NATIVE_LIBRARY_PATH', 'NAPI_RS_ENFORCE_VERSION_CHECK'];
+
+/**
+ * The binary where it nearly always is: beside us if it was built here, else in its package. The loader that napi
+ * generates finds it in every place, and says why not; but it is forty kilobytes, and each step's process would wait for
+ * them.
+ * @returns {typeof import('../native.js') | undefined}
+ */
+function atOnce() {
+  if (OVERRIDES.some((name) => process.env[name])) return undefined;
+  // A binary for glibc must not be tried where musl is, and may load: the loader finds out which it is.
+  const libcs = ['x86_64', 'aarch64'].map((arch) => `/lib/ld-musl-${arch}.so.1`);
+  if (process.platform === 'linux' && libcs.some((file) => fs.existsSync(file))) return undefined;
+  const name = packageFor({ platform: process.platform, arch: process.arch, musl: false });
+  const built = path.join(__dirname, '..', `${name.replace('-', '.')}.node`);
+  try {
+    return require(fs.existsSync(built) ? built : name);
+  } catch {
+    return undefined;
+  }
+}
+
 /** @returns {typeof import('../native.js')} */
 function native() {
   if (!loaded) {
     try {
-      loaded = require('../native.js');
+      loaded = atOnce() ?? require('../native.js');
     } catch (cause) {
       const name = packageFor({
         platform: process.platform,

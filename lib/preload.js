@@ -4,7 +4,6 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
-const { isMainThread } = require('node:worker_threads');
 const { readFlags, withoutFlags } = require('./arguments.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
@@ -42,7 +41,7 @@ async function attach() {
   const runId = flags.get('run-id');
   // Waymark's own commands take --run-id and --step too. A worker thread gets the main thread's
   // arguments and flags, and a child process may get them (fork, NODE_OPTIONS): neither is a step.
-  if (typeof runId !== 'string' || isOwnCommand(process.argv[1]) || !isMainThread) return;
+  if (typeof runId !== 'string' || isOwnCommand(process.argv[1]) || isWorker()) return;
   if (process.env.WAYMARK_ATTACHED === runId) return;
   if (process.env.WAYMARK_LINE !== undefined) {
     line = require('./supervisor/line.js');
@@ -119,6 +118,19 @@ async function attach() {
       process.exit(1);
     }
     say(`no checkpoint will be taken of run ${runId}: ${describe(error)}`);
+  }
+}
+
+/**
+ * Whether this is a worker thread: there nobody may change the working directory, and the error's code says so.
+ * `node:worker_threads` knows it too, but is slow to load.
+ */
+function isWorker() {
+  try {
+    process.chdir('.');
+    return false;
+  } catch (error) {
+    return /_WORKER_UNSUPPORTED_OPERATION$/.test(`${codeOf(error)}`);
   }
 }
 

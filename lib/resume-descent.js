@@ -17,7 +17,7 @@ const { stepFromText } = require('./options.js');
  * @param {CheckpointInfo} row
  * @param {CheckpointInfo[]} rows of its run, newest first
  * @param {any[]} events of its run, the oldest first
- * @returns {{ known: Set<Step>, whole: boolean }}
+ * @returns {{ known: Set<Step>, whole: boolean, ends: boolean }} `ends`: nothing more is to be known of the way
  */
 function descentOf(row, rows, events) {
   const nodes = new Map([...nodesOfEvents(events), ...nodesOfRows(rows)]);
@@ -35,12 +35,13 @@ function descentOf(row, rows, events) {
     last = node.sequence ?? last;
     id = node.parent;
   }
-  if (id === null) return { known, whole: true };
+  if (id === null) return { known, whole: true, ends: true };
   // Before that it is only known what there was, not whether it is on the way.
   for (const { step, sequence } of nodes.values()) {
     if (sequence === undefined || sequence < last) known.add(step);
   }
-  return { known, whole: false };
+  // What a fork began from lies in another run.
+  return { known, whole: false, ends: id === undefined && last === 1 };
 }
 
 /**

@@ -116,7 +116,10 @@ async function planned(ground, runId, options, token) {
   const takesFiles = options.files ?? files;
   /** @param {CheckpointInfo} row */
   const look = async (row) => {
-    const { checkpoint } = await manager.show(runId, row.checkpointId, { signal });
+    const { checkpointId } = row;
+    const verified = manager.verify(runId, { checkpointId, signal });
+    verified.catch(() => {});
+    const { checkpoint } = await manager.show(runId, checkpointId, { signal });
     const then = environmentOf(checkpoint);
     const workflow = workflowOf(options.workflow, then, declared, root);
     const context = contextOf({
@@ -133,13 +136,13 @@ async function planned(ground, runId, options, token) {
     const rest = Promise.all([
       lookAgain(context, then, at),
       driftOf(ground, runId, row, how, checkpoint, isNewest, { root, runDir }),
-      historyOf(manager, runId, row, rows),
+      historyOf(place, runId, row, rows),
     ]);
     rest.catch(() => {});
-    const { damaged } = await manager.verify(runId, { checkpointId: row.checkpointId, signal });
+    const { damaged } = await verified;
     if (damaged.length === 0) return { row, checkpoint, then, workflow, context, rest: await rest };
-    const [{ checkpointId, damage, message }] = damaged;
-    skipped.push({ checkpointId, damage, message });
+    const [{ checkpointId: id, damage, message }] = damaged;
+    skipped.push({ checkpointId: id, damage, message });
     await rest.catch(() => {});
     return undefined;
   };
@@ -382,21 +385,23 @@ async function doneBy(manager, runId, steps, rows, chosen) {
 
 /**
  * Which steps have had a checkpoint on the way to one of them: those that its state descends from. What was pruned is
- * still in the audit log.
- * @param {Manager} manager
+ * still in the audit log, which is only read then, back to the run's first checkpoint.
+ * @param {import('../native.js').Place} place
  * @param {string} runId
  * @param {CheckpointInfo} row
  * @param {CheckpointInfo[]} rows
  */
-async function historyOf(manager, runId, row, rows) {
-  /** @type {any[]} */
-  let events = [];
+async function historyOf(place, runId, row, rows) {
+  const seen = descentOf(row, rows, []);
+  if (seen.ends) return seen;
+  // Loaded here: a run of a few checkpoints does without.
+  const { eventsOfLife } = require('./events.js');
   try {
-    events = await manager.events({ runId, kinds: WAYS, limit: 10_000 });
+    return descentOf(row, rows, await eventsOfLife(place, runId, WAYS));
   } catch {
     // Without the log only what is there is known.
+    return seen;
   }
-  return descentOf(row, rows, events);
 }
 
 /**

@@ -1,7 +1,9 @@
 // A process that runs one step of a run, as the run's state sees it: it takes the lease, says what is under way, and at
 // the end what became of it. Loaded by the preload, in processes of steps only.
 
+const fs = require('node:fs');
 const path = require('node:path');
+const { nowMs } = require('./clock.js');
 const { WaymarkError } = require('./error.js');
 const { refuseLeft } = require('./left-at-work.js');
 const leases = require('./lease.js');
@@ -75,7 +77,7 @@ class StepProcess {
   #timer;
   /** @type {{ step?: Step, since: string } | undefined} */
   #underWay;
-  #begun = performance.now();
+  #begun = nowMs();
   /** @type {import('./workflow.js').WorkflowStep[] | null | undefined} */
   #steps;
   /** After which step the run goes on, if it was put back. @type {Step | null | undefined} */
@@ -202,7 +204,9 @@ class StepProcess {
     const workflow = this.#flags.get('workflow');
     if (typeof workflow === 'string') {
       try {
-        this.#steps = require('./workflow.js').readSteps(workflow);
+        const { stepsOf } = require('./workflow-steps.js');
+        const place = placeOfManager(this.#manager);
+        this.#steps = stepsOf(place, fs.readFileSync(workflow), workflow).steps;
       } catch {
         // A workflow file that can't be read is the runner's to report.
       }
@@ -264,7 +268,7 @@ class StepProcess {
     const isBoundary = code === 0 && outcome !== 'waits' && outcome !== 'failed';
     const isDone = isBoundary && outcome !== 'none';
     const order = this.steps()?.map((one) => one.step);
-    const worked = Math.round(performance.now() - this.#begun);
+    const worked = Math.round(nowMs() - this.#begun);
     /** @param {StateRecord} record @returns {StateRecord} */
     const ended = ({ underWay: _, ...record }) => {
       const done = order === undefined || step === undefined ? -1 : order.indexOf(step);

@@ -1,7 +1,16 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ask, asks } from '../ask.mjs';
-import { oneOf, parseCount, parseStep, RUN_ID_OPTION, runOf, UsageError } from '../input.mjs';
+import { HOW } from '../how.mjs';
+import {
+  choiceOf,
+  oneOf,
+  parseCount,
+  parseStep,
+  RUN_ID_OPTION,
+  runOf,
+  UsageError,
+} from '../input.mjs';
 import { lib, waymark } from '../library.mjs';
 import { count, plain, size, styleFor } from '../output.mjs';
 import { watched } from '../progress.mjs';
@@ -16,7 +25,6 @@ const { changes } = lib.restoreReport;
  * @typedef {import('../output.mjs').Style} Style
  */
 
-const POLICIES = ['refuse', 'keep-both', 'overwrite', 'merge'];
 const STRATEGIES = ['immediate', 'staged', 'progressive'];
 const NAMES = ['state', 'registry', 'run', 'artifacts', 'workspace'];
 const RESCUE = 'waymark-rescue-';
@@ -34,17 +42,6 @@ const MARKS = {
   keep: ['=', 'dim'],
   conflict: ['!', 'red'],
 };
-
-/** @type {import('../input.mjs').OptionDefinition[]} */
-export const HOW = [
-  {
-    flags: '--on-conflict <policy>',
-    about: `what becomes of files changed since the newest checkpoint: ${POLICIES.join(', ')} (default: refuse in the workspace, else overwrite)`,
-    parse: (text) => choiceOf('--on-conflict', POLICIES, text),
-  },
-  { flags: '--state-only', about: 'leave captured files alone' },
-  { flags: '--yes', about: 'do not ask on a terminal' },
-];
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {
@@ -338,12 +335,6 @@ function parseReport(text) {
 function parseTime(text) {
   if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(Date.parse(text))) return text;
   throw new UsageError(`--at must be a time such as 2026-01-02T03:04:05Z, not "${text}"`);
-}
-
-/** @param {string} flag @param {string[]} names @param {string} text */
-function choiceOf(flag, names, text) {
-  if (names.includes(text)) return text;
-  throw new UsageError(`${flag} must be one of ${names.join(', ')}, not "${text}"`);
 }
 
 /** @param {string} text @returns {import('../../index.js').RestorePart} */

@@ -1,7 +1,7 @@
+import { HOW } from '../how.mjs';
 import { oneOf, parseEach, parseNames, parseStep, UsageError } from '../input.mjs';
 import { lib, waymark } from '../library.mjs';
 import { plain, quoted } from '../output.mjs';
-import { HOW } from './restore.mjs';
 
 const { readFlags } = lib.arguments;
 const { portVariables } = lib.portVariables;

@@ -1,6 +1,7 @@
 import { ask, asks } from '../ask.mjs';
+import { HOW } from '../how.mjs';
 import { watched } from '../progress.mjs';
-import { HOW, refusable, resultOf } from './restore.mjs';
+import { refusable, resultOf } from './restore.mjs';
 
 /** @type {import('../input.mjs').Definition} */
 export const definition = {

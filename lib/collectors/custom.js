@@ -60,16 +60,21 @@ function notTooDeep(value) {
 async function inThread(module, context) {
   const { worker, port } = started(module, context);
   const answered = new Promise((resolve, reject) => {
-    port.once('message', (answer) => {
+    /** @param {any} answer */
+    const take = (answer) => {
       try {
         resolve(toldBy(answer));
       } catch (error) {
         reject(error);
       }
-    });
+    };
+    port.once('message', take);
     worker.once('error', reject);
-    // An answer that was given still comes first.
-    worker.once('exit', () => setImmediate(() => resolve({ failed: 'it ended without a word' })));
+    // Node may tell of a thread's end before it hands over what the thread said.
+    worker.once('exit', () => {
+      const left = receiveMessageOnPort(port);
+      take(left === undefined ? { failed: 'it ended without a word' } : left.message);
+    });
   });
   port.ref();
   try {

@@ -2,6 +2,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { nowMs } = require('../clock.js');
 const { WaymarkError } = require('../error.js');
 const { native } = require('../native.js');
 const { realPath } = require('../real-path.js');
@@ -53,13 +54,13 @@ let bare = { folder: '', at: Number.NEGATIVE_INFINITY };
 function asked(context) {
   if (context.declared.worktree === false) return undefined;
   const folder = folderOf(context);
-  const isBare = bare.folder === folder && performance.now() - bare.at < FRESH_MS;
+  const isBare = bare.folder === folder && nowMs() - bare.at < FRESH_MS;
   return isBare ? undefined : folder;
 }
 
 /** @param {any} facts @param {Context} context @param {string} folder */
 function told(facts, context, folder) {
-  if (facts === null) bare = { folder, at: performance.now() };
+  if (facts === null) bare = { folder, at: nowMs() };
   return withFolder(inWorktree(facts), context, folder);
 }
 

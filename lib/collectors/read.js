@@ -1,11 +1,8 @@
 // Files by hash, for the collectors. What was hashed once is not read again while it looks the same.
 
-const fs = require('node:fs');
 const { WaymarkError } = require('../error.js');
 const { native } = require('../native.js');
 
-/** Larger files are known by size and time alone, in bytes. */
-const MAX_BYTES = 16 * 1024 * 1024;
 const KEPT = 256;
 
 /** @type {Map<string, { stamp: string, hash: string }>} */
@@ -23,72 +20,48 @@ function hashOf(content) {
   return hash;
 }
 
-/** @param {string} file @param {string} stamp @param {string} hash */
+/** A file that was changed so recently, in milliseconds, may be changed again and look the same: times are coarse. */
+const RACY_MS = 2_000;
+
+/** @param {string} file @param {string} stamp @param {string} hash @returns {string} */
 function keep(file, stamp, hash) {
+  const modifiedNs = stamp.split(' ')[1];
+  if (Date.now() - Number(modifiedNs) / 1e6 < RACY_MS) return hash;
   if (known.size >= KEPT) known.clear();
   known.set(file, { stamp, hash });
   return hash;
 }
 
-/** @param {import('node:fs').BigIntStats} found */
-function stampOf({ size, mtimeNs, ino, ctimeNs }) {
-  return `${size} ${mtimeNs} ${ctimeNs} ${ino}`;
-}
-
-/** @param {unknown} error @returns {null} for what is not there */
-function unlessMissing(error) {
-  const { code } = /** @type {NodeJS.ErrnoException} */ (error);
-  if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-  throw error;
+/** @param {string[]} files @returns {import('../../native.js').FileToHash[]} */
+function asked(files) {
+  return files.map((path) => ({ path, ...known.get(path) }));
 }
 
 /**
- * @param {import('node:fs').BigIntStats} found
- * @returns {string | undefined} what it is known by without being read
+ * @param {string[]} files
+ * @param {import('../../native.js').Failure | import('../../native.js').HashedFile[]} found
+ * @returns {(string | null)[]}
  */
-function unread(found) {
-  if (found.isDirectory()) return 'a folder';
-  if (!found.isFile()) return 'no file';
-  // A named pipe would never end.
-  return found.size > MAX_BYTES ? `${found.size} bytes of ${found.mtimeMs}` : undefined;
+function told(files, found) {
+  if (!Array.isArray(found)) throw WaymarkError.from(found, told);
+  return found.map(({ told, stamp }, at) => {
+    if (told === undefined) return null;
+    return stamp === undefined ? told : keep(files[at], stamp, told);
+  });
 }
 
 /**
- * The SHA-256 of a file; null if there is none.
- * @param {string} file
- * @returns {Promise<string | null>}
+ * The SHA-256 of files; null for one that is not there. All in one go: each hop to another thread costs more than reading
+ * a small file.
+ * @param {string[]} files
  */
-async function hashFile(file) {
-  try {
-    const found = await fs.promises.stat(file, { bigint: true });
-    const other = unread(found);
-    if (other !== undefined) return other;
-    const stamp = stampOf(found);
-    const before = known.get(file);
-    if (before?.stamp === stamp) return before.hash;
-    return keep(file, stamp, hashOf(await fs.promises.readFile(file)));
-  } catch (error) {
-    return unlessMissing(error);
-  }
+async function hashFiles(files) {
+  return told(files, await native().hashFiles(asked(files)));
 }
 
-/**
- * The SHA-256 of a file; null if there is none.
- * @param {string} file
- * @returns {string | null}
- */
-function hashFileSync(file) {
-  try {
-    const found = fs.statSync(file, { bigint: true });
-    const other = unread(found);
-    if (other !== undefined) return other;
-    const stamp = stampOf(found);
-    const before = known.get(file);
-    if (before?.stamp === stamp) return before.hash;
-    return keep(file, stamp, hashOf(fs.readFileSync(file)));
-  } catch (error) {
-    return unlessMissing(error);
-  }
+/** The same, blocking. @param {string[]} files */
+function hashFilesSync(files) {
+  return told(files, native().hashFilesSync(asked(files)));
 }
 
-module.exports = { hashFile, hashFileSync, hashOf };
+module.exports = { hashFiles, hashFilesSync, hashOf };

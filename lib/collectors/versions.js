@@ -1,8 +1,9 @@
 // The versions that a step's work depends on: Node, Waymark, and the package locks of the project.
 
 const path = require('node:path');
+const { nowMs } = require('../clock.js');
 const { version } = require('../../package.json');
-const { hashFile, hashFileSync } = require('./read.js');
+const { hashFiles, hashFilesSync } = require('./read.js');
 
 const LOCKS = [
   'package-lock.json',
@@ -36,30 +37,29 @@ function told(found) {
 
 /** @param {string} root */
 function known(root) {
-  const isFresh = seen.root === root && performance.now() - seen.at < FRESH_MS;
+  const isFresh = seen.root === root && nowMs() - seen.at < FRESH_MS;
   return isFresh ? seen.locks : undefined;
 }
 
 /** @param {string} root @param {Record<string, string>} found */
 function keep(root, found) {
-  seen = { root, at: performance.now(), locks: found };
+  seen = { root, at: nowMs(), locks: found };
   return found;
 }
 
 /** @param {string} root */
+const paths = (root) => LOCKS.map((name) => path.join(root, name));
+
+/** @param {string} root */
 async function look(root) {
-  const hashes = await Promise.all(LOCKS.map((name) => hashFile(path.join(root, name))));
-  return keep(root, locks(hashes));
+  return keep(root, locks(await hashFiles(paths(root))));
 }
 
 /** @type {import('../fingerprint.js').Collector} */
 const versions = {
   name: 'versions',
   collect: async ({ root }) => told(known(root) ?? (await look(root))),
-  collectSync: ({ root }) =>
-    told(
-      known(root) ?? keep(root, locks(LOCKS.map((name) => hashFileSync(path.join(root, name))))),
-    ),
+  collectSync: ({ root }) => told(known(root) ?? keep(root, locks(hashFilesSync(paths(root))))),
   look: async ({ root }) => told(await look(root)),
 };
 

@@ -3,8 +3,8 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { readFlags } = require('../arguments.js');
-const { hashOf } = require('./read.js');
-const { stepsIn } = require('../workflow.js');
+const { hashFiles } = require('./read.js');
+const { stepsOf } = require('../workflow-steps.js');
 
 /**
  * @typedef {import('../fingerprint.js').Context} Context
@@ -35,27 +35,22 @@ function fileOf({ declared, root, runId, record }) {
  * @typedef {import('../../index.js').Step} Step
  */
 
-/** The steps of the file that was parsed last: most checkpoints of a process name the same. */
-let parsed = { hash: '', steps: /** @type {Placed[]} */ ([]) };
-
 /**
  * @param {Buffer} content
  * @param {string} file
  * @param {Context} context
  */
-function told(content, file, { root }) {
+function told(content, file, { place, root }) {
   if (content.length > MAX_BYTES) throw new Error(`${file} is larger than 4 MiB`);
-  const hash = hashOf(content);
-  if (parsed.hash !== hash) {
-    const steps = stepsIn(content.toString('utf8'), file);
-    parsed = { hash, steps: steps.map(({ step, group, after }) => ({ step, group, after })) };
-  }
-  const special = parsed.steps.filter(({ group, after }) => group !== undefined || after);
+  const { hash, steps } = stepsOf(place, content, file);
+  const special = steps.filter(({ group, after }) => group !== undefined || after);
   return {
     path: relative(root, file),
     hash,
-    steps: parsed.steps.map(({ step }) => step),
-    ...(special.length === 0 ? {} : { parallel: special.map((one) => ({ ...one })) }),
+    steps: steps.map(({ step }) => step),
+    ...(special.length === 0
+      ? {}
+      : { parallel: special.map(({ step, group, after }) => ({ step, group, after })) }),
   };
 }
 
@@ -91,10 +86,10 @@ const workflow = {
     const file = context.declared.workflow ?? then?.path;
     if (typeof file !== 'string') return null;
     const found = path.resolve(context.root, file);
-    const content = await fs.promises.readFile(found);
-    const isSame = hashOf(content) === then?.hash;
+    const [hash] = await hashFiles([found]);
+    const isSame = hash !== null && hash === then?.hash;
     if (isSame) return { ...then, path: relative(context.root, found) };
-    return told(content, found, context);
+    return told(await fs.promises.readFile(found), found, context);
   },
 };
 

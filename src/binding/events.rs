@@ -24,6 +24,8 @@ pub struct EventsRequest {
     pub run_id: Option<String>,
     /// Only those of these kinds; none are all.
     pub kinds: Vec<String>,
+    /// Of the run that is found by this id, and no further back than its first checkpoint; not with `after`.
+    pub of_life: Option<bool>,
 }
 
 /// Some events, in order.
@@ -59,13 +61,19 @@ fn events_work(
             checked.transpose()
         };
         let limit = number("limit", wanted.limit)?;
+        let hints = hints(place, run_id.clone());
+        let life_in = match wanted.of_life {
+            Some(true) => Some(locate::locate(&hints)?),
+            _ => None,
+        };
         let request = events::Request {
             after: number("after", wanted.after)?,
             limit: limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             run_id: run_id.as_ref().map(ToString::to_string),
             kinds: wanted.kinds,
+            life_in,
         };
-        let store = locate::store(&hints(place, run_id))?;
+        let store = locate::store(&hints)?;
         events::read(&RealDisk, &store, &request, &handle.cancel)
     }
 }

@@ -38,6 +38,7 @@ use crate::model::ids::{CheckpointId, RunId};
 use crate::model::progress::{Phase, Progress};
 use crate::model::step::STEP_MAX;
 use crate::ops::events::Ledger;
+use crate::ops::hashes::{Hashed, Known, hash_file};
 use crate::ops::{self, Context};
 use crate::store::layout::RunDir;
 use crate::store::real_disk::RealDisk;
@@ -471,6 +472,52 @@ pub fn span_ms_sync(text: String) -> Reply<f64> {
 #[must_use]
 pub fn sha256_sync(data: Buffer) -> Reply<String> {
     now(|| Ok(crate::model::manifest::sha256(&data)))
+}
+
+/// A file to be hashed, and what is known of it.
+#[napi(object, object_to_js = false)]
+pub struct FileToHash {
+    /// Its path.
+    pub path: String,
+    /// What it looked like when it was hashed.
+    pub stamp: Option<String>,
+    /// Its hash then.
+    pub hash: Option<String>,
+}
+
+/// A file as it was found.
+#[napi(object, object_from_js = false)]
+pub struct HashedFile {
+    /// Its SHA-256 as 64 hex digits, or what it is known by without being read: `a folder`, `no file`, or for one of
+    /// more than 16 MiB its size and time; absent if there is none.
+    pub told: Option<String>,
+    /// What it looks like; absent if it was not read.
+    pub stamp: Option<String>,
+}
+
+fn hash_work(files: Vec<FileToHash>) -> impl FnOnce() -> Result<Vec<HashedFile>> + Send {
+    move || {
+        let hashed = files.into_iter().map(|FileToHash { path, stamp, hash }| {
+            let known = stamp.zip(hash).map(|(stamp, hash)| Known { stamp, hash });
+            let Hashed { told, stamp } = hash_file(Path::new(&path), known.as_ref())?;
+            Ok(HashedFile { told, stamp })
+        });
+        hashed.collect()
+    }
+}
+
+/// Hashes files, one after the other. What looks as it did is not read again.
+#[napi(ts_return_type = "Failure | Array<HashedFile>")]
+#[must_use]
+pub fn hash_files_sync(files: Vec<FileToHash>) -> Reply<Vec<HashedFile>> {
+    now(hash_work(files))
+}
+
+/// Hashes files, one after the other. What looks as it did is not read again.
+#[napi(ts_return_type = "Promise<Failure | Array<HashedFile>>")]
+#[must_use]
+pub fn hash_files(files: Vec<FileToHash>) -> Pending<Vec<HashedFile>, Vec<HashedFile>> {
+    Job::task(hash_work(files))
 }
 
 fn cleanup_work(

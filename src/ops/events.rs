@@ -8,7 +8,10 @@
 //! tells of it. The index of checkpoints looks at such runs; the next operation of the run adds the events
 //! (`recover`).
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -22,7 +25,7 @@ use crate::ops::Context;
 use crate::ops::lifecycle;
 use crate::ops::restore::Restored;
 use crate::store::changes::Changes;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, EntryKind};
 use crate::store::events::{Due, Log, OpenRuns, Page};
 use crate::store::layout::RunDir;
 use crate::store::place::StoreDir;
@@ -394,6 +397,10 @@ pub struct Request {
     pub run_id: Option<String>,
     /// Only those of these kinds; none are all.
     pub kinds: Vec<String>,
+    /// The folder of runs: of the run of `run_id` that lies there, and no further back than its first checkpoint. What
+    /// lies before that is of another run of the name, and the log may be long. Not with `after`; `kinds` has to hold
+    /// `created`, or be empty.
+    pub life_in: Option<PathBuf>,
 }
 
 /// Reads the audit log; see [`Log::read`]. Without a store there are no events.
@@ -416,5 +423,34 @@ pub fn read(disk: &dyn Disk, place: &StoreDir, request: &Request, cancel: &Cance
         of_run && (request.kinds.is_empty() || request.kinds.contains(&record.event))
     };
     let limit = request.limit.unwrap_or(READ_LIMIT);
-    Log::new(disk, place, 0).read(request.after, limit, &wanted, cancel)
+    let log = Log::new(disk, place, 0);
+    let (Some(runs_dir), None) = (&request.life_in, request.after) else {
+        return log.read(request.after, limit, &wanted, cancel);
+    };
+    let own = runs_dir.to_string_lossy();
+    let others = RefCell::new(HashMap::new());
+    // A project that was moved has events of where it was. Only a run that still lies there is another one.
+    let is_others = |record: &Record| {
+        let (Some(runs), Some(run)) = (&record.runs, &record.run) else {
+            return false;
+        };
+        let look = || {
+            let folder = Path::new(runs).join(run);
+            disk.metadata(&folder)
+                .is_ok_and(|found| found.kind == EntryKind::Directory)
+        };
+        *runs != own
+            && *others
+                .borrow_mut()
+                .entry((runs.clone(), run.clone()))
+                .or_insert_with(look)
+    };
+    let of_life = |record: &Record| wanted(record) && !is_others(record);
+    log.read_back(limit, &of_life, &begins, cancel)
+}
+
+/// Whether a run begins with this event.
+fn begins(record: &Record) -> bool {
+    let sequence = record.data.get("sequence").and_then(Value::as_u64);
+    record.event == Kind::Created.name() && sequence == Some(1)
 }

@@ -102,14 +102,22 @@ pub fn config(hints: &Hints) -> Result<Option<PathBuf>> {
             Ok(own(root_of(&absolute(runs_dir, hints)?)))
         }
         (None, Some(root), _) => Ok(own(&absolute(root, hints)?)),
-        (None, None, None) => Ok(starts(hints).flat_map(Path::ancestors).find_map(own)),
+        (None, None, None) => Ok(upwards(hints).into_iter().find_map(own)),
     }
 }
 
-/// The folders that everything is looked for from, upwards.
-fn starts(hints: &Hints) -> impl Iterator<Item = &Path> {
+/// The folders that everything is looked for in: upwards from the main script, then from the working directory. Each
+/// once: most scripts are started from where they lie, or from above.
+fn upwards(hints: &Hints) -> Vec<&Path> {
     let script = hints.main_script.as_deref().and_then(Path::parent);
-    [script, hints.working_dir.as_deref()].into_iter().flatten()
+    let starts = [script, hints.working_dir.as_deref()];
+    let mut folders = Vec::new();
+    for folder in starts.into_iter().flatten().flat_map(Path::ancestors) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
 }
 
 /// Finds the store. An explicit place is enough, and so is a project whose runs are gone.
@@ -166,12 +174,13 @@ pub fn locate(hints: &Hints) -> Result<PathBuf> {
             return Err(Error::RunsDirNotFound { tried });
         }
     }
-    for folder in starts(hints).flat_map(Path::ancestors) {
+    let folders = upwards(hints);
+    for folder in &folders {
         if let Some(found) = configured(folder, &mut tried)? {
             return Ok(found);
         }
     }
-    for folder in starts(hints).flat_map(Path::ancestors) {
+    for folder in folders {
         if let Some(found) = below(folder, hints, &mut tried) {
             return Ok(found);
         }

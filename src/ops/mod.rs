@@ -26,6 +26,7 @@ pub mod files;
 pub mod fork;
 pub mod gc;
 pub mod git;
+pub mod hashes;
 pub mod import;
 pub mod lease;
 pub mod lifecycle;

@@ -426,29 +426,31 @@ impl<'a> Log<'a> {
         wanted: &dyn Fn(&Record) -> bool,
         cancel: &Cancel,
     ) -> Result<Page> {
+        let Some(after) = after else {
+            return self.read_back(limit, wanted, &|_| false, cancel);
+        };
         if !self.place.exists(self.disk)? || !self.is_there()? {
             return match after {
-                None | Some(0) => Ok(Page::default()),
-                Some(after) => Err(self.ahead(after, 0)),
+                0 => Ok(Page::default()),
+                after => Err(self.ahead(after, 0)),
             };
         }
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            cancel.check()?;
-            let page = match after {
-                Some(after) => self.read_behind(after, limit, wanted, cancel),
-                None => self.read_newest(limit, wanted, cancel),
-            };
-            match page {
-                // A segment was dropped, or a torn line cut off, between two looks.
-                Err(Error::Io { source, .. })
-                    if tries < TRIES
-                        && [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof]
-                            .contains(&source.kind()) => {}
-                page => return page,
-            }
+        again(cancel, &|| self.read_behind(after, limit, wanted, cancel))
+    }
+
+    /// Reads the newest events that are wanted, at most `limit`, back to the one that `begins` says is the first of
+    /// them. They are durable when they are handed out.
+    pub fn read_back(
+        &self,
+        limit: usize,
+        wanted: &dyn Fn(&Record) -> bool,
+        begins: &dyn Fn(&Record) -> bool,
+        cancel: &Cancel,
+    ) -> Result<Page> {
+        if !self.place.exists(self.disk)? || !self.is_there()? {
+            return Ok(Page::default());
         }
+        again(cancel, &|| self.read_newest(limit, wanted, begins, cancel))
     }
 
     fn ahead(&self, after: u64, last: u64) -> Error {
@@ -525,6 +527,7 @@ impl<'a> Log<'a> {
         &self,
         limit: usize,
         wanted: &dyn Fn(&Record) -> bool,
+        begins: &dyn Fn(&Record) -> bool,
         cancel: &Cancel,
     ) -> Result<Page> {
         let segments = self.segments()?;
@@ -545,7 +548,11 @@ impl<'a> Log<'a> {
                     Some((record, _)) if record.seq < before => {
                         before = record.seq;
                         if wanted(&record) {
+                            let is_first = begins(&record);
                             page.events.push((record, text_of(line)));
+                            if is_first {
+                                break 'segments;
+                            }
                         }
                     }
                     // Written since.
@@ -719,6 +726,23 @@ impl<'a> Log<'a> {
         }
         found.runs.sort();
         Ok(found)
+    }
+}
+
+/// Reads once more where the log changed between two looks.
+fn again(cancel: &Cancel, read: &dyn Fn() -> Result<Page>) -> Result<Page> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        cancel.check()?;
+        match read() {
+            // A segment was dropped, or a torn line cut off, between two looks.
+            Err(Error::Io { source, .. })
+                if tries < TRIES
+                    && [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof]
+                        .contains(&source.kind()) => {}
+            page => return page,
+        }
     }
 }
 

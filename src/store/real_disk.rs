@@ -12,6 +12,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::model::lease::{Process, System};
@@ -209,6 +210,39 @@ fn stat_of(pid: &str) -> Option<Stat> {
         ended: matches!(*fields.first()?, "Z" | "X" | "x") && threads <= 1,
         started: fields.get(19)?.parse().ok()?,
     })
+}
+
+/// What stays as it is while a process lives: each look at a lease asks for it.
+struct Own {
+    pid: u32,
+    machine: String,
+    boot: String,
+    pid_namespace: String,
+    started: Option<u64>,
+}
+
+static SELF: Mutex<Option<Own>> = Mutex::new(None);
+
+impl Own {
+    fn of(pid: u32) -> Self {
+        let text = |path: &str| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.trim().to_owned()
+        };
+        Self {
+            pid,
+            machine: text("/etc/machine-id"),
+            boot: text("/proc/sys/kernel/random/boot_id"),
+            pid_namespace: fs::read_link("/proc/self/ns/pid")
+                .map(|link| link.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            started: stat_of("self").map(|stat| stat.started),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.boot.is_empty() && !self.pid_namespace.is_empty() && self.started.is_some()
+    }
 }
 
 fn host() -> String {
@@ -514,21 +548,27 @@ impl Disk for RealDisk {
     }
 
     fn system(&self) -> System {
-        let text = |path: &str| {
-            let text = fs::read_to_string(path).unwrap_or_default();
-            text.trim().to_owned()
+        let pid = std::process::id();
+        let mut known = SELF.lock().unwrap_or_else(PoisonError::into_inner);
+        // A fork has an identity of its own.
+        let own = match known.take() {
+            Some(own) if own.pid == pid => own,
+            _ => Own::of(pid),
         };
-        System {
+        let system = System {
             host: host(),
-            machine: text("/etc/machine-id"),
-            boot: text("/proc/sys/kernel/random/boot_id"),
-            pid_namespace: fs::read_link("/proc/self/ns/pid")
-                .map(|link| link.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            machine: own.machine.clone(),
+            boot: own.boot.clone(),
+            pid_namespace: own.pid_namespace.clone(),
             boot_ms: boot_ms(),
-            pid: std::process::id(),
-            started: stat_of("self").map(|stat| stat.started),
+            pid,
+            started: own.started,
+        };
+        // What could not be read now may be another time.
+        if own.is_whole() {
+            *known = Some(own);
         }
+        system
     }
 
     fn pause(&self, ms: u64) {

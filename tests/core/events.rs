@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use waymark::error::{Error, Result};
 use waymark::model::cancel::Cancel;
 use waymark::model::event::{Event, Kind, Record, Who};
+use waymark::model::ids::CheckpointId;
 use waymark::model::lifecycle::{Failure, Life, Pin, State};
 use waymark::model::progress::Progress;
 use waymark::ops::events::{Ledger, Request, read};
@@ -828,6 +829,91 @@ fn verify_tells_of_a_broken_chain() {
     assert_eq!(found.events.len(), 1);
     assert_eq!(found.events[0].kind.name(), "event_altered");
     assert_eq!((found.events[0].seq, &found.events[0].path), (1, &path));
+
+    // Of one checkpoint the log says nothing: it is not read for it.
+    let newest = CheckpointId::parse(&world.ids()[0]).unwrap();
+    let one = world
+        .act(|context| verify::verify(context, Some(&newest), &verify::Request::default()))
+        .unwrap();
+    assert!(one.is_ok());
+    assert_eq!((one.runs[0].scan.good.len(), one.events), (1, vec![]));
+}
+
+/// A log is read back to where a run begins; what is older, and what it says of another run of that name, is not.
+#[test]
+fn of_a_life_only_its_part_is_read() {
+    let (disk, place) = project();
+    let log = Log::new(&disk, &place, 1);
+    let created = |name: &str, sequence: u64, bytes: usize| {
+        let mut record = long_event(name, bytes);
+        record.data.insert("sequence".to_owned(), sequence.into());
+        record
+    };
+    log.append(vec![created("old", 1, 10), created("old-2", 2, 10)])
+        .unwrap();
+    let mut other = created("other", 1, 10);
+    other.run = Some("run-2".to_owned());
+    // Each segment is full: the run lies in the last two.
+    let full = usize::try_from(SEGMENT_BYTES).unwrap() / 20_000;
+    log.append(
+        (0..full)
+            .map(|_| other.clone())
+            .map(|mut one| {
+                one.data.insert("pad".to_owned(), "x".repeat(20_000).into());
+                one
+            })
+            .collect(),
+    )
+    .unwrap();
+    log.append(vec![created("new", 1, 10), other.clone()])
+        .unwrap();
+    log.append((0..full).map(|_| long_event("none", 20_000)).collect())
+        .unwrap();
+    log.append(vec![created("new-2", 2, 10), other]).unwrap();
+    let request = Request {
+        run_id: Some("run-1".to_owned()),
+        kinds: vec!["created".to_owned()],
+        life_in: Some(PathBuf::from("/project/runs")),
+        limit: Some(10_000),
+        ..Request::default()
+    };
+    let found = || read(&disk, &place, &request, &Cancel::default()).unwrap();
+    let all = found();
+    let told = names(&all);
+    assert_eq!(
+        (told[0].as_str(), told[told.len() - 1].as_str()),
+        ("new", "new-2")
+    );
+    assert!(told[1..told.len() - 1].iter().all(|name| name == "none"));
+    // What lies before is not even looked at.
+    let first = segments(&disk, &place)[0].clone();
+    disk.plant_file(&place.events().join(first), b"no line\n");
+    assert_eq!((names(&found()), found().passed_over), (told.clone(), 0));
+    // A run of that name in another folder of runs is another one; where there is none any more, it was moved.
+    let elsewhere = |disk: &SimDisk, runs: &str| {
+        let mut one = created("elsewhere", 1, 10);
+        one.runs = Some(runs.to_owned());
+        Log::new(disk, &place, 1).append(vec![one]).unwrap();
+        names(&read(disk, &place, &request, &Cancel::default()).unwrap())
+    };
+    for folder in ["/other", "/other/runs", "/other/runs/run-1"] {
+        disk.plant_dir(Path::new(folder));
+    }
+    assert_eq!(elsewhere(&disk, "/other/runs"), told);
+    assert_eq!(elsewhere(&disk.fork(), "/gone/runs"), ["elsewhere"]);
+    // With a limit the newest ones, and without a first one all that there is.
+    let two = Request {
+        limit: Some(2),
+        ..request.clone()
+    };
+    let newest = read(&disk, &place, &two, &Cancel::default()).unwrap();
+    assert_eq!(names(&newest), ["none", "new-2"]);
+    let none = Request {
+        run_id: Some("run-9".to_owned()),
+        ..request
+    };
+    let nothing = read(&disk, &place, &none, &Cancel::default()).unwrap();
+    assert_eq!((nothing.events, nothing.passed_over), (vec![], 1));
 }
 
 /// A damaged checkpoint is noted by whoever meets it.

@@ -130,7 +130,8 @@ impl Outcome {
     }
 }
 
-/// Checks all checkpoints of a run, or one.
+/// Checks all checkpoints of a run, or one. The audit log is looked at unless it is one: that may be megabytes of what
+/// has nothing to do with it.
 pub fn verify(
     context: &Context<'_>,
     id: Option<&CheckpointId>,
@@ -139,12 +140,15 @@ pub fn verify(
     let ledger = Ledger::from(context);
     ledger.watch("verify", Some(context.run), || {
         let mut outcome = verify_run(context, id, request)?;
-        look_at_log(&ledger, &mut outcome, context.cancel)?;
+        if id.is_none() {
+            look_at_log(&ledger, &mut outcome, context.cancel)?;
+        }
+        note_damaged(&ledger, &mut outcome);
         Ok(outcome)
     })
 }
 
-/// Looks at the audit log, and notes there which checkpoints are damaged.
+/// Looks at the audit log.
 fn look_at_log(ledger: &Ledger<'_>, outcome: &mut Outcome, cancel: &Cancel) -> Result<()> {
     if let Some(place) = ledger.store {
         match Log::new(ledger.disk, place, ledger.now_ms).check(cancel) {
@@ -159,6 +163,11 @@ fn look_at_log(ledger: &Ledger<'_>, outcome: &mut Outcome, cancel: &Cancel) -> R
             }),
         }
     }
+    Ok(())
+}
+
+/// Notes in the audit log which checkpoints are damaged.
+fn note_damaged(ledger: &Ledger<'_>, outcome: &mut Outcome) {
     let mut noted = Vec::new();
     for run in &outcome.runs {
         for damaged in &run.scan.damaged {
@@ -169,7 +178,6 @@ fn look_at_log(ledger: &Ledger<'_>, outcome: &mut Outcome, cancel: &Cancel) -> R
         }
     }
     outcome.warnings.extend(ledger.note_if_there(&noted));
-    Ok(())
 }
 
 fn verify_run(
@@ -210,7 +218,9 @@ fn verify_run(
         scan: found,
         lives: Lives::new(),
     }];
-    let store = match context.store {
+    let mut good = runs.iter().flat_map(|run| &run.scan.good);
+    let needed = good.any(|good| needs(&good.header).is_some());
+    let store = match context.store.filter(|_| needed) {
         Some(place) => Store::open(context.disk, place, context.now_ms),
         None => Ok(None),
     };
@@ -261,6 +271,7 @@ pub fn verify_store(
     ledger.watch("verify", None, || {
         let mut outcome = verify_all(&ledger, place, request, cancel)?;
         look_at_log(&ledger, &mut outcome, cancel)?;
+        note_damaged(&ledger, &mut outcome);
         Ok(outcome)
     })
 }
