@@ -110,7 +110,13 @@ describe('the tarballs', () => {
     const found = filesBelow(installed('waymark'));
     expect(found.filter((file) => !allowed.some((pattern) => pattern.test(file)))).toEqual([]);
     expect(found).toEqual(
-      expect.arrayContaining(['LICENSE-APACHE', 'LICENSE-MIT', 'native.d.ts', 'native.js']),
+      expect.arrayContaining([
+        'LICENSE',
+        'LICENSE-APACHE',
+        'LICENSE-MIT',
+        'native.d.ts',
+        'native.js',
+      ]),
     );
     expect(bytesBelow(installed('waymark'))).toBeLessThan(1_600_000);
   });
@@ -225,6 +231,37 @@ describe('installed, it takes checkpoints', () => {
     expect(second).toMatchObject({ status: 0 });
     expect(second.stdout).toBe(`--workflow flow.yaml --run-id ${runId} --step 1.5`);
     expect(files(dir)).toHaveLength(2);
+  });
+
+  test('before the first line of a step that is resumed nothing of lib is read but the two bundles', () => {
+    const { runId } = newRun();
+    fs.writeFileSync(path.join(app, 'order.yaml'), 'steps:\n  - step: 1\n  - step: 2\n');
+    fs.writeFileSync(
+      path.join(app, 'first.cjs'),
+      `const files = Object.keys(require.cache).map((file) => file.split(/node_modules.waymark[^-\\w]/)[1]);
+       process.stdout.write(files.filter(Boolean).join(' ').replaceAll('\\\\', '/'));`,
+    );
+    const words = ['--import', 'waymark/register', 'first.cjs', '--workflow', 'order.yaml'];
+    const named = [...words, '--run-id', runId];
+    node(['-e', `require('waymark').createCheckpoint('${runId}', 1)`]);
+    const resumed = run(process.execPath, [...named, '--resume']);
+    expect(resumed.stdout).toBe('lib/bundles/start.js lib/bundles/resume.js');
+    const step = run(process.execPath, [...named, '--step', '2']);
+    expect(step.stdout).toBe('lib/bundles/start.js');
+  });
+
+  test('a file that is bundled is the same one, however it is asked for', () => {
+    const told = node([
+      '-e',
+      `const path = require('node:path');
+       const lib = path.join(path.dirname(require.resolve('waymark')), 'lib');
+       const { load } = require(path.join(lib, 'bundles', 'start.js'));
+       const { WaymarkError } = require('waymark');
+       const names = ['lib/error.js', 'lib/collectors/git.js', 'lib/supervisor/left-over.js'];
+       const same = names.map((name) => load(name) === require(path.join(lib, '..', name)));
+       process.stdout.write(JSON.stringify([...same, load('lib/error.js').WaymarkError === WaymarkError]));`,
+    ]);
+    expect(JSON.parse(told)).toEqual([true, true, true, true]);
   });
 
   test('as the waymark command', () => {

@@ -1,9 +1,9 @@
-// Packs what is published for this machine: the main package, and the platform package with the
-// binary that was built here. Prints the two tarballs' paths, one per line.
+// Packs what is published for this machine: the main package, with its files bundled (bundle.mjs), and the platform
+// package with the binary that was built here. Prints the two tarballs' paths, one per line.
 //
 //   node scripts/pack.mjs [outdir]      without outdir, into a new temporary folder
 //
-// Nothing is left in the repository: npm/<platform> is filled with the binary in a copy.
+// Nothing is left in the repository: both are made in copies.
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -11,6 +11,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { layOut } from './bundle.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
@@ -63,13 +64,15 @@ const binary = path.join(root, `waymark.${platform}.node`);
 if (!fs.existsSync(binary)) stop(`${path.basename(binary)} is not built: npm run build`);
 
 const copy = fs.mkdtempSync(path.join(os.tmpdir(), 'waymark-platform-'));
+const main = fs.mkdtempSync(path.join(os.tmpdir(), 'waymark-main-'));
 try {
+  layOut(main);
   fs.cpSync(source, copy, { recursive: true });
   for (const file of [binary, path.join(root, 'LICENSE-MIT'), path.join(root, 'LICENSE-APACHE')]) {
     fs.copyFileSync(file, path.join(copy, path.basename(file)));
   }
-  console.log(pack(root, outdir));
+  console.log(pack(main, outdir));
   console.log(pack(copy, outdir));
 } finally {
-  fs.rmSync(copy, { recursive: true, force: true });
+  for (const made of [copy, main]) fs.rmSync(made, { recursive: true, force: true });
 }
