@@ -6,7 +6,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { CheckpointManager } from '../index.mjs';
 import { settle } from './files.mjs';
-import { makeRun, root, smallState } from './lib/fixtures.mjs';
+import { installed, makeRun, root, smallState } from './lib/fixtures.mjs';
 import { interleave } from './lib/sampling.mjs';
 import { median, row } from './lib/statistics.mjs';
 import { PLANS, Tree } from './lib/trees.mjs';
@@ -207,10 +207,11 @@ async function supervisor(folder) {
   ];
 }
 
-/** From a resume to the first line of the step. @param {string} folder */
+/** From a resume to the first line of the step, with the package as it is published. @param {string} folder */
 async function firstLine(folder) {
   const { flow, runner } = makeProject(folder);
-  const register = pathToFileURL(path.join(root, 'lib', 'register.mjs')).href;
+  const published = installed(folder);
+  const register = pathToFileURL(path.join(published, 'lib', 'register.mjs')).href;
   const told = path.join(folder, 'first-line');
   const manager = new CheckpointManager({ root: folder });
   const words = ['--workflow', flow, '--run-id', 'run'];
@@ -230,7 +231,7 @@ async function firstLine(folder) {
   };
   /** @type {Record<'plain' | 'preload' | 'command', number[]>} */
   const samples = { plain: [], preload: [], command: [] };
-  const cli = path.join(root, 'cli', 'main.mjs');
+  const cli = path.join(published, 'cli', 'main.mjs');
   const lines = {
     plain: [runner, ...words],
     preload: ['--import', register, runner, ...words, '--resume'],

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { root } from './lib/fixtures.mjs';
+import { installed } from './lib/fixtures.mjs';
 import { interleave } from './lib/sampling.mjs';
 import { median, row } from './lib/statistics.mjs';
 
@@ -21,11 +21,8 @@ function start(words) {
  * @returns {Promise<(import('./lib/statistics.mjs').Row | import('./lib/statistics.mjs').Gap)[]>}
  */
 export async function benchStartup(folder) {
-  const register = path.join(root, 'lib', 'register.mjs');
+  const register = path.join(installed(folder), 'lib', 'register.mjs');
   const name = 'node --import waymark/register -e 0, above node -e 0';
-  if (!fs.existsSync(register)) {
-    return [{ group: 'startup', name, missing: 'lib/register.mjs is missing' }];
-  }
   // How much of it is the price of any preload at all.
   const empty = path.join(folder, 'empty.mjs');
   fs.writeFileSync(empty, '');

@@ -4,8 +4,29 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { layOut } from '../../scripts/bundle.mjs';
 
 export const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+/**
+ * The package as it is published, with the binary that was built here, in a project of its own.
+ * @param {string} folder
+ * @returns {string} where it is
+ */
+export function installed(folder) {
+  const modules = path.join(folder, 'node_modules');
+  const own = path.join(modules, 'waymark');
+  fs.mkdirSync(own, { recursive: true });
+  layOut(own);
+  for (const name of fs.readdirSync(root).filter((one) => /^waymark\..*\.node$/.test(one))) {
+    fs.copyFileSync(path.join(root, name), path.join(own, name));
+  }
+  const { dependencies } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'));
+  for (const name of Object.keys(dependencies)) {
+    fs.symlinkSync(path.join(root, 'node_modules', name), path.join(modules, name), 'junction');
+  }
+  return own;
+}
 
 /** File systems in memory: syncing costs nothing there, so no ratio would mean anything. */
 const IN_MEMORY = new Set([0x01021994, 0x858458f6]);
