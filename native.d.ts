@@ -665,8 +665,8 @@ export interface ForkRequest {
 export declare function forkSync(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Failure | ForkOutcome
 
 /**
- * Gives the disk the space back of what checkpoints replaced or dropped: after a `create`, beside whatever comes next.
- * False if there was nothing.
+ * Gives the disk the space back of what was replaced or dropped: after a `create`, a restore or a step's begin, beside
+ * whatever comes next. False if there was nothing.
  */
 export declare function freeReplaced(): Promise<Failure | boolean>
 
@@ -882,10 +882,19 @@ export interface ImportWritten {
   warnings: Array<string>
 }
 
-/** Renews a lease, and goes on to do so every third of `ttl_ms` (60,000 unless given) on a thread of its own. */
+/** Keeps what V8 compiled in a folder under a key; `ERR_IO` where that can't be. Old files of the folder are dropped. */
+export declare function keepCompiledSync(folder: string, key: string, data: Buffer): Failure | undefined
+
+/**
+ * Renews a lease, unless that was done a moment ago, and goes on to do so every third of `ttl_ms` (60,000 unless given) on
+ * a thread of its own.
+ */
 export declare function keepLease(place: Place, runId: string, token: number, ttlMs?: number | undefined | null): Promise<Failure | LeaseTaken>
 
-/** Renews a lease, and goes on to do so every third of `ttl_ms` (60,000 unless given) on a thread of its own. */
+/**
+ * Renews a lease, unless that was done a moment ago, and goes on to do so every third of `ttl_ms` (60,000 unless given) on
+ * a thread of its own.
+ */
 export declare function keepLeaseSync(place: Place, runId: string, token: number, ttlMs?: number | undefined | null): Failure | LeaseTaken
 
 /** Who holds a run, and until when. */
@@ -1137,6 +1146,12 @@ export interface QueryRequest {
 
 /** Finds checkpoints of all runs. */
 export declare function querySync(place: Place, request: QueryRequest, cancel?: CancelToken | undefined | null): Failure | QueryPage
+
+/**
+ * What V8 compiled of Waymark's own JavaScript, as it was kept in a folder under a key; `null` if there is none that is
+ * whole. V8 does not check what it is given.
+ */
+export declare function readCompiledSync(folder: string, key: string): Failure | Buffer | null
 
 /** Reads one captured file, held against its hash. `path` is in bytes. */
 export declare function readFile(place: Place, runId: string, checkpointId: string, root: string | undefined | null, path: Buffer, maxBytes: number, cancel?: CancelToken | undefined | null): Promise<Failure | Buffer>

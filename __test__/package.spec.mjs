@@ -233,35 +233,100 @@ describe('installed, it takes checkpoints', () => {
     expect(files(dir)).toHaveLength(2);
   });
 
-  test('before the first line of a step that is resumed nothing of lib is read but the two bundles', () => {
+  /** A run with a checkpoint of step 1, and the words that go on with it. @param {string} runner its file's text */
+  function toResume(runner) {
     const { runId } = newRun();
     fs.writeFileSync(path.join(app, 'order.yaml'), 'steps:\n  - step: 1\n  - step: 2\n');
-    fs.writeFileSync(
-      path.join(app, 'first.cjs'),
+    fs.writeFileSync(path.join(app, 'first.cjs'), runner);
+    node(['-e', `require('waymark').createCheckpoint('${runId}', 1)`]);
+    const words = ['--import', 'waymark/register', 'first.cjs', '--workflow', 'order.yaml'];
+    const named = [...words, '--run-id', runId];
+    return { resume: [...named, '--resume'], step: [...named, '--step', '2'] };
+  }
+
+  test('before the first line of a step that is resumed nothing of lib is read but the bundles', () => {
+    const { resume, step } = toResume(
       `const files = Object.keys(require.cache).map((file) => file.split(/node_modules.waymark[^-\\w]/)[1]);
        process.stdout.write(files.filter(Boolean).join(' ').replaceAll('\\\\', '/'));`,
     );
-    const words = ['--import', 'waymark/register', 'first.cjs', '--workflow', 'order.yaml'];
-    const named = [...words, '--run-id', runId];
-    node(['-e', `require('waymark').createCheckpoint('${runId}', 1)`]);
-    const resumed = run(process.execPath, [...named, '--resume']);
-    expect(resumed.stdout).toBe('lib/bundles/start.js lib/bundles/resume.js');
-    const step = run(process.execPath, [...named, '--step', '2']);
-    expect(step.stdout).toBe('lib/bundles/start.js');
+    const [start, ...bundles] = ['start', 'bundles/step', 'bundles/resume'].map(
+      (n) => `lib/${n}.js`,
+    );
+    const env = { NODE_DISABLE_COMPILE_CACHE: '1' };
+    expect(run(process.execPath, resume, { env }).stdout).toBe([start, ...bundles].join(' '));
+    expect(run(process.execPath, step, { env }).stdout).toBe([start, bundles[0]].join(' '));
+    // Bundles that Node compiled before are no modules of its own.
+    for (const words of [resume, step]) expect(run(process.execPath, words).stdout).toBe(start);
+  });
+
+  test('what Node compiled of the bundles is kept beside them, for the processes that follow', () => {
+    const folder = path.join(installed('waymark'), 'lib', 'bundles', 'compiled');
+    const { resume, step } = toResume("process.stdout.write('ran');");
+    /** @param {string[]} words @param {Record<string, string>} [env] */
+    const ran = (words, env) => {
+      const { status, stdout } = run(process.execPath, words, { env });
+      expect({ status, stdout }).toEqual({ status: 0, stdout: 'ran' });
+    };
+    const kept = () => {
+      if (!fs.existsSync(folder)) return [];
+      const names = fs.readdirSync(folder).sort();
+      return names.map((name) => ({ name, at: fs.statSync(path.join(folder, name)).mtimeMs }));
+    };
+    fs.rmSync(folder, { recursive: true, force: true });
+    // Node's own words for leaving it: and what is covered would be counted less exactly.
+    ran(resume, { NODE_DISABLE_COMPILE_CACHE: '1' });
+    ran(resume, { NODE_V8_COVERAGE: temporary() });
+    expect(kept()).toEqual([]);
+    ran(step);
+    expect(kept()).toHaveLength(1);
+    ran(resume);
+    const both = kept();
+    expect(both).toHaveLength(2);
+    // Taken as it is: nothing has to be compiled, or kept, once more.
+    ran(step);
+    ran(resume);
+    expect(kept()).toEqual(both);
+    // V8 itself would believe it.
+    for (const { name } of both) {
+      const file = path.join(folder, name);
+      const good = fs.readFileSync(file);
+      const bad = Buffer.from(good);
+      bad[good.length >> 1] ^= 0x10;
+      for (const text of [bad, good.subarray(0, good.length >> 1), Buffer.alloc(0)]) {
+        fs.writeFileSync(file, text);
+        ran(resume);
+        expect(fs.readFileSync(file)).not.toEqual(text);
+      }
+      const mended = kept();
+      ran(resume);
+      expect(kept()).toEqual(mended);
+    }
+    // With other flags it is other code.
+    ran(['--stack-size=900', ...resume]);
+    expect(kept()).toHaveLength(4);
+    // Where nothing can be kept, nothing is, and that is all.
+    fs.rmSync(folder, { recursive: true });
+    fs.writeFileSync(folder, 'a file');
+    ran(resume);
+    expect(fs.readFileSync(folder, 'utf8')).toBe('a file');
+    fs.rmSync(folder);
   });
 
   test('a file that is bundled is the same one, however it is asked for', () => {
-    const told = node([
-      '-e',
-      `const path = require('node:path');
-       const lib = path.join(path.dirname(require.resolve('waymark')), 'lib');
-       const { load } = require(path.join(lib, 'bundles', 'start.js'));
-       const { WaymarkError } = require('waymark');
-       const names = ['lib/error.js', 'lib/collectors/git.js', 'lib/supervisor/left-over.js'];
-       const same = names.map((name) => load(name) === require(path.join(lib, '..', name)));
-       process.stdout.write(JSON.stringify([...same, load('lib/error.js').WaymarkError === WaymarkError]));`,
-    ]);
-    expect(JSON.parse(told)).toEqual([true, true, true, true]);
+    for (const quicken of ['', 'quicken();']) {
+      const told = node([
+        '-e',
+        `const path = require('node:path');
+         const lib = path.join(path.dirname(require.resolve('waymark')), 'lib');
+         const { load, quicken } = require(path.join(lib, 'start.js'));
+         ${quicken}
+         const { WaymarkError } = require('waymark');
+         const names = ['lib/error.js', 'lib/collectors/git.js', 'lib/supervisor/left-over.js', 'lib/native.js'];
+         const same = names.map((name) => load(name) === require(path.join(lib, '..', name)));
+         process.stdout.write(JSON.stringify([...same, load('lib/error.js').WaymarkError === WaymarkError]));`,
+      ]);
+      expect(JSON.parse(told)).toEqual([true, true, true, true, true]);
+    }
   });
 
   test('as the waymark command', () => {

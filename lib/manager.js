@@ -12,7 +12,7 @@ const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
 const leasing = require('./lease.js');
-const { libc, native } = require('./native.js');
+const { freeBeside, libc, native } = require('./native.js');
 const {
   checkCheckpointId,
   checkOptions,
@@ -197,16 +197,6 @@ async function run(signal, call, key, onProgress, tell) {
     clearInterval(timer);
     signal?.removeEventListener('abort', cancel);
   }
-}
-
-/**
- * What a checkpoint replaced is gone from the run; the file system takes its time to free the blocks, which nobody waits
- * for. Where the process ends before, the system does it.
- */
-function freeBeside() {
-  native()
-    .freeReplaced()
-    .catch(() => {});
 }
 
 /**
@@ -430,7 +420,14 @@ class CheckpointManager {
    * @param {import('../index.js').RestoreOptions} [options]
    */
   async restore(runId, options) {
-    return restores().restore(this.#calls, (id) => this.#ground(id), runId, options);
+    const restored = await restores().restore(
+      this.#calls,
+      (id) => this.#ground(id),
+      runId,
+      options,
+    );
+    freeBeside();
+    return restored;
   }
 
   /**
@@ -462,7 +459,9 @@ class CheckpointManager {
    * @param {import('../index.js').UndoOptions} [options]
    */
   async undo(runId, options) {
-    return restores().undo(this.#calls, (id) => this.#ground(id), runId, options);
+    const undone = await restores().undo(this.#calls, (id) => this.#ground(id), runId, options);
+    freeBeside();
+    return undone;
   }
 
   /**

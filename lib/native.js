@@ -75,4 +75,14 @@ function native() {
   return /** @type {typeof import('../native.js')} */ (loaded);
 }
 
-module.exports = { libc, native, packageFor };
+/**
+ * What was replaced or dropped is gone from the run; the file system takes its time to free the blocks, which nobody waits
+ * for. Where the process ends before, the system does it.
+ */
+function freeBeside() {
+  native()
+    .freeReplaced()
+    .catch(() => {});
+}
+
+module.exports = { freeBeside, libc, native, packageFor };

@@ -7,6 +7,7 @@ const { pathToFileURL } = require('node:url');
 const { readFlags, withoutFlags } = require('./arguments.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
+const { freeBeside } = require('./native.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
 const { portVariables } = require('./port-variables.js');
@@ -93,7 +94,11 @@ async function attach() {
       own?.putBack(resumed.from);
     } else if (!dryRun) finishRestore(manager, runId);
     if (flags.has('pause-after')) withoutPauseAfter();
-    if (own) watch(manager, run, settings, own);
+    if (own) {
+      watch(manager, run, settings, own);
+      // What the lease and the state took the place of.
+      freeBeside();
+    }
   } catch (error) {
     own?.leave();
     if (wantsResume && codeOf(error) === 'ERR_RUN_STALE') {

@@ -7,8 +7,8 @@ const words = process.argv.slice(2);
 const names = ['--step', '--resume', '--resume-step'];
 if (words.includes('--run-id') && names.some((name) => words.includes(name))) {
   // The runner waits until it is known which step it is to run.
-  await process
-    .getBuiltinModule('node:module')
-    .createRequire(import.meta.url)('./preload.js')
-    .attach();
+  const { createRequire } = process.getBuiltinModule('node:module');
+  const start = createRequire(import.meta.url)('./start.js');
+  start.quicken();
+  await start.load('lib/preload.js').attach();
 }

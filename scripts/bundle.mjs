@@ -3,26 +3,29 @@
 //
 //   node scripts/bundle.mjs <folder>     a copy of the repository, or of the package; it is changed
 //
-//   start   what a step's process loads before its first line, with the preload
+//   step    what a step's process loads before its first line, with the preload
 //   resume  what it loads besides if it is resumed
 //
 // Each file of lib stays where it is: in its place one line gives what the bundle holds, so that a file is loaded once
-// however it is asked for. Only comments and layout are left out: V8 takes its time to read them. The lists may go stale
-// without harm but in speed; a test of the packed package says which files are missing.
+// however it is asked for. lib/start.js is made anew: it holds the few files that find the addon, and gives the others;
+// the preload and the command have them from what Node compiled before (lib/compiled.js), and whoever only requires the
+// package has them as Node, or his test runner, loads files. Only comments and layout are left out: V8 takes its time to read
+// them. The lists may go stale without harm but in speed; a test of the packed package says which files are missing.
 
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transformSync } from '@babel/core';
 
+/** What lib/start.js holds itself. */
+const HEAD = ['error', 'native', 'compiled'];
 const BUNDLES = {
-  start: [
+  step: [
     'preload',
     'arguments',
-    'error',
     'manager',
     'archive',
-    'native',
     'options',
     'checkpoint',
     'clock',
@@ -72,12 +75,13 @@ const BUNDLES = {
   ],
 };
 
-/** How the files of a bundle find each other, and the rest. */
+/** How the files of the bundles find each other, and the rest. */
 const LINKS = `
 const path = require('node:path');
-const root = path.join(__dirname, '..', '..');
+const root = path.join(__dirname, '..');
 const loaded = new Map();
 const others = new Map();
+let isQuick = false;
 function other(name) {
   let found = others.get(name);
   if (found === undefined) {
@@ -86,10 +90,18 @@ function other(name) {
   }
   return found;
 }
+function filesOf(bundle) {
+  if (isQuick) {
+    try {
+      return load('lib/compiled.js').taking(path.join(__dirname, 'bundles', bundle + '.js'), hashes[bundle]);
+    } catch {}
+  }
+  return bundles[bundle]();
+}
 function load(name) {
   const known = loaded.get(name);
   if (known !== undefined) return known.exports;
-  if (files[name] === undefined) Object.assign(files, require('./resume.js'));
+  if (files[name] === undefined) Object.assign(files, filesOf(lies[name]));
   const filename = path.join(root, name);
   const module = { exports: {} };
   loaded.set(name, module);
@@ -97,7 +109,7 @@ function load(name) {
     const folder = path.posix.dirname(name);
     const from = (wanted) => {
       const name = wanted.startsWith('.') ? path.posix.join(folder, wanted) : wanted;
-      return bundles[name] === undefined ? other(name) : load(name);
+      return lies[name] === undefined ? other(name) : load(name);
     };
     files[name].call(module.exports, module.exports, from, module, filename, path.dirname(filename));
   } catch (error) {
@@ -106,7 +118,10 @@ function load(name) {
   }
   return module.exports;
 }
-exports.load = load;
+function quicken() {
+  isQuick = !load('lib/compiled.js').isOff();
+}
+module.exports = { load, quicken };
 `;
 
 /**
@@ -127,59 +142,60 @@ export function layOut(folder) {
  */
 export function bundle(folder) {
   const { name, version } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
-  const head = '// Files of lib in one. Made by scripts/bundle.mjs of the source.\n';
-  /** @type {Record<string, string>} */
-  const bundles = { 'package.json': 'start' };
-  for (const [one, names] of Object.entries(BUNDLES)) {
-    for (const each of names) bundles[`lib/${each}.js`] = one;
+  const about = '// Files of lib in one. Made by scripts/bundle.mjs of the source.\n';
+  /** In which bundle a file lies. @type {Record<string, string>} */
+  const lies = { 'package.json': 'start' };
+  for (const [one, names] of Object.entries({ start: HEAD, ...BUNDLES })) {
+    for (const each of names) lies[`lib/${each}.js`] = one;
   }
   /** What the files ask for besides each other: paths in the package, and names. @type {Set<string>} */
   const asked = new Set();
-  const texts = Object.values(BUNDLES).map((names) => {
+  /** @param {string[]} names */
+  const together = (names) => {
     const parts = names.map((each) => {
       const file = `lib/${each}.js`;
       const { text, names: wanted } = stripped(fs.readFileSync(path.join(folder, file), 'utf8'));
       for (const one of wanted) {
         const found = one.startsWith('.') ? path.posix.join(path.posix.dirname(file), one) : one;
-        if (bundles[found] === undefined) asked.add(found);
+        if (lies[found] === undefined) asked.add(found);
       }
       return part(file, text);
     });
     return parts.join('');
-  });
+  };
+  const manifest = part('package.json', `module.exports = ${JSON.stringify({ name, version })};`);
+  const head = together(HEAD) + manifest;
+  /** @type {Record<string, string>} */
+  const hashes = {};
+  fs.mkdirSync(path.join(folder, 'lib', 'bundles'));
+  for (const [one, names] of Object.entries(BUNDLES)) {
+    const text = `${about}module.exports = {\n${together(names)}};\n`;
+    hashes[one] = createHash('sha256').update(text).digest('hex');
+    fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), text);
+  }
+  for (const file of Object.keys(lies)) {
+    if (!file.startsWith('lib/')) continue;
+    const way = path.posix.relative(path.posix.dirname(file), 'lib/start.js');
+    const from = way.startsWith('.') ? way : `./${way}`;
+    const text = `module.exports = require('${from}').load('${file}');\n`;
+    fs.writeFileSync(path.join(folder, file), text);
+  }
   // Written out, so that whatever bundles a runner, or looks for its files, finds them.
   const ways = [...asked].map((found) => {
     const isFile = fs.existsSync(path.join(folder, found));
-    return `'${found}': () => require('${isFile ? `../../${found}` : found}'),\n`;
+    return `'${found}': () => require('${isFile ? `../${found}` : found}'),\n`;
   });
-  const manifest = part('package.json', `module.exports = ${JSON.stringify({ name, version })};`);
-  const known = `const bundles = ${JSON.stringify(bundles)};\nconst ways = {\n${ways.join('')}};\n`;
-  fs.mkdirSync(path.join(folder, 'lib', 'bundles'));
-  const write = (/** @type {string} */ one, /** @type {string} */ text) =>
-    fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), head + text);
-  write('start', `${known}const files = {\n${texts[0]}${manifest}};\n${LINKS}`);
-  write('resume', `module.exports = {\n${texts[1]}};\n`);
-  for (const file of Object.keys(bundles)) {
-    if (!file.startsWith('lib/')) continue;
-    const way = path.posix.relative(path.posix.dirname(file), 'lib/bundles/start.js');
-    const from = way.startsWith('.') ? way : `./${way}`;
-    fs.writeFileSync(
-      path.join(folder, file),
-      `module.exports = require('${from}').load('${file}');\n`,
-    );
-  }
-  shorten(path.join(folder, 'lib', 'register.mjs'));
-}
-
-/**
- * The preload asks for its bundle itself.
- * @param {string} file
- */
-function shorten(file) {
-  const text = fs.readFileSync(file, 'utf8');
-  const short = text.replace("('./preload.js')", "('./bundles/start.js').load('lib/preload.js')");
-  if (short === text) throw new Error(`${file} does not ask for ./preload.js any more`);
-  fs.writeFileSync(file, short);
+  const bundles = Object.keys(BUNDLES).map(
+    (one) => `${one}: () => require('./bundles/${one}.js'),\n`,
+  );
+  const start = [
+    `const lies = ${JSON.stringify(lies)};\n`,
+    `const hashes = ${JSON.stringify(hashes)};\n`,
+    `const bundles = {\n${bundles.join('')}};\n`,
+    `const ways = {\n${ways.join('')}};\n`,
+    `const files = {\n${head}};\n`,
+  ];
+  fs.writeFileSync(path.join(folder, 'lib', 'start.js'), about + start.join('') + LINKS);
 }
 
 /**

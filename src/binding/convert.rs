@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use napi::Either;
 use napi::bindgen_prelude::Null;
 
-use crate::binding::replaced;
 use crate::binding::types::{
     ArchivedFile, BecomeOutcome, CaptureProblem, CaptureRequest, ChangeRequest, CheckpointInfo,
     CleanedRun, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest, DamagedCheckpoint,
@@ -31,6 +30,7 @@ use crate::ops::locate::Hints;
 use crate::ops::{archive, cleanup, create, doctor, lifecycle, list, prune, show};
 use crate::store::journal::Recovered;
 use crate::store::manifests::Scan;
+use crate::store::real_disk;
 use crate::store::workspace::Rules;
 
 /// The most that a day can begin earlier or later than in UTC, in minutes.
@@ -307,7 +307,7 @@ impl From<&Lease> for LeaseInfo {
 
 impl From<create::Created> for CreateOutcome {
     fn from(created: create::Created) -> Self {
-        replaced::keep(created.replaced);
+        real_disk::keep(created.replaced);
         Self {
             checkpoint_id: created.checkpoint_id.to_string(),
             sequence: number(created.sequence),

@@ -400,7 +400,7 @@ fn keep_work(
         let run = found(place, &run_id)?;
         let key = (run.path().to_path_buf(), token);
         stop(&key);
-        let renewed = verb::renew(&context(&run, &Handle::default()), token, ttl_ms)?;
+        let renewed = verb::keep(&context(&run, &Handle::default()), token, ttl_ms)?;
         let stopped = Arc::new(Stopped::default());
         let told = Arc::clone(&stopped);
         let thread = std::thread::Builder::new()
@@ -417,7 +417,8 @@ fn keep_work(
     }
 }
 
-/// Renews a lease, and goes on to do so every third of `ttl_ms` (60,000 unless given) on a thread of its own.
+/// Renews a lease, unless that was done a moment ago, and goes on to do so every third of `ttl_ms` (60,000 unless given) on
+/// a thread of its own.
 #[napi(ts_return_type = "Failure | LeaseTaken")]
 #[must_use]
 pub fn keep_lease_sync(
@@ -430,7 +431,8 @@ pub fn keep_lease_sync(
     now(keep_work(place, run_id, token, ttl_ms, kept_by(env)))
 }
 
-/// Renews a lease, and goes on to do so every third of `ttl_ms` (60,000 unless given) on a thread of its own.
+/// Renews a lease, unless that was done a moment ago, and goes on to do so every third of `ttl_ms` (60,000 unless given) on
+/// a thread of its own.
 #[napi(ts_return_type = "Promise<Failure | LeaseTaken>")]
 #[must_use]
 pub fn keep_lease(

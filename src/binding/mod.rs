@@ -40,8 +40,9 @@ use crate::model::step::STEP_MAX;
 use crate::ops::events::Ledger;
 use crate::ops::hashes::{Hashed, Known, hash_file};
 use crate::ops::{self, Context};
+use crate::store::compiled;
 use crate::store::layout::RunDir;
-use crate::store::real_disk::RealDisk;
+use crate::store::real_disk::{self, RealDisk};
 use convert::{cleanup_request, command, create_request, hints, retention};
 use job::{Job, now};
 use types::{
@@ -256,7 +257,7 @@ fn create_work(
 ) -> impl FnOnce() -> Result<ops::create::Created> + Send {
     move || {
         // Of what was replaced no more than one checkpoint's is held, wherever that one is taken.
-        replaced::free();
+        real_disk::let_go();
         let handle = handle.leased(request.lease)?;
         in_project(place, &run_id, &handle, |context, project| {
             let request = create_request(request, state.as_bytes(), project)?;
@@ -518,6 +519,29 @@ pub fn hash_files_sync(files: Vec<FileToHash>) -> Reply<Vec<HashedFile>> {
 #[must_use]
 pub fn hash_files(files: Vec<FileToHash>) -> Pending<Vec<HashedFile>, Vec<HashedFile>> {
     Job::task(hash_work(files))
+}
+
+/// What V8 compiled of Waymark's own JavaScript, as it was kept in a folder under a key; `null` if there is none that is
+/// whole. V8 does not check what it is given.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "napi hands arguments over by value"
+)]
+#[napi(ts_return_type = "Failure | Buffer | null")]
+#[must_use]
+pub fn read_compiled_sync(folder: String, key: String) -> Reply<Option<Buffer>> {
+    now(|| Ok(compiled::read(&RealDisk, Path::new(&folder), &key).map(Buffer::from)))
+}
+
+/// Keeps what V8 compiled in a folder under a key; `ERR_IO` where that can't be. Old files of the folder are dropped.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "napi hands arguments over by value"
+)]
+#[napi(ts_return_type = "Failure | undefined")]
+#[must_use]
+pub fn keep_compiled_sync(folder: String, key: String, data: Buffer) -> Reply<()> {
+    now(|| compiled::keep(&RealDisk, Path::new(&folder), &key, &data))
 }
 
 fn cleanup_work(

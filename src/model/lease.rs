@@ -185,6 +185,17 @@ impl Lease {
         }
     }
 
+    /// Whether it was renewed for as long no more than a twelfth of that ago, by the clock that nobody sets.
+    #[must_use]
+    pub fn is_fresh(&self, ttl_ms: u64, here: &System) -> bool {
+        let same_boot = !self.boot.is_empty() && self.boot == here.boot;
+        let age_ms = match (self.renewed_boot_ms, here.boot_ms) {
+            (Some(then), Some(now)) if same_boot => now.checked_sub(then),
+            _ => None,
+        };
+        self.ttl_ms == ttl_ms && age_ms.is_some_and(|age_ms| age_ms <= ttl_ms / 12)
+    }
+
     /// The same, renewed now.
     #[must_use]
     pub fn renewed(&self, ttl_ms: u64, here: &System, now_ms: i64) -> Self {

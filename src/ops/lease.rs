@@ -241,6 +241,20 @@ pub fn renew(context: &Context<'_>, token: u64, ttl_ms: u64) -> Result<Lease> {
     })
 }
 
+/// Begins to keep a lease: renews it, as [`renew`] does, unless that was done a moment ago.
+pub fn keep(context: &Context<'_>, token: u64, ttl_ms: u64) -> Result<Lease> {
+    check_ttl(ttl_ms)?;
+    change(context, token, |lease| {
+        let here = context.disk.system();
+        if lease.is_fresh(ttl_ms, &here) {
+            return Ok(lease);
+        }
+        let lease = lease.renewed(ttl_ms, &here, context.now_ms);
+        leases::write(context.disk, context.run, &lease)?;
+        Ok(lease)
+    })
+}
+
 /// Gives a lease back; `false` if it was not the caller's any more, or given back before.
 pub fn release(context: &Context<'_>, token: u64) -> Result<bool> {
     let done = change(context, token, |lease| {

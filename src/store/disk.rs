@@ -85,7 +85,10 @@ pub trait LockGuard: Send + Sync + fmt::Debug {}
 
 /// Keeps the space of a file until it is dropped, whatever becomes of the file's names. To free the blocks of a
 /// file takes a file system 0.2 ms (ext4, 30 KB) to 2 ms (6 MB), and whoever drops its last name waits for it.
-pub trait Hold: Send + Sync + fmt::Debug {}
+pub trait Hold: Send + Sync + fmt::Debug {
+    /// How much space that is, in bytes.
+    fn bytes(&self) -> u64;
+}
 
 /// A file system.
 pub trait Disk: Send + Sync {
@@ -125,6 +128,11 @@ pub trait Disk: Send + Sync {
     fn hold(&self, path: &Path) -> Option<Box<dyn Hold>> {
         let _ = path;
         None
+    }
+    /// Takes what was held of small files, to let it go when nobody waits: a file system that is told of free blocks
+    /// takes more than a millisecond for each. What is too much, or too large, is let go at once.
+    fn later(&self, held: Vec<Box<dyn Hold>>) {
+        drop(held);
     }
     /// Removes a file or a link.
     fn remove_file(&self, path: &Path) -> io::Result<()>;

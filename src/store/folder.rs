@@ -10,7 +10,7 @@
 
 use std::io;
 
-use crate::store::disk::{EntryKind, NewFile};
+use crate::store::disk::{EntryKind, Hold, NewFile};
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,11 @@ pub trait Folder: Send + Sync {
     fn rename(&self, from: &[u8], to: &[u8]) -> io::Result<()>;
     /// Gives a file or a link a second name; `AlreadyExists` if the name is taken.
     fn link(&self, from: &[u8], to: &[u8]) -> io::Result<()>;
+    /// Holds a regular file or a folder, so that dropping its name is quick; `None` where that can't be.
+    fn hold(&self, path: &[u8]) -> Option<Box<dyn Hold>> {
+        let _ = path;
+        None
+    }
     /// Removes a file or a link.
     fn remove_file(&self, path: &[u8]) -> io::Result<()>;
     /// Removes an empty folder; `DirectoryNotEmpty` otherwise.

@@ -17,7 +17,7 @@ use crate::model::record::Record;
 use crate::store::disk::{Disk, LockGuard};
 use crate::store::layout::RunDir;
 use crate::store::lock::{holder_of, wait};
-use crate::store::publish::remove;
+use crate::store::publish::{freeing_later, remove};
 
 /// The largest file, in bytes.
 const LEASE_MAX: u64 = 16 << 10;
@@ -109,5 +109,5 @@ pub fn write(disk: &dyn Disk, run: &RunDir, lease: &Lease) -> Result<()> {
     disk.create(&new)
         .and_then(|mut file| file.write_all(&record.encode()))
         .context("write", &new)?;
-    disk.rename(&new, &path).context("publish", &path)
+    freeing_later(disk, &path, || disk.rename(&new, &path)).context("publish", &path)
 }

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod catalog;
 pub mod changes;
 pub mod chunker;
+pub mod compiled;
 pub mod disk;
 pub mod events;
 pub mod folder;

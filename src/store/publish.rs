@@ -112,6 +112,14 @@ impl Drop for Staged<'_> {
     }
 }
 
+/// Drops the name of a file, or puts another in its place; its space is freed when nobody waits, if it is a small one.
+pub fn freeing_later<T>(disk: &dyn Disk, path: &Path, act: impl FnOnce() -> T) -> T {
+    let held = disk.hold(path);
+    let done = act();
+    disk.later(held.into_iter().collect());
+    done
+}
+
 /// Makes a name durable; the change is visible already.
 pub fn sync_parent(disk: &dyn Disk, target: &Path) -> Result<()> {
     let parent = target.parent().unwrap_or(target);

@@ -12,7 +12,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::lease::{Process, System};
@@ -72,10 +72,44 @@ impl LockGuard for RealLock {}
 /// An open file.
 #[cfg(unix)]
 #[derive(Debug)]
-struct RealHold(#[allow(dead_code, reason = "held until dropped")] File);
+pub(super) struct RealHold {
+    #[allow(dead_code, reason = "held until dropped")]
+    pub(super) file: File,
+    pub(super) bytes: u64,
+}
 
 #[cfg(unix)]
-impl Hold for RealHold {}
+impl Hold for RealHold {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// What is let go when nobody waits.
+static LATER: Mutex<Vec<Box<dyn Hold>>> = Mutex::new(Vec::new());
+/// So many small files wait for that, ...
+const LATER_MAX: usize = 16;
+/// ... each of at most so many bytes.
+const LATER_BYTES: u64 = 64 << 10;
+
+fn held() -> MutexGuard<'static, Vec<Box<dyn Hold>>> {
+    LATER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what is held until [`let_go`], however much it is.
+pub fn keep(files: Vec<Box<dyn Hold>>) {
+    held().extend(files);
+}
+
+/// Lets everything go that is held, on this thread; tells how many files that was.
+#[allow(
+    clippy::must_use_candidate,
+    reason = "it is not called for what it tells"
+)]
+pub fn let_go() -> usize {
+    let files = std::mem::take(&mut *held());
+    files.len()
+}
 
 fn kind(kind: fs::FileType) -> EntryKind {
     if kind.is_symlink() {
@@ -447,8 +481,20 @@ impl Disk for RealDisk {
 
     #[cfg(unix)]
     fn hold(&self, path: &Path) -> Option<Box<dyn Hold>> {
-        let (file, _) = open_regular(OpenOptions::new().read(true), path).ok()?;
-        Some(Box::new(RealHold(file)))
+        let (file, found) = open_regular(OpenOptions::new().read(true), path).ok()?;
+        let bytes = found.len();
+        Some(Box::new(RealHold { file, bytes }))
+    }
+
+    fn later(&self, mut files: Vec<Box<dyn Hold>>) {
+        files.retain(|file| file.bytes() <= LATER_BYTES);
+        let mut all = held();
+        all.append(&mut files);
+        let too_many = all.len().saturating_sub(LATER_MAX);
+        let oldest: Vec<_> = all.drain(..too_many).collect();
+        // Nobody who wants the list waits for the disk.
+        drop(all);
+        drop(oldest);
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -478,11 +524,15 @@ impl Disk for RealDisk {
         }
         // Only for people and error texts; the lock itself is the kernel's. A full disk must not
         // keep anyone from working, so a failure here is no failure.
-        let mut current = String::new();
-        let _ = file.read_to_string(&mut current);
-        if current != holder {
-            let _ = file.set_len(0).and_then(|()| file.rewind());
+        let mut current = Vec::new();
+        let _ = file.read_to_end(&mut current);
+        if current != holder.as_bytes() {
+            // In place: to empty it first would give its block back to the file system, and take another.
+            let _ = file.rewind();
             let _ = file.write_all(holder.as_bytes());
+            if current.len() > holder.len() {
+                let _ = file.set_len(holder.len() as u64);
+            }
         }
         Ok(Some(Box::new(RealLock(file))))
     }

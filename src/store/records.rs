@@ -17,7 +17,7 @@ use crate::model::record::{FILE_MAX, Record, RecordName};
 use crate::store::disk::{Disk, EntryKind};
 use crate::store::layout::{RunDir, STAGED};
 use crate::store::place::StoreDir;
-use crate::store::publish::{Staged, remove, sync_parent};
+use crate::store::publish::{Staged, freeing_later, remove, sync_parent};
 
 /// Whose records they are.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +98,8 @@ pub fn write(disk: &dyn Disk, owner: Owner<'_>, name: &RecordName, record: &Reco
         sync_parent(disk, &folder)?;
     }
     remove(disk, &staged)?;
-    Staged::write(disk, staged, &record.encode())?.publish_over(&path)
+    let staged = Staged::write(disk, staged, &record.encode())?;
+    freeing_later(disk, &path, || staged.publish_over(&path))
 }
 
 /// Removes a record, durably; `false` if there was none.

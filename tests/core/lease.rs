@@ -13,7 +13,7 @@ use waymark::model::lease::{Lease, Standing, System, TTL_MS, Wanted};
 use waymark::model::progress::Progress;
 use waymark::ops::cleanup;
 use waymark::ops::events::Ledger;
-use waymark::ops::lease::{Look, Taken, acquire, look, release, renew};
+use waymark::ops::lease::{Look, Taken, acquire, keep, look, release, renew};
 use waymark::ops::lifecycle::{Command, change};
 use waymark::ops::restore::{self, Choice};
 use waymark::ops::{self, Context};
@@ -157,6 +157,53 @@ fn renewing_and_coming_again() {
 }
 
 /// A holder that is gone is followed at once; one that can't be asked after, when its time is over.
+#[test]
+fn who_begins_to_keep_one_writes_it_only_if_it_is_time() {
+    let (world, lease) = leased();
+    let token = lease.token;
+    let kept = |boot: &str, boot_ms, token, ttl_ms| {
+        world.disk.set_system(machine(boot, boot_ms, 41));
+        world.act(|context| keep(context, token, ttl_ms))
+    };
+    let written = || match world.act(look).unwrap() {
+        Look::Known(known) => known.lease,
+        other => panic!("{other:?}"),
+    };
+    let twelfth = TTL_MS / 12;
+    assert_eq!(
+        kept("b", 1_000_000 + twelfth, token, TTL_MS).unwrap(),
+        lease
+    );
+    assert_eq!(written(), lease);
+    let later = kept("b", 1_000_001 + twelfth, token, TTL_MS).unwrap();
+    assert_eq!(later.renewed_boot_ms, Some(1_000_001 + twelfth));
+    assert_eq!(written(), later);
+    // For longer, after another start of the machine, or by a clock that goes back: it is written.
+    assert_eq!(
+        kept("b", 1_000_002 + twelfth, token, 2 * TTL_MS)
+            .unwrap()
+            .ttl_ms,
+        2 * TTL_MS
+    );
+    assert_eq!(written().ttl_ms, 2 * TTL_MS);
+    let before = kept("b", 1_000_000, token, 2 * TTL_MS).unwrap();
+    assert_eq!(before.renewed_boot_ms, Some(1_000_000));
+    assert_eq!(
+        kept("c", 1_000_000, token, 2 * TTL_MS)
+            .unwrap()
+            .renewed_boot_ms,
+        None
+    );
+    assert_eq!(written().renewed_boot_ms, None);
+    assert_eq!(
+        code(kept("b", 1_000_000, token - 1, TTL_MS)),
+        "ERR_LEASE_LOST"
+    );
+    world.disk.set_system(machine("b", 1_000_000, 41));
+    world.act(|context| release(context, token)).unwrap();
+    assert_eq!(code(kept("b", 1_000_000, token, TTL_MS)), "ERR_LEASE_LOST");
+}
+
 #[test]
 fn who_is_gone_is_followed() {
     let (world, lease) = leased();

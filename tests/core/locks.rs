@@ -267,3 +267,23 @@ fn the_real_disk_knows_who_is_alive() {
         assert_eq!(RealDisk.process_alive(child.id()), Some(false));
     }
 }
+
+/// The name of the last holder is written in place: a lock is taken often, and to empty a file costs.
+#[test]
+fn a_lock_file_names_its_last_holder_whoever_was_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    for holder in [
+        "{\"pid\":4194304}",
+        "{\"pid\":7}",
+        "{\"pid\":12345}",
+        "{\"pid\":12345}",
+    ] {
+        let guard = RealDisk.try_lock(&path, holder).unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), holder);
+        drop(guard);
+    }
+    fs::write(&path, b"\xff is no text at all").unwrap();
+    drop(RealDisk.try_lock(&path, "{\"pid\":7}").unwrap().unwrap());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"pid\":7}");
+}

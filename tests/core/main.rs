@@ -11,6 +11,7 @@ mod archive;
 mod archived;
 mod bad_input;
 mod budget;
+mod compiled;
 mod crash;
 mod damage;
 mod decoders;

@@ -74,3 +74,47 @@ fn the_space_of_what_was_replaced_is_freed_when_nobody_waits() {
     drop(third);
     assert_eq!(held(&run), 0);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn of_small_files_some_are_held_until_nobody_waits() {
+    use waymark::store::disk::Disk;
+    use waymark::store::publish::{freeing_later, remove};
+    use waymark::store::real_disk::let_go;
+
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::new(&folder.path().canonicalize().unwrap(), run_id());
+    std::fs::create_dir(run.path()).unwrap();
+    let drop_one = |name: &str, len: usize| {
+        let path = run.path().join(name);
+        std::fs::write(&path, vec![7; len]).unwrap();
+        freeing_later(&RealDisk, &path, || remove(&RealDisk, &path)).unwrap();
+        assert!(!path.exists());
+    };
+    drop_one("small", 100);
+    assert_eq!(held(&run), 1);
+    // Its space is worth more than the time.
+    drop_one("large", 1 << 20);
+    assert_eq!(held(&run), 1);
+    for at in 0..40 {
+        drop_one(&format!("{at}"), 1);
+    }
+    let most = held(&run);
+    assert!((8..=16).contains(&most), "{most}");
+    assert_eq!(let_go(), most);
+    assert_eq!(held(&run), 0);
+    // What is held in a folder is its own, a folder as well; a link or a pipe is not opened.
+    let inside = RealDisk.open_folder(run.path()).unwrap();
+    std::fs::create_dir(run.path().join("sub")).unwrap();
+    std::fs::write(run.path().join("file"), "x").unwrap();
+    std::os::unix::fs::symlink("file", run.path().join("link")).unwrap();
+    let file = inside.hold(b"file").unwrap();
+    let sub = inside.hold(b"sub").unwrap();
+    assert_eq!(file.bytes(), 1);
+    assert!(inside.hold(b"link").is_none() && inside.hold(b"none").is_none());
+    inside.remove_file(b"file").unwrap();
+    inside.remove_dir(b"sub").unwrap();
+    assert_eq!(held(&run), 2);
+    drop((file, sub));
+    assert_eq!(held(&run), 0);
+}

@@ -46,11 +46,11 @@ use crate::error::{Error, IoContext, Result};
 use crate::model::cancel::Cancel;
 use crate::model::object::ObjectId;
 use crate::model::progress::Progress;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, Hold};
 use crate::store::folder::Folder;
 use crate::store::layout::{RunDir, STAGED};
 use crate::store::objects::Content;
-use crate::store::publish::{Staged, remove, sync_parent};
+use crate::store::publish::{Staged, freeing_later, remove, sync_parent};
 use crate::store::runner_lock::{self, RunnerLock};
 
 /// What is to be replaced.
@@ -419,8 +419,9 @@ fn decide_to_undo(disk: &dyn Disk, run: &RunDir) -> Result<()> {
 /// Removes the journal first, so that nothing it names is used again, then the rest.
 fn clear(scene: &Scene<'_>, journal: &Journal) -> Result<()> {
     let (disk, run) = (scene.disk, scene.run);
-    remove(disk, &run.journal())?;
-    remove(disk, &run.undo())?;
+    for path in [run.journal(), run.undo()] {
+        freeing_later(disk, &path, || remove(disk, &path))?;
+    }
     sync_parent(disk, &run.journal())?;
     // Leftovers from here on; the next operation would remove them.
     let _ = sweep_areas(disk, run, &journal.places);
@@ -447,7 +448,7 @@ fn sweep(disk: &dyn Disk, run: &RunDir) -> Result<()> {
         if entry.kind == crate::store::disk::EntryKind::Directory {
             let folder = disk.open_folder(&private).context("read", &private)?;
             let name = entry.name.as_encoded_bytes();
-            remove_tree(folder.as_ref(), name).context("remove", &path)?;
+            remove_tree(disk, folder.as_ref(), name).context("remove", &path)?;
         } else {
             remove(disk, &path)?;
         }
@@ -471,7 +472,7 @@ fn sweep_areas(disk: &dyn Disk, run: &RunDir, places: &[Place]) -> Result<()> {
             Err(error) => return Err(Error::io("read", path, error)),
         };
         let staging = staging(run, place);
-        remove_tree(folder.as_ref(), &staging).context("remove", path)?;
+        remove_tree(disk, folder.as_ref(), &staging).context("remove", path)?;
         if *place != Place::Run {
             // Staged files that come back after power loss, when nothing names this folder any more,
             // would never be found.
@@ -499,22 +500,39 @@ fn gone(error: &io::Error) -> bool {
 }
 
 /// Removes a folder with all that is in it; no link is followed.
-fn remove_tree(folder: &dyn Folder, path: &[u8]) -> io::Result<()> {
+fn remove_tree(disk: &dyn Disk, folder: &dyn Folder, path: &[u8]) -> io::Result<()> {
+    let mut held = Vec::new();
+    let removed = remove_below(folder, path, &mut held);
+    disk.later(held);
+    removed
+}
+
+/// So many of its files and folders are held, for their space to be freed when nobody waits.
+const HELD_MAX: usize = 8;
+
+fn remove_below(folder: &dyn Folder, path: &[u8], held: &mut Vec<Box<dyn Hold>>) -> io::Result<()> {
     let names = match folder.list(path) {
         Err(error) if gone(&error) => return Ok(()),
         names => names?,
     };
+    let take = |path: &[u8], held: &mut Vec<Box<dyn Hold>>| {
+        if held.len() < HELD_MAX {
+            held.extend(folder.hold(path));
+        }
+    };
     for (name, kind) in names {
         let inside = [path, b"/", &name].concat();
         if kind == crate::store::disk::EntryKind::Directory {
-            remove_tree(folder, &inside)?;
+            remove_below(folder, &inside, held)?;
         } else {
+            take(&inside, held);
             match folder.remove_file(&inside) {
                 Err(error) if !gone(&error) => return Err(error),
                 _ => {}
             }
         }
     }
+    take(path, held);
     match folder.remove_dir(path) {
         Err(error) if !gone(&error) => Err(error),
         _ => Ok(()),

@@ -10,8 +10,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::store::disk::{EntryKind, NewFile};
+use crate::store::disk::{EntryKind, Hold, NewFile};
 use crate::store::folder::{Folder, Found};
+use crate::store::real_disk::RealHold;
 
 /// How much of a file is read at once, in bytes.
 const BLOCK: usize = 256 << 10;
@@ -278,6 +279,19 @@ impl Folder for RealFolder {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn hold(&self, path: &[u8]) -> Option<Box<dyn Hold>> {
+        let (parent, name) = split(path).ok()?;
+        let fd = rustix::fs::openat(self.beneath(parent).ok()?, name, FILE, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&fd).ok()?;
+        let bytes = u64::try_from(stat.st_size).ok()?;
+        let file = File::from(fd);
+        // To open a device, or a pipe, would mean something to somebody.
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Directory => Some(Box::new(RealHold { file, bytes })),
+            _ => None,
         }
     }
 

@@ -1,0 +1,77 @@
+// Takes a bundle from what V8 made of it in an earlier process, and keeps that for the next one. To compile the two bundles
+// takes a third to a half of the time that a resume keeps its step waiting. Node itself does the same from 22.8 on, but for all of a
+// process, and a runner's own files are not ours to change; the kept libraries for it do so as well, by replacing a
+// function of Node's.
+//
+// What is kept lies beside the bundles: who can write there can change what is run anyway. V8 does not check it, so the
+// addon does, by hash (src/store/compiled.rs).
+
+const fs = require('node:fs');
+const path = require('node:path');
+const vm = require('node:vm');
+const { native } = require('./native.js');
+
+/** After so long it is kept, in ms, if the process has not ended by then: by then all is loaded that a resume needs. */
+const KEEP_AFTER_MS = 1000;
+
+/** The bundles that this process took from here. @type {{ key: string, script: vm.Script }[]} */
+const taken = [];
+let isDue = false;
+
+/** Whether it is left to Node alone, as for Node's own: coverage would be less exact. */
+function isOff() {
+  return Boolean(process.env.NODE_DISABLE_COMPILE_CACHE || process.env.NODE_V8_COVERAGE);
+}
+
+/** V8 takes only what it made with the same flags, the size of its heap among them. */
+function flags() {
+  const words = [...process.execArgv, ...(process.env.NODE_OPTIONS ?? '').split(/\s+/)];
+  return words.filter((word) => /^--(?!import|require|loader|experimental-loader)/.test(word));
+}
+
+/** @param {string} folder of the bundles */
+const kept = (folder) => path.join(folder, 'compiled');
+
+/**
+ * Runs a bundle, which is in ASCII, and gives what it exports.
+ * @param {string} file
+ * @param {string} hash of what is in it
+ * @returns {Record<string, any>}
+ */
+function taking(file, hash) {
+  const folder = path.dirname(file);
+  const key = JSON.stringify([hash, process.version, process.arch, ...flags()]);
+  const before = native().readCompiledSync(kept(folder), key);
+  const cachedData = Buffer.isBuffer(before) ? before : undefined;
+  const text = fs.readFileSync(file, 'utf8');
+  const script = new vm.Script(`(function (module) {${text}\n})`, { filename: file, cachedData });
+  const module = { exports: {} };
+  script.runInThisContext()(module);
+  taken.push({ key, script });
+  if (cachedData === undefined || script.cachedDataRejected) keepSoon(folder);
+  return module.exports;
+}
+
+/**
+ * All that were taken, since what one calls in another is only now compiled.
+ * @param {string} folder
+ */
+function keepSoon(folder) {
+  if (isDue) return;
+  isDue = true;
+  const keep = () => {
+    if (!isDue) return;
+    isDue = false;
+    try {
+      for (const { key, script } of taken) {
+        native().keepCompiledSync(kept(folder), key, script.createCachedData());
+      }
+    } catch {
+      // It only saves time. Where the package can't be written, nothing is kept.
+    }
+  };
+  process.once('exit', keep);
+  setTimeout(keep, KEEP_AFTER_MS).unref();
+}
+
+module.exports = { isOff, taking };
