@@ -23,10 +23,10 @@ function isOff() {
   return Boolean(process.env.NODE_DISABLE_COMPILE_CACHE || process.env.NODE_V8_COVERAGE);
 }
 
-/** V8 takes only what it made with the same flags, the size of its heap among them. */
+/** V8 takes only what it made with the same flags, the size of its heap among them. What names a file is none of V8's. */
 function flags() {
   const words = [...process.execArgv, ...(process.env.NODE_OPTIONS ?? '').split(/\s+/)];
-  return words.filter((word) => /^--(?!import|require|loader|experimental-loader)/.test(word));
+  return words.filter((word) => /^--[^/\\]*$/.test(word));
 }
 
 /** @param {string} folder of the bundles */

@@ -12,7 +12,7 @@ const diffing = require('./diff.js');
 const { WaymarkError } = require('./error.js');
 const captured = require('./files.js');
 const leasing = require('./lease.js');
-const { freeBeside, libc, native } = require('./native.js');
+const { freeBeside, freeLater, libc, native } = require('./native.js');
 const {
   checkCheckpointId,
   checkOptions,
@@ -426,7 +426,7 @@ class CheckpointManager {
       runId,
       options,
     );
-    freeBeside();
+    freeLater();
     return restored;
   }
 
@@ -460,7 +460,7 @@ class CheckpointManager {
    */
   async undo(runId, options) {
     const undone = await restores().undo(this.#calls, (id) => this.#ground(id), runId, options);
-    freeBeside();
+    freeLater();
     return undone;
   }
 

@@ -85,4 +85,19 @@ function freeBeside() {
     .catch(() => {});
 }
 
-module.exports = { freeBeside, libc, native, packageFor };
+/** After so long a step has begun, in ms. */
+const FREE_AFTER_MS = 50;
+let isFreeing = false;
+
+/** The same, once a step that begins now has begun: what it writes would wait for the file system. */
+function freeLater() {
+  if (isFreeing) return;
+  isFreeing = true;
+  const free = () => {
+    isFreeing = false;
+    freeBeside();
+  };
+  setTimeout(free, FREE_AFTER_MS).unref();
+}
+
+module.exports = { freeBeside, freeLater, libc, native, packageFor };

@@ -7,7 +7,7 @@ const { pathToFileURL } = require('node:url');
 const { readFlags, withoutFlags } = require('./arguments.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
-const { freeBeside } = require('./native.js');
+const { freeLater } = require('./native.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
 const { portVariables } = require('./port-variables.js');
@@ -97,7 +97,7 @@ async function attach() {
     if (own) {
       watch(manager, run, settings, own);
       // What the lease and the state took the place of.
-      freeBeside();
+      freeLater();
     }
   } catch (error) {
     own?.leave();

@@ -1,5 +1,7 @@
 //! Two at a time: Waymark's own lock on a real disk, the runner's on a simulated one.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own folder")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
