@@ -33,7 +33,7 @@ function flags() {
 const kept = (folder) => path.join(folder, 'compiled');
 
 /**
- * Runs a bundle, which is in ASCII, and gives what it exports.
+ * Runs a bundle, and gives what is its value as a script, and what it exports as a module.
  * @param {string} file
  * @param {string} hash of what is in it
  * @returns {Record<string, any>}
@@ -44,12 +44,11 @@ function taking(file, hash) {
   const before = native().readCompiledSync(kept(folder), key);
   const cachedData = Buffer.isBuffer(before) ? before : undefined;
   const text = fs.readFileSync(file, 'utf8');
-  const script = new vm.Script(`(function (module) {${text}\n})`, { filename: file, cachedData });
-  const module = { exports: {} };
-  script.runInThisContext()(module);
+  const script = new vm.Script(text, { filename: file, cachedData });
+  const found = script.runInThisContext();
   taken.push({ key, script });
   if (cachedData === undefined || script.cachedDataRejected) keepSoon(folder);
-  return module.exports;
+  return found;
 }
 
 /**

@@ -3,7 +3,6 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { setTimeout: pause } = require('node:timers/promises');
 const { repositoryOf } = require('./collectors/git.js');
 const { WaymarkError } = require('./error.js');
 const { spanMs } = require('./fingerprint.js');
@@ -349,7 +348,7 @@ async function waitForLease(ground, way, _, value = WAIT) {
         cause: signal.reason,
       });
     }
-    await pause(WAIT_POLL_MS);
+    await require('node:timers/promises').setTimeout(WAIT_POLL_MS);
   }
 }
 

@@ -75,6 +75,9 @@ const BUNDLES = {
   ],
 };
 
+/** A bundle is a module, and a script whose value is the same: to put a module's function around it would copy it. */
+const EXPORTED = "(typeof module === 'undefined' ? {} : module).exports";
+
 /** How the files of the bundles find each other, and the rest. */
 const LINKS = `
 const path = require('node:path');
@@ -169,7 +172,7 @@ export function bundle(folder) {
   const hashes = {};
   fs.mkdirSync(path.join(folder, 'lib', 'bundles'));
   for (const [one, names] of Object.entries(BUNDLES)) {
-    const text = `${about}module.exports = {\n${together(names)}};\n`;
+    const text = `${about}${EXPORTED} = {\n${together(names)}};\n`;
     hashes[one] = createHash('sha256').update(text).digest('hex');
     fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), text);
   }
