@@ -301,9 +301,29 @@ describe('installed, it takes checkpoints', () => {
       ran(resume);
       expect(kept()).toEqual(mended);
     }
-    // With other flags it is other code.
+    // The command only takes what is there: it calls little of it.
+    fs.rmSync(folder, { recursive: true });
+    expect(run('npx', ['--no-install', 'waymark', 'runs'])).toMatchObject({ status: 0 });
+    expect(kept()).toEqual([]);
+    // Nor does a process that came to no step.
+    const none = resume.map((word) => (word === 'order.yaml' ? 'none.yaml' : word));
+    expect(run(process.execPath, none)).toMatchObject({ status: 1 });
+    expect(kept()).toEqual([]);
+    ran(resume);
+    expect(kept()).toHaveLength(2);
+    // With other flags of V8 it is other code; what is Node's alone makes no difference.
+    ran(['--title=another', ...resume]);
+    expect(kept()).toHaveLength(2);
     ran(['--stack-size=900', ...resume]);
     expect(kept()).toHaveLength(4);
+    // Somebody mends a word of the package, as long as it was.
+    const bundle = path.join(path.dirname(folder), 'step.js');
+    const text = fs.readFileSync(bundle, 'utf8');
+    fs.writeFileSync(bundle, text.replace('going on with step', 'GOING ON with step'));
+    expect(run(process.execPath, resume).stderr).toMatch(/GOING ON with step 2/);
+    expect(run(process.execPath, resume).stderr).toMatch(/GOING ON with step 2/);
+    fs.writeFileSync(bundle, text);
+    expect(run(process.execPath, resume).stderr).toMatch(/going on with step 2/);
     // Where nothing can be kept, nothing is, and that is all.
     fs.rmSync(folder, { recursive: true });
     fs.writeFileSync(folder, 'a file');

@@ -227,6 +227,38 @@ describe('a restore', () => {
     expect(record().current_step).toBe(1);
   });
 
+  test('what it took the place of is let go, however it was called and whatever the timers are', async () => {
+    const [one] = twoSteps();
+    /** @param {string} fd */
+    const nameOf = (fd) => {
+      try {
+        return fs.readlinkSync(path.join('/proc/self/fd', fd));
+      } catch {
+        // It was closed meanwhile.
+        return '';
+      }
+    };
+    /** Files of this project that have no name any more, and that this process has open. */
+    const held = () => {
+      const names = process.platform === 'linux' ? fs.readdirSync('/proc/self/fd').map(nameOf) : [];
+      return names.filter((name) => name.startsWith(at.root) && name.endsWith('(deleted)'));
+    };
+    const { setTimeout: real } = globalThis;
+    // As pages in Node have it.
+    globalThis.setTimeout = /** @type {any} */ (() => 1);
+    try {
+      manager.restoreSync('demo', { checkpointId: one });
+      await manager.undo('demo');
+      manager.restoreSync('demo', { checkpointId: one });
+    } finally {
+      globalThis.setTimeout = real;
+    }
+    const lease = await manager.lease('demo');
+    await lease.release();
+    while (held().length > 0) await new Promise((done) => setTimeout(done, 20));
+    expect(read('src/a.txt')).toBe('one\ntwo\nthree\n');
+  });
+
   test('nothing to undo', async () => {
     create(1);
     expect(await refusal(() => manager.undo('demo'))).toMatchObject({

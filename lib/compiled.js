@@ -8,25 +8,30 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { clearTimeout, setTimeout } = require('node:timers');
 const vm = require('node:vm');
 const { native } = require('./native.js');
 
-/** After so long it is kept, in ms, if the process has not ended by then: by then all is loaded that a resume needs. */
+/** After so long it is kept, in ms, if the process has not ended by then. */
 const KEEP_AFTER_MS = 1000;
 
 /** The bundles that this process took from here. @type {{ key: string, script: vm.Script }[]} */
 const taken = [];
-let isDue = false;
+/** Where one of them was not kept. @type {string | undefined} */
+let missing;
 
 /** Whether it is left to Node alone, as for Node's own: coverage would be less exact. */
 function isOff() {
   return Boolean(process.env.NODE_DISABLE_COMPILE_CACHE || process.env.NODE_V8_COVERAGE);
 }
 
+/** Of Node's own flags those that may be another each time. */
+const NODES = /^--(import|require|loader|experimental-loader|title|inspect|env-file|conditions)/;
+
 /** V8 takes only what it made with the same flags, the size of its heap among them. What names a file is none of V8's. */
 function flags() {
   const words = [...process.execArgv, ...(process.env.NODE_OPTIONS ?? '').split(/\s+/)];
-  return words.filter((word) => /^--[^/\\]*$/.test(word));
+  return words.filter((word) => /^--[^/\\]*$/.test(word) && !NODES.test(word));
 }
 
 /** @param {string} folder of the bundles */
@@ -35,33 +40,35 @@ const kept = (folder) => path.join(folder, 'compiled');
 /**
  * Runs a bundle, and gives what is its value as a script, and what it exports as a module.
  * @param {string} file
- * @param {string} hash of what is in it
  * @returns {Record<string, any>}
  */
-function taking(file, hash) {
+function taking(file) {
   const folder = path.dirname(file);
-  const key = JSON.stringify([hash, process.version, process.arch, ...flags()]);
+  const text = fs.readFileSync(file, 'utf8');
+  // V8 looks at no more of the text than its length.
+  const key = JSON.stringify([process.version, process.arch, ...flags()]) + text;
   const before = native().readCompiledSync(kept(folder), key);
   const cachedData = Buffer.isBuffer(before) ? before : undefined;
-  const text = fs.readFileSync(file, 'utf8');
   const script = new vm.Script(text, { filename: file, cachedData });
   const found = script.runInThisContext();
   taken.push({ key, script });
-  if (cachedData === undefined || script.cachedDataRejected) keepSoon(folder);
+  if (cachedData === undefined || script.cachedDataRejected) missing = folder;
   return found;
 }
 
 /**
- * All that were taken, since what one calls in another is only now compiled.
- * @param {string} folder
+ * Where something was missing, has all kept that was taken: what one bundle calls in another was only now compiled. For a
+ * process that has come to its step, and so has called what others will.
  */
-function keepSoon(folder) {
-  if (isDue) return;
-  isDue = true;
+function keepCompiled() {
+  const folder = missing;
+  if (folder === undefined) return;
+  missing = undefined;
   const keep = () => {
-    if (!isDue) return;
-    isDue = false;
+    process.off('exit', keep);
+    clearTimeout(timer);
     try {
+      if (!mayKeep(folder)) return;
       for (const { key, script } of taken) {
         native().keepCompiledSync(kept(folder), key, script.createCachedData());
       }
@@ -69,8 +76,17 @@ function keepSoon(folder) {
       // It only saves time. Where the package can't be written, nothing is kept.
     }
   };
-  process.once('exit', keep);
-  setTimeout(keep, KEEP_AFTER_MS).unref();
+  const timer = setTimeout(keep, KEEP_AFTER_MS).unref();
+  process.on('exit', keep);
 }
 
-module.exports = { isOff, taking };
+/**
+ * Whether it is our own folder, and can be written: what root left there, its owner could not remove.
+ * @param {string} folder
+ */
+function mayKeep(folder) {
+  fs.accessSync(folder, fs.constants.W_OK);
+  return process.geteuid === undefined || fs.statSync(folder).uid === process.geteuid();
+}
+
+module.exports = { isOff, keepCompiled, taking };

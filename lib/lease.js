@@ -3,7 +3,7 @@
 
 const path = require('node:path');
 const { WaymarkError } = require('./error.js');
-const { native } = require('./native.js');
+const { freeLater, native } = require('./native.js');
 const { checkOptions, checkRunId } = require('./options.js');
 const { isOwnCommand } = require('./own-command.js');
 
@@ -213,6 +213,7 @@ function asked(runId, options, where) {
 async function takeLease(place, runId, options) {
   const { id, keep, request } = asked(runId, options, 'lease');
   const taken = unwrap(await native().acquireLease(place, id, request), takeLease);
+  freeLater();
   const lease = new Lease(place, id, request.holder, request.ttlMs, taken);
   try {
     if (keep) unwrap(await native().keepLease(place, id, taken.token, request.ttlMs), takeLease);
@@ -231,6 +232,7 @@ async function takeLease(place, runId, options) {
 function takeLeaseSync(place, runId, options) {
   const { id, keep, request } = asked(runId, options, 'leaseSync');
   const taken = unwrap(native().acquireLeaseSync(place, id, request), takeLeaseSync);
+  freeLater();
   const lease = new Lease(place, id, request.holder, request.ttlMs, taken);
   try {
     if (keep) unwrap(native().keepLeaseSync(place, id, taken.token, request.ttlMs), takeLeaseSync);

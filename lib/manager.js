@@ -435,7 +435,9 @@ class CheckpointManager {
    * @param {import('../index.js').RestoreSyncOptions} [options]
    */
   restoreSync(runId, options) {
-    return restores().restoreSync(this.#calls, (id) => this.#ground(id), runId, options);
+    const restored = restores().restoreSync(this.#calls, (id) => this.#ground(id), runId, options);
+    freeLater();
+    return restored;
   }
 
   /**
@@ -469,7 +471,9 @@ class CheckpointManager {
    * @param {import('../index.js').UndoSyncOptions} [options]
    */
   undoSync(runId, options) {
-    return restores().undoSync(this.#calls, (id) => this.#ground(id), runId, options);
+    const undone = restores().undoSync(this.#calls, (id) => this.#ground(id), runId, options);
+    freeLater();
+    return undone;
   }
 
   /**

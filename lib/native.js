@@ -3,6 +3,8 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+// Not the global one, which tests and pages in Node replace.
+const { setTimeout } = require('node:timers');
 const { version } = require('../package.json');
 const { WaymarkError } = require('./error.js');
 

@@ -5,9 +5,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 const { readFlags, withoutFlags } = require('./arguments.js');
+const { keepCompiled } = require('./compiled.js');
 const { WaymarkError } = require('./error.js');
 const { CheckpointManager } = require('./manager.js');
-const { freeLater } = require('./native.js');
 const { isOwnCommand } = require('./own-command.js');
 const { stepFromText } = require('./options.js');
 const { portVariables } = require('./port-variables.js');
@@ -96,8 +96,7 @@ async function attach() {
     if (flags.has('pause-after')) withoutPauseAfter();
     if (own) {
       watch(manager, run, settings, own);
-      // What the lease and the state took the place of.
-      freeLater();
+      keepCompiled();
     }
   } catch (error) {
     own?.leave();

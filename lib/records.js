@@ -1,7 +1,7 @@
 // Records: small durable JSON documents of a run, or of the store.
 
 const { WaymarkError } = require('./error.js');
-const { native } = require('./native.js');
+const { freeLater, native } = require('./native.js');
 const { checkOptions } = require('./options.js');
 
 /**
@@ -95,6 +95,7 @@ class Records {
   async write(name, value, options) {
     const [json, expected] = [toJson(name, value), expectedOf(options, 'write')];
     const reply = await native().writeRecord(this.#place, this.#runId, name, json, expected);
+    freeLater();
     return unwrap(reply, this.write);
   }
 
@@ -106,6 +107,7 @@ class Records {
   writeSync(name, value, options) {
     const [json, expected] = [toJson(name, value), expectedOf(options, 'writeSync')];
     const reply = native().writeRecordSync(this.#place, this.#runId, name, json, expected);
+    freeLater();
     return unwrap(reply, this.writeSync);
   }
 

@@ -9,6 +9,7 @@ if (words.includes('--run-id') && names.some((name) => words.includes(name))) {
   // The runner waits until it is known which step it is to run.
   const { createRequire } = process.getBuiltinModule('node:module');
   const start = createRequire(import.meta.url)('./start.js');
-  start.quicken();
+  // A process that a step started does no more than look at its arguments.
+  if (process.env.WAYMARK_ATTACHED === undefined) start.quicken();
   await start.load('lib/preload.js').attach();
 }

@@ -12,7 +12,6 @@
 // package has them as Node, or his test runner, loads files. Only comments and layout are left out: V8 takes its time to read
 // them. The lists may go stale without harm but in speed; a test of the packed package says which files are missing.
 
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -96,7 +95,7 @@ function other(name) {
 function filesOf(bundle) {
   if (isQuick) {
     try {
-      return load('lib/compiled.js').taking(path.join(__dirname, 'bundles', bundle + '.js'), hashes[bundle]);
+      return load('lib/compiled.js').taking(path.join(__dirname, 'bundles', bundle + '.js'));
     } catch {}
   }
   return bundles[bundle]();
@@ -168,12 +167,9 @@ export function bundle(folder) {
   };
   const manifest = part('package.json', `module.exports = ${JSON.stringify({ name, version })};`);
   const head = together(HEAD) + manifest;
-  /** @type {Record<string, string>} */
-  const hashes = {};
   fs.mkdirSync(path.join(folder, 'lib', 'bundles'));
   for (const [one, names] of Object.entries(BUNDLES)) {
     const text = `${about}${EXPORTED} = {\n${together(names)}};\n`;
-    hashes[one] = createHash('sha256').update(text).digest('hex');
     fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), text);
   }
   for (const file of Object.keys(lies)) {
@@ -193,7 +189,6 @@ export function bundle(folder) {
   );
   const start = [
     `const lies = ${JSON.stringify(lies)};\n`,
-    `const hashes = ${JSON.stringify(hashes)};\n`,
     `const bundles = {\n${bundles.join('')}};\n`,
     `const ways = {\n${ways.join('')}};\n`,
     `const files = {\n${head}};\n`,

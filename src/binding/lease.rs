@@ -26,7 +26,7 @@ use crate::ops::lease::{self as verb, Known, Look, Taken};
 use crate::ops::{self, Context};
 use crate::store::disk::Disk;
 use crate::store::layout::RunDir;
-use crate::store::real_disk::RealDisk;
+use crate::store::real_disk::{self, RealDisk};
 
 /// What somebody wants who takes a lease.
 #[napi(object, object_to_js = false)]
@@ -368,6 +368,8 @@ fn renew_on(run: &RunDir, token: u64, ttl_ms: u64, stopped: &Stopped) {
             // A full or slow disk may get better before the lease ends.
             Err(_) => soon,
         };
+        // Nobody waits for this thread.
+        real_disk::let_go();
     }
 }
 

@@ -6,7 +6,7 @@
 //! *Crash story*: nothing is synced; a file may be lost, old or torn, or be written by two at once. It carries
 //! the BLAKE3 hash of its key and bytes, and without a good one the JavaScript is compiled again.
 //!
-//! *Limits*: a folder keeps [`FILES_MAX`] files, of the last versions of Node and its flags that were used.
+//! *Limits*: a folder keeps [`FILES_MAX`] files, those that were written last.
 
 use std::io;
 use std::path::{Path, PathBuf};

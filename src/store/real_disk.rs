@@ -20,6 +20,8 @@ use crate::model::lease::{Process, System};
 use crate::store::disk::Hold;
 use crate::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
 use crate::store::folder::Folder;
+#[cfg(target_os = "linux")]
+use crate::store::probe::kind_of;
 use crate::store::real_folder;
 
 /// The file system of this machine.
@@ -69,13 +71,38 @@ struct RealLock(#[allow(dead_code, reason = "held for its lock, which closing le
 
 impl LockGuard for RealLock {}
 
+/// Where a file that is removed while it is open is gone for everybody else.
+#[cfg(target_os = "linux")]
+const LOCAL: [&str; 6] = ["ext4", "xfs", "btrfs", "f2fs", "overlay", "tmpfs"];
+
 /// An open file.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(super) struct RealHold {
     #[allow(dead_code, reason = "held until dropped")]
-    pub(super) file: File,
-    pub(super) bytes: u64,
+    file: File,
+    bytes: u64,
+}
+
+#[cfg(unix)]
+impl RealHold {
+    /// Only where it is known to do no more: network and FUSE file systems keep a name of their own for a file that is
+    /// open while it is removed (`.nfs…`, `.fuse_hidden…`), or refuse to remove it.
+    pub(super) fn of(file: File, bytes: u64) -> Option<Box<dyn Hold>> {
+        is_local(&file).then(|| Box::new(Self { file, bytes }) as Box<dyn Hold>)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_local(file: &File) -> bool {
+    let magic = rustix::fs::fstatfs(file).map(|found| found.f_type.cast_unsigned());
+    let kind = magic.ok().and_then(kind_of);
+    kind.is_some_and(|kind| LOCAL.contains(&kind))
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn is_local(_: &File) -> bool {
+    false
 }
 
 #[cfg(unix)]
@@ -85,20 +112,22 @@ impl Hold for RealHold {
     }
 }
 
-/// What is let go when nobody waits.
+/// What is let go when nobody waits: small files, ...
 static LATER: Mutex<Vec<Box<dyn Hold>>> = Mutex::new(Vec::new());
+/// ... and whatever a checkpoint replaced.
+static KEPT: Mutex<Vec<Box<dyn Hold>>> = Mutex::new(Vec::new());
 /// So many small files wait for that, ...
 const LATER_MAX: usize = 16;
 /// ... each of at most so many bytes.
 const LATER_BYTES: u64 = 64 << 10;
 
-fn held() -> MutexGuard<'static, Vec<Box<dyn Hold>>> {
-    LATER.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(list: &'static Mutex<Vec<Box<dyn Hold>>>) -> MutexGuard<'static, Vec<Box<dyn Hold>>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps what is held until [`let_go`], however much it is.
 pub fn keep(files: Vec<Box<dyn Hold>>) {
-    held().extend(files);
+    locked(&KEPT).extend(files);
 }
 
 /// Lets everything go that is held, on this thread; tells how many files that was.
@@ -107,8 +136,8 @@ pub fn keep(files: Vec<Box<dyn Hold>>) {
     reason = "it is not called for what it tells"
 )]
 pub fn let_go() -> usize {
-    let files = std::mem::take(&mut *held());
-    files.len()
+    let [small, others] = [&LATER, &KEPT].map(|list| std::mem::take(&mut *locked(list)));
+    small.len() + others.len()
 }
 
 fn kind(kind: fs::FileType) -> EntryKind {
@@ -482,13 +511,12 @@ impl Disk for RealDisk {
     #[cfg(unix)]
     fn hold(&self, path: &Path) -> Option<Box<dyn Hold>> {
         let (file, found) = open_regular(OpenOptions::new().read(true), path).ok()?;
-        let bytes = found.len();
-        Some(Box::new(RealHold { file, bytes }))
+        RealHold::of(file, found.len())
     }
 
     fn later(&self, mut files: Vec<Box<dyn Hold>>) {
         files.retain(|file| file.bytes() <= LATER_BYTES);
-        let mut all = held();
+        let mut all = locked(&LATER);
         all.append(&mut files);
         let too_many = all.len().saturating_sub(LATER_MAX);
         let oldest: Vec<_> = all.drain(..too_many).collect();

@@ -156,7 +156,6 @@ fn renewing_and_coming_again() {
     assert!(matches!(gone, Err(Error::LeaseLost { lease: None, .. })));
 }
 
-/// A holder that is gone is followed at once; one that can't be asked after, when its time is over.
 #[test]
 fn who_begins_to_keep_one_writes_it_only_if_it_is_time() {
     let (world, lease) = leased();
@@ -204,6 +203,7 @@ fn who_begins_to_keep_one_writes_it_only_if_it_is_time() {
     assert_eq!(code(kept("b", 1_000_000, token, TTL_MS)), "ERR_LEASE_LOST");
 }
 
+/// A holder that is gone is followed at once; one that can't be asked after, when its time is over.
 #[test]
 fn who_is_gone_is_followed() {
     let (world, lease) = leased();

@@ -108,10 +108,16 @@ fn of_small_files_some_are_held_until_nobody_waits() {
     std::fs::create_dir(run.path().join("sub")).unwrap();
     std::fs::write(run.path().join("file"), "x").unwrap();
     std::os::unix::fs::symlink("file", run.path().join("link")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(run.path().join("pipe"))
+        .status();
+    assert!(made.unwrap().success());
     let file = inside.hold(b"file").unwrap();
     let sub = inside.hold(b"sub").unwrap();
     assert_eq!(file.bytes(), 1);
-    assert!(inside.hold(b"link").is_none() && inside.hold(b"none").is_none());
+    for name in [&b"link"[..], b"pipe", b"none"] {
+        assert!(inside.hold(name).is_none());
+    }
     inside.remove_file(b"file").unwrap();
     inside.remove_dir(b"sub").unwrap();
     assert_eq!(held(&run), 2);

@@ -24,6 +24,8 @@ use crate::store::probe::facts::{Answer, Facts};
 use crate::store::probe::folder::Folder;
 
 pub use crate::store::probe::folder::PREFIX;
+#[cfg(target_os = "linux")]
+pub(super) use crate::store::probe::mount::kind_of;
 
 /// A clock that only goes forward; the time since any instant.
 pub type Clock<'a> = &'a dyn Fn() -> Duration;

@@ -33,7 +33,7 @@ const MAGICS: [(u64, &str); 24] = [
 ];
 
 /// The type that `statfs` means; `ext4` stands for its older relatives, too.
-pub(super) fn kind_of(magic: u64) -> Option<&'static str> {
+pub(in crate::store) fn kind_of(magic: u64) -> Option<&'static str> {
     MAGICS
         .iter()
         .find(|(known, _)| *known == magic)

@@ -283,16 +283,14 @@ impl Folder for RealFolder {
     }
 
     fn hold(&self, path: &[u8]) -> Option<Box<dyn Hold>> {
+        // To open a pipe or a device would mean something to somebody.
+        let found = self.found(path).ok()?;
+        if !matches!(found.kind, EntryKind::File | EntryKind::Directory) {
+            return None;
+        }
         let (parent, name) = split(path).ok()?;
         let fd = rustix::fs::openat(self.beneath(parent).ok()?, name, FILE, Mode::empty()).ok()?;
-        let stat = rustix::fs::fstat(&fd).ok()?;
-        let bytes = u64::try_from(stat.st_size).ok()?;
-        let file = File::from(fd);
-        // To open a device, or a pipe, would mean something to somebody.
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile | FileType::Directory => Some(Box::new(RealHold { file, bytes })),
-            _ => None,
-        }
+        RealHold::of(File::from(fd), found.len)
     }
 
     fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
