@@ -277,13 +277,10 @@ describe('installed, it takes checkpoints', () => {
     ran(resume, { NODE_DISABLE_COMPILE_CACHE: '1' });
     ran(resume, { NODE_V8_COVERAGE: temporary() });
     expect(kept()).toEqual([]);
-    ran(step);
-    expect(kept()).toHaveLength(1);
     ran(resume);
     const both = kept();
     expect(both).toHaveLength(2);
     // Taken as it is: nothing has to be compiled, or kept, once more.
-    ran(step);
     ran(resume);
     expect(kept()).toEqual(both);
     // V8 itself would believe it.
@@ -301,6 +298,13 @@ describe('installed, it takes checkpoints', () => {
       ran(resume);
       expect(kept()).toEqual(mended);
     }
+    // A step that is not resumed calls other parts.
+    ran(step);
+    const all = kept();
+    expect(all).toHaveLength(4);
+    ran(step);
+    ran(resume);
+    expect(kept()).toEqual(all);
     // The command only takes what is there: it calls little of it.
     fs.rmSync(folder, { recursive: true });
     expect(run('npx', ['--no-install', 'waymark', 'runs'])).toMatchObject({ status: 0 });
@@ -333,7 +337,7 @@ describe('installed, it takes checkpoints', () => {
   });
 
   test('a file that is bundled is the same one, however it is asked for', () => {
-    for (const quicken of ['', 'quicken();']) {
+    for (const quicken of ['', "quicken('step');"]) {
       const told = node([
         '-e',
         `const path = require('node:path');
@@ -347,6 +351,14 @@ describe('installed, it takes checkpoints', () => {
       ]);
       expect(JSON.parse(told)).toEqual([true, true, true, true, true]);
     }
+  });
+
+  test('of an error that nobody catches Node shows a line that can be read', () => {
+    const words = ['-e', "new (require('waymark').CheckpointManager)({ nonsense: true });"];
+    const { status, stderr } = run(process.execPath, words);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/ERR_OPTION_UNKNOWN/);
+    expect(stderr.split('\n').filter((line) => line.length > 400)).toEqual([]);
   });
 
   test('as the waymark command', () => {

@@ -8,21 +8,25 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { clearTimeout, setTimeout } = require('node:timers');
 const vm = require('node:vm');
 const { native } = require('./native.js');
-
-/** After so long it is kept, in ms, if the process has not ended by then. */
-const KEEP_AFTER_MS = 1000;
 
 /** The bundles that this process took from here. @type {{ key: string, script: vm.Script }[]} */
 const taken = [];
 /** Where one of them was not kept. @type {string | undefined} */
 let missing;
 
-/** Whether it is left to Node alone, as for Node's own: coverage would be less exact. */
-function isOff() {
-  return Boolean(process.env.NODE_DISABLE_COMPILE_CACHE || process.env.NODE_V8_COVERAGE);
+/** What this process is: each kind calls another part of the bundles, and gets no more than that. */
+let kind = '';
+
+/**
+ * Begins to take bundles from here.
+ * @param {string} of a kind of processes
+ * @returns {boolean} false if it is left to Node, as for Node's own: what is covered would be counted less exactly
+ */
+function begin(of) {
+  kind = of;
+  return !(process.env.NODE_DISABLE_COMPILE_CACHE || process.env.NODE_V8_COVERAGE);
 }
 
 /** Of Node's own flags those that may be another each time. */
@@ -46,7 +50,7 @@ function taking(file) {
   const folder = path.dirname(file);
   const text = fs.readFileSync(file, 'utf8');
   // V8 looks at no more of the text than its length.
-  const key = JSON.stringify([process.version, process.arch, ...flags()]) + text;
+  const key = JSON.stringify([kind, process.version, process.arch, ...flags()]) + text;
   const before = native().readCompiledSync(kept(folder), key);
   const cachedData = Buffer.isBuffer(before) ? before : undefined;
   const script = new vm.Script(text, { filename: file, cachedData });
@@ -57,27 +61,21 @@ function taking(file) {
 }
 
 /**
- * Where something was missing, has all kept that was taken: what one bundle calls in another was only now compiled. For a
- * process that has come to its step, and so has called what others will.
+ * Where something was missing, keeps all that was taken: what one bundle calls in another was only now compiled. At the very
+ * end of a step's process, which has called by then what others will.
  */
 function keepCompiled() {
   const folder = missing;
   if (folder === undefined) return;
   missing = undefined;
-  const keep = () => {
-    process.off('exit', keep);
-    clearTimeout(timer);
-    try {
-      if (!mayKeep(folder)) return;
-      for (const { key, script } of taken) {
-        native().keepCompiledSync(kept(folder), key, script.createCachedData());
-      }
-    } catch {
-      // It only saves time. Where the package can't be written, nothing is kept.
+  try {
+    if (!mayKeep(folder)) return;
+    for (const { key, script } of taken) {
+      native().keepCompiledSync(kept(folder), key, script.createCachedData());
     }
-  };
-  const timer = setTimeout(keep, KEEP_AFTER_MS).unref();
-  process.on('exit', keep);
+  } catch {
+    // It only saves time. Where the package can't be written, nothing is kept.
+  }
 }
 
 /**
@@ -89,4 +87,4 @@ function mayKeep(folder) {
   return process.geteuid === undefined || fs.statSync(folder).uid === process.geteuid();
 }
 
-module.exports = { isOff, keepCompiled, taking };
+module.exports = { begin, keepCompiled, taking };

@@ -94,10 +94,7 @@ async function attach() {
       own?.putBack(resumed.from);
     } else if (!dryRun) finishRestore(manager, runId);
     if (flags.has('pause-after')) withoutPauseAfter();
-    if (own) {
-      watch(manager, run, settings, own);
-      keepCompiled();
-    }
+    if (own) watch(manager, run, settings, own);
   } catch (error) {
     own?.leave();
     if (wantsResume && codeOf(error) === 'ERR_RUN_STALE') {
@@ -303,6 +300,7 @@ function watch(manager, runId, settings, own) {
       say(`the state of run ${runId} is not kept: ${describe(error)}`);
       if (settings.strict && ended === 0) process.exitCode = 1;
     }
+    keepCompiled();
   });
 }
 

@@ -10,6 +10,9 @@ if (words.includes('--run-id') && names.some((name) => words.includes(name))) {
   const { createRequire } = process.getBuiltinModule('node:module');
   const start = createRequire(import.meta.url)('./start.js');
   // A process that a step started does no more than look at its arguments.
-  if (process.env.WAYMARK_ATTACHED === undefined) start.quicken();
+  if (process.env.WAYMARK_ATTACHED === undefined) {
+    const isResumed = words.includes('--resume') || words.includes('--resume-step');
+    start.quicken(isResumed ? 'resume' : 'step');
+  }
   await start.load('lib/preload.js').attach();
 }

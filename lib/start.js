@@ -3,8 +3,11 @@
 // is loaded by itself.
 
 module.exports = {
-  /** From here on what is loaded may come from what Node compiled before. */
-  quicken() {},
+  /**
+   * From here on what is loaded may come from what Node compiled before.
+   * @param {'step' | 'resume'} _kind of process, which says what it will call
+   */
+  quicken(_kind) {},
   /**
    * A file of the package, as `require` gives it.
    * @param {string} name such as `lib/preload.js`

@@ -9,8 +9,8 @@
 // Each file of lib stays where it is: in its place one line gives what the bundle holds, so that a file is loaded once
 // however it is asked for. lib/start.js is made anew: it holds the few files that find the addon, and gives the others;
 // the preload and the command have them from what Node compiled before (lib/compiled.js), and whoever only requires the
-// package has them as Node, or his test runner, loads files. Only comments and layout are left out: V8 takes its time to read
-// them. The lists may go stale without harm but in speed; a test of the packed package says which files are missing.
+// package has them as Node, or his test runner, loads files. Only comments are left out: V8 takes its time to read them. The
+// lists may go stale without harm but in speed; a test of the packed package says which files are missing.
 
 import fs from 'node:fs';
 import path from 'node:path';
@@ -120,8 +120,8 @@ function load(name) {
   }
   return module.exports;
 }
-function quicken() {
-  isQuick = !load('lib/compiled.js').isOff();
+function quicken(kind) {
+  isQuick = load('lib/compiled.js').begin(kind);
 }
 module.exports = { load, quicken };
 `;
@@ -197,7 +197,7 @@ export function bundle(folder) {
 }
 
 /**
- * A file without its comments and layout, and the names that it requires.
+ * A file without its comments, and the names that it requires.
  * @param {string} source
  */
 function stripped(source) {
@@ -213,7 +213,8 @@ function stripped(source) {
   const found = transformSync(source, {
     babelrc: false,
     comments: false,
-    compact: true,
+    // Lines stay lines: Node shows the one that an error comes from.
+    compact: false,
     configFile: false,
     plugins: [{ visitor }],
     sourceType: 'script',
