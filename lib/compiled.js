@@ -1,7 +1,6 @@
-// Takes a bundle from what V8 made of it in an earlier process, and keeps that for the next one. To compile the two bundles
-// takes a third to a half of the time that a resume keeps its step waiting. Node itself does the same from 22.8 on, but for all of a
-// process, and a runner's own files are not ours to change; the kept libraries for it do so as well, by replacing a
-// function of Node's.
+// Takes a bundle from what V8 made of it in an earlier process, and keeps that for the next one: a resumed step begins some
+// 20 ms sooner on Node 20, 30 on Node 24. Node itself does the same from 22.8 on, but for all of a process, and a runner's
+// own files are not ours to change; the libraries for it do so as well, by replacing a function of Node's.
 //
 // What is kept lies beside the bundles: who can write there can change what is run anyway. V8 does not check it, so the
 // addon does, by hash (src/store/compiled.rs).
