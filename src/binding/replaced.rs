@@ -1,7 +1,7 @@
 //! What was replaced or dropped is held until a thread of the pool has the time to free its space.
 //!
 //! *Invariants*: a checkpoint frees what those before it left, so no more is held than what one replaces, times the
-//! checkpoints that are taken at the same time.
+//! checkpoints that are taken at the same time; and a few small files of what else was done ([`real_disk`]).
 //!
 //! *Crash story*: their names are gone; the system frees what a dead process held.
 

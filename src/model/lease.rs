@@ -185,12 +185,16 @@ impl Lease {
         }
     }
 
+    /// Whether its holder's machine was not restarted since, as far as both know.
+    fn is_of_boot(&self, here: &System) -> bool {
+        !self.boot.is_empty() && self.boot == here.boot
+    }
+
     /// Whether it was renewed for as long no more than a twelfth of that ago, by the clock that nobody sets.
     #[must_use]
     pub fn is_fresh(&self, ttl_ms: u64, here: &System) -> bool {
-        let same_boot = !self.boot.is_empty() && self.boot == here.boot;
         let age_ms = match (self.renewed_boot_ms, here.boot_ms) {
-            (Some(then), Some(now)) if same_boot => now.checked_sub(then),
+            (Some(then), Some(now)) if self.is_of_boot(here) => now.checked_sub(then),
             _ => None,
         };
         self.ttl_ms == ttl_ms && age_ms.is_some_and(|age_ms| age_ms <= ttl_ms / 12)
@@ -200,10 +204,9 @@ impl Lease {
     #[must_use]
     pub fn renewed(&self, ttl_ms: u64, here: &System, now_ms: i64) -> Self {
         // The clock of another start of the machine is none for its holder.
-        let same_boot = !self.boot.is_empty() && self.boot == here.boot;
         Self {
             renewed_ms: now_ms,
-            renewed_boot_ms: here.boot_ms.filter(|_| same_boot),
+            renewed_boot_ms: here.boot_ms.filter(|_| self.is_of_boot(here)),
             ttl_ms,
             ..self.clone()
         }
@@ -228,7 +231,7 @@ impl Lease {
         }
         let same_machine = self.host == here.host && self.machine == here.machine;
         let boots_known = !self.boot.is_empty() && !here.boot.is_empty();
-        let same_boot = boots_known && self.boot == here.boot;
+        let same_boot = self.is_of_boot(here);
         if boots_known && !same_boot && same_machine {
             return Standing::Rebooted;
         }

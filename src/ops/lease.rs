@@ -233,20 +233,26 @@ fn may_take(context: &Context<'_>, wanted: &Wanted, here: &System) -> Result<Bef
 ///
 /// Gives [`Error::LeaseLost`] if the token is not the newest, or it was given back.
 pub fn renew(context: &Context<'_>, token: u64, ttl_ms: u64) -> Result<Lease> {
-    check_ttl(ttl_ms)?;
-    change(context, token, |lease| {
-        let lease = lease.renewed(ttl_ms, &context.disk.system(), context.now_ms);
-        leases::write(context.disk, context.run, &lease)?;
-        Ok(lease)
-    })
+    renew_if(context, token, ttl_ms, |_, _| true)
 }
 
 /// Begins to keep a lease: renews it, as [`renew`] does, unless that was done a moment ago.
 pub fn keep(context: &Context<'_>, token: u64, ttl_ms: u64) -> Result<Lease> {
+    renew_if(context, token, ttl_ms, |lease, here| {
+        !lease.is_fresh(ttl_ms, here)
+    })
+}
+
+fn renew_if(
+    context: &Context<'_>,
+    token: u64,
+    ttl_ms: u64,
+    is_due: impl FnOnce(&Lease, &System) -> bool,
+) -> Result<Lease> {
     check_ttl(ttl_ms)?;
     change(context, token, |lease| {
         let here = context.disk.system();
-        if lease.is_fresh(ttl_ms, &here) {
+        if !is_due(&lease, &here) {
             return Ok(lease);
         }
         let lease = lease.renewed(ttl_ms, &here, context.now_ms);

@@ -120,6 +120,11 @@ pub fn freeing_later<T>(disk: &dyn Disk, path: &Path, act: impl FnOnce() -> T) -
     done
 }
 
+/// Removes a small file, as [`remove`] does; its space is freed when nobody waits.
+pub fn remove_small(disk: &dyn Disk, path: &Path) -> Result<()> {
+    freeing_later(disk, path, || remove(disk, path))
+}
+
 /// Makes a name durable; the change is visible already.
 pub fn sync_parent(disk: &dyn Disk, target: &Path) -> Result<()> {
     let parent = target.parent().unwrap_or(target);

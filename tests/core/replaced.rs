@@ -79,7 +79,7 @@ fn the_space_of_what_was_replaced_is_freed_when_nobody_waits() {
 #[test]
 fn of_small_files_some_are_held_until_nobody_waits() {
     use waymark::store::disk::Disk;
-    use waymark::store::publish::{freeing_later, remove};
+    use waymark::store::publish::remove_small;
     use waymark::store::real_disk::let_go;
 
     let folder = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ fn of_small_files_some_are_held_until_nobody_waits() {
     let drop_one = |name: &str, len: usize| {
         let path = run.path().join(name);
         std::fs::write(&path, vec![7; len]).unwrap();
-        freeing_later(&RealDisk, &path, || remove(&RealDisk, &path)).unwrap();
+        remove_small(&RealDisk, &path).unwrap();
         assert!(!path.exists());
     };
     drop_one("small", 100);

@@ -27,7 +27,7 @@ use crate::ops::create::{
 use crate::ops::state::{Member, inline_max};
 use crate::store::disk::Disk;
 use crate::store::layout::RunDir;
-use crate::store::publish::{Staged, freeing_later, remove, sync_parent};
+use crate::store::publish::{Staged, remove_small, sync_parent};
 
 /// How many rescue checkpoints there are at most.
 const RESCUES_MAX: usize = 5;
@@ -233,8 +233,7 @@ pub(super) fn limit(context: &Context<'_>, but: Option<&CheckpointId>) -> Result
     let found = all(context.disk, context.run)?;
     for (_, id) in found.iter().skip(RESCUES_MAX) {
         if Some(id) != but {
-            let path = context.run.manifest(id);
-            freeing_later(context.disk, &path, || remove(context.disk, &path))?;
+            remove_small(context.disk, &context.run.manifest(id))?;
         }
     }
     Ok(())
@@ -248,8 +247,7 @@ pub(in crate::ops) fn retire(context: &Context<'_>, oldest_kept_ms: i64) -> Resu
     let mut dropped = false;
     for (made_ms, id) in all(context.disk, context.run)? {
         if made_ms < oldest_kept_ms {
-            let path = context.run.manifest(&id);
-            freeing_later(context.disk, &path, || remove(context.disk, &path))?;
+            remove_small(context.disk, &context.run.manifest(&id))?;
             dropped = true;
         }
     }

@@ -50,7 +50,7 @@ use crate::store::disk::{Disk, Hold};
 use crate::store::folder::Folder;
 use crate::store::layout::{RunDir, STAGED};
 use crate::store::objects::Content;
-use crate::store::publish::{Staged, freeing_later, remove, sync_parent};
+use crate::store::publish::{Staged, remove, remove_small, sync_parent};
 use crate::store::runner_lock::{self, RunnerLock};
 
 /// What is to be replaced.
@@ -419,9 +419,8 @@ fn decide_to_undo(disk: &dyn Disk, run: &RunDir) -> Result<()> {
 /// Removes the journal first, so that nothing it names is used again, then the rest.
 fn clear(scene: &Scene<'_>, journal: &Journal) -> Result<()> {
     let (disk, run) = (scene.disk, scene.run);
-    for path in [run.journal(), run.undo()] {
-        freeing_later(disk, &path, || remove(disk, &path))?;
-    }
+    remove_small(disk, &run.journal())?;
+    remove_small(disk, &run.undo())?;
     sync_parent(disk, &run.journal())?;
     // Leftovers from here on; the next operation would remove them.
     let _ = sweep_areas(disk, run, &journal.places);
