@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/g
 import { parseSize } from '../cli/input.mjs';
 import { duration, plain, quoted, size, styleFor, table } from '../cli/output.mjs';
 import api from '../index.js';
+import preloadOption from '../lib/preload-option.js';
 import { ended, main, start, waymark } from './support/cli.mjs';
 import {
   addRun,
@@ -761,6 +762,65 @@ describe('resume', () => {
         current_step: 1,
       });
     }
+  });
+
+  test('the preload is required where Node runs a step, and imported elsewhere: only then Node waits for a resume', async () => {
+    const { withPreload } = preloadOption;
+    const imported = `--import ${pathToFileURL(path.join(repo, 'lib', 'register.mjs')).href}`;
+    const required = `--require ${JSON.stringify(path.join(repo, 'lib', 'register.js'))}`;
+    for (const [words, expected] of /** @type {[string[], string][]} */ ([
+      [['node', 'runner.js', '--step', '1'], required],
+      [[process.execPath, '--no-warnings', 'runner.js'], required],
+      [[path.join('bin', 'node.exe'), 'runner.js'], required],
+      [['node', 'runner.js', '--', '--resume'], imported],
+      [['node', 'runner.js', '--resume-step', '1'], imported],
+      [['make', 'node'], imported],
+      [['nodemon', 'runner.js'], imported],
+    ])) {
+      expect(withPreload({}, words)).toBe(expected);
+      expect(withPreload({ NODE_OPTIONS: '--no-warnings' }, words)).toBe(
+        `--no-warnings ${expected}`,
+      );
+      for (const NODE_OPTIONS of [imported, required, '--import=waymark/register']) {
+        expect(withPreload({ NODE_OPTIONS }, words)).toBe(NODE_OPTIONS);
+      }
+    }
+
+    create(1);
+    addRun(at.runsDir, 'other');
+    manager.createSync('other', 1.5);
+    const nested = path.join(at.root, 'nested.cjs');
+    fs.writeFileSync(
+      nested,
+      `const { execFileSync } = require('node:child_process');
+       const words = process.argv.slice(2);
+       console.log(words.join(' '));
+       if (words.includes('demo')) {
+         console.log(process.env.NODE_OPTIONS);
+         const other = ['--workflow', 'flow.yaml', '--run-id', 'other', '--resume'];
+         process.stdout.write(execFileSync(process.execPath, [__filename, ...other]));
+       }`,
+    );
+    const ran = ['resume', 'demo', '--', process.execPath, nested, '--workflow', 'flow.yaml'];
+    const { code, stdout, stderr } = await run(ran, { env: { NODE_OPTIONS: '--no-warnings' } });
+    expect({ code, lines: stdout.split('\n') }).toEqual({
+      code: 0,
+      lines: [
+        '--workflow flow.yaml --step 1.5 --run-id demo',
+        `--no-warnings ${imported}`,
+        '--workflow flow.yaml --run-id other --step 2',
+        '',
+      ],
+    });
+    expect(stderr).toMatch(/restored checkpoint-step-1.5-\d+ \(step 1.5\); going on with step 2/);
+    // Somebody puts the words in between: nothing may run while things are put back.
+    const env = { NODE_OPTIONS: required };
+    const words = ['--workflow', 'flow.yaml', '--run-id', 'other', '--resume'];
+    expect(await run(words, { script: nested, env })).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: 'waymark: to resume here, start it with --import waymark/register\n',
+    });
   });
 
   test('tasks and guards in the middle of a step: that step is begun again, with their results', async () => {

@@ -103,7 +103,7 @@ describe('the tarballs', () => {
       /^(package\.json|README\.md|CHANGELOG\.md|LICENSE(-MIT|-APACHE)?)$/,
       /^(index|native)\.(js|mjs|d\.ts|d\.mts)$/,
       /^lib\/[\w/-]+\.(js|mjs|d\.ts|d\.mts)$/,
-      /^cli\/[\w/-]+\.mjs$/,
+      /^cli\/waymark\.js$/,
       /^docs\/[\w/-]+\.(md|json)$/,
       /^schema\/[\w.-]+\.json$/,
     ];
@@ -305,10 +305,24 @@ describe('installed, it takes checkpoints', () => {
     ran(step);
     ran(resume);
     expect(kept()).toEqual(all);
-    // The command only takes what is there: it calls little of it.
+    // A command that resumes keeps what it called, and the step that it started. Others only take it: they call little.
     fs.rmSync(folder, { recursive: true });
-    expect(run('npx', ['--no-install', 'waymark', 'runs'])).toMatchObject({ status: 0 });
+    const command = (/** @type {string[]} */ ...words) =>
+      run('npx', ['--no-install', 'waymark', ...words]);
+    expect(command('runs')).toMatchObject({ status: 0 });
     expect(kept()).toEqual([]);
+    const last = /** @type {string} */ (resume.at(-2));
+    const resumed = () => {
+      const words = ['resume', last, '--', 'node', 'first.cjs', '--workflow', 'order.yaml'];
+      expect(command(...words)).toMatchObject({ status: 0, stdout: 'ran' });
+    };
+    resumed();
+    const ofCommand = kept();
+    expect(ofCommand).toHaveLength(5);
+    resumed();
+    expect(command('runs')).toMatchObject({ status: 0 });
+    expect(kept()).toEqual(ofCommand);
+    fs.rmSync(folder, { recursive: true });
     // Nor does a process that came to no step.
     const none = resume.map((word) => (word === 'order.yaml' ? 'none.yaml' : word));
     expect(run(process.execPath, none)).toMatchObject({ status: 1 });
@@ -334,6 +348,28 @@ describe('installed, it takes checkpoints', () => {
     ran(resume);
     expect(fs.readFileSync(folder, 'utf8')).toBe('a file');
     fs.rmSync(folder);
+  });
+
+  test('the command and its preload work from a folder of any name', () => {
+    const folder = path.join(temporary(), windows ? "it's a folder" : 'it\'s "a" folder');
+    fs.cpSync(app, folder, { recursive: true });
+    const { resume } = toResume("process.stdout.write('ran');");
+    const last = /** @type {string} */ (resume.at(-2));
+    for (const name of ['first.cjs', 'order.yaml']) {
+      fs.copyFileSync(path.join(app, name), path.join(folder, name));
+    }
+    const main = path.join(folder, 'node_modules', 'waymark', 'cli', 'waymark.js');
+    const command = [process.execPath, 'first.cjs', '--workflow', 'order.yaml'];
+    const { status, stdout, stderr } = run(
+      process.execPath,
+      [main, 'resume', last, '--', ...command],
+      { cwd: folder },
+    );
+    expect({ status, stdout, stderr }).toEqual({
+      status: 0,
+      stdout: 'ran',
+      stderr: expect.stringMatching(/going on with step 2.*\n.*step 2 left no trace in run/),
+    });
   });
 
   test('a file that is bundled is the same one, however it is asked for', () => {

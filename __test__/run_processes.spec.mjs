@@ -386,7 +386,7 @@ describe('two at once', () => {
 
   test('what a step starts may change its run; others may not', async () => {
     await steps(0);
-    const main = path.join(repo, 'cli', 'main.mjs');
+    const main = path.join(repo, 'cli', 'waymark.js');
     edit(
       '  registerArtifacts(job, inputs);',
       `  const { execFileSync } = await import('node:child_process');

@@ -768,7 +768,7 @@ describe('stopping', () => {
     ];
     const child = new Child({
       words,
-      env: stepEnvironment({ ...process.env, STEP_LOG: project.log }),
+      env: stepEnvironment(words, { ...process.env, STEP_LOG: project.log }),
       cwd: project.root,
       alone: false,
       graceMs: 60_000,

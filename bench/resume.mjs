@@ -231,7 +231,7 @@ async function firstLine(folder) {
   };
   /** @type {Record<'plain' | 'preload' | 'command', number[]>} */
   const samples = { plain: [], preload: [], command: [] };
-  const cli = path.join(published, 'cli', 'main.mjs');
+  const cli = path.join(published, 'cli', 'waymark.js');
   const lines = {
     plain: [runner, ...words],
     preload: ['--import', register, runner, ...words, '--resume'],

@@ -11,11 +11,18 @@ export const commander = require('commander');
 /** @type {typeof import('../index.js')} */
 export const waymark = require('../index.js');
 
+/** @type {{ version: string }} */
+export const { version } = require('../package.json');
+
 /** Files of it, each loaded when it is asked for. */
 export const lib = {
   /** @returns {typeof import('../lib/arguments.js')} */
   get arguments() {
     return require('../lib/arguments.js');
+  },
+  /** @returns {typeof import('../lib/compiled.js')} */
+  get compiled() {
+    return require('../lib/compiled.js');
   },
   /** @returns {typeof import('../lib/drop-in-shapes.js')} */
   get dropInShapes() {

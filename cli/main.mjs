@@ -1,11 +1,8 @@
-#!/usr/bin/env node
 // The `waymark` command: finds the verb, reads its words, runs it, and is the only place that prints
 // and sets the exit code. Each command is imported when its verb is used; the addon, when it works.
 
-import './compile-cache.mjs';
-import { readFileSync } from 'node:fs';
 import { UsageError } from './input.mjs';
-import { commander, waymark } from './library.mjs';
+import { commander, lib, version, waymark } from './library.mjs';
 import { plainLines, styleFor } from './output.mjs';
 
 const { Command, CommanderError, Option } = commander;
@@ -106,7 +103,15 @@ const own = words.slice(0, end);
 const rest = end < words.length ? words.slice(end + 1) : undefined;
 const json = own.includes('--json');
 
-process.exitCode = await main();
+// If it never comes to an end, that is no success.
+const unfinished = () => {
+  process.exitCode = FAILED;
+};
+process.once('exit', unfinished);
+main().then((code) => {
+  process.off('exit', unfinished);
+  process.exitCode = code;
+});
 
 /** @returns {Promise<number>} the exit code */
 async function main() {
@@ -135,6 +140,8 @@ async function main() {
       } finally {
         // If it can't be given back, it ends with this process.
         await result.start.ended?.()?.catch(() => {});
+        // By now it has called what others will.
+        lib.compiled.keepCompiled();
       }
     }
     return result.exitCode ?? 0;
@@ -166,7 +173,7 @@ function newProgram() {
         'Durable checkpoints for workflow runners: a killed run goes on at the right step.',
       )
       .usage('<command> [options]')
-      .version(version(), '-V, --version', 'print the version')
+      .version(version, '-V, --version', 'print the version')
       .option('--runs-dir <path>', 'the folder that holds all runs')
       .option('--root <path>', "the project's folder, below which the runs are looked for")
       .option('--json', 'print the result, notices and errors as JSON')
@@ -177,11 +184,6 @@ function newProgram() {
       .configureOutput({ writeOut: (text) => write(process.stdout, text), writeErr: () => {} })
       .exitOverride()
   );
-}
-
-/** @returns {string} */
-function version() {
-  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 }
 
 /**

@@ -5,7 +5,7 @@
 module.exports = {
   /**
    * From here on what is loaded may come from what Node compiled before.
-   * @param {'step' | 'resume'} _kind of process, which says what it will call
+   * @param {'step' | 'resume' | 'command'} _kind of process, which says what it will call
    */
   quicken(_kind) {},
   /**
@@ -13,4 +13,10 @@ module.exports = {
    * @param {string} name such as `lib/preload.js`
    */
   load: (name) => require(`../${name}`),
+  /**
+   * Runs a file of the command.
+   * @param {string} name such as `cli/main.mjs`
+   * @returns {unknown}
+   */
+  run: (name) => import(`../${name}`),
 };

@@ -1,13 +1,15 @@
-// Makes what is published of the main package, in a copy of it. The files of lib that the process of a step loads are put
-// into two: for Node to find, check and read fifty files takes time that each step waits for.
+// Makes what is published of the main package, in a copy of it. The files that the process of a step loads, and those of
+// the command, are put into three: for Node to find, check and read fifty files takes time that each step waits for.
 //
 //   node scripts/bundle.mjs <folder>     a copy of the repository, or of the package; it is changed
 //
-//   step    what a step's process loads before its first line, with the preload
-//   resume  what it loads besides if it is resumed
+//   step     what a step's process loads before its first line, with the preload
+//   resume   what it loads besides if it is resumed
+//   command  what there is of the command behind its first file
 //
 // Each file of lib stays where it is: in its place one line gives what the bundle holds, so that a file is loaded once
-// however it is asked for. lib/start.js is made anew: it holds the few files that find the addon, and gives the others;
+// however it is asked for. Nobody but the command asks for its files; they are ES modules here, and CommonJS in the bundle,
+// as Node begins with that sooner. lib/start.js is made anew: it holds the few files that find the addon, and gives the others;
 // the preload and the command have them from what Node compiled before (lib/compiled.js), and whoever only requires the
 // package has them as Node, or his test runner, loads files. Only comments are left out: V8 takes its time to read them. The
 // lists may go stale without harm but in speed; a test of the packed package says which files are missing.
@@ -18,12 +20,14 @@ import { fileURLToPath } from 'node:url';
 import { transformSync } from '@babel/core';
 
 /** What lib/start.js holds itself. */
-const HEAD = ['error', 'native', 'compiled'];
+const HEAD = ['error', 'native', 'compiled', 'attach'];
 const BUNDLES = {
   step: [
     'preload',
     'arguments',
     'manager',
+    'checkpoint-manager',
+    'drop-in-shapes',
     'archive',
     'options',
     'checkpoint',
@@ -74,6 +78,13 @@ const BUNDLES = {
   ],
 };
 
+const COMMONJS = fileURLToPath(import.meta.resolve('@babel/plugin-transform-modules-commonjs'));
+
+/** Of the command's files those that each resume calls; of the others a command calls one or two. */
+const CALLED = ['main', 'input', 'library', 'output', 'how', 'start', 'commands/resume'].map(
+  (one) => `cli/${one}.mjs`,
+);
+
 /** A bundle is a module, and a script whose value is the same: to put a module's function around it would copy it. */
 const EXPORTED = "(typeof module === 'undefined' ? {} : module).exports";
 
@@ -123,7 +134,7 @@ function load(name) {
 function quicken(kind) {
   isQuick = load('lib/compiled.js').begin(kind);
 }
-module.exports = { load, quicken };
+module.exports = { load, quicken, run: load };
 `;
 
 /**
@@ -144,19 +155,30 @@ export function layOut(folder) {
  */
 export function bundle(folder) {
   const { name, version } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
-  const about = '// Files of lib in one. Made by scripts/bundle.mjs of the source.\n';
+  const about = '// Files of the package in one. Made by scripts/bundle.mjs of the source.\n';
+  /** @param {string[]} names */
+  const ofLib = (names) => names.map((each) => `lib/${each}.js`);
+  const head = ofLib(HEAD);
+  /** @type {Record<string, string[]>} */
+  const bundles = {
+    step: ofLib(BUNDLES.step),
+    resume: ofLib(BUNDLES.resume),
+    command: modulesBelow(folder, 'cli'),
+  };
   /** In which bundle a file lies. @type {Record<string, string>} */
   const lies = { 'package.json': 'start' };
-  for (const [one, names] of Object.entries({ start: HEAD, ...BUNDLES })) {
-    for (const each of names) lies[`lib/${each}.js`] = one;
+  for (const [one, files] of Object.entries({ start: head, ...bundles })) {
+    for (const file of files) lies[file] = one;
   }
   /** What the files ask for besides each other: paths in the package, and names. @type {Set<string>} */
   const asked = new Set();
-  /** @param {string[]} names */
-  const together = (names) => {
-    const parts = names.map((each) => {
-      const file = `lib/${each}.js`;
-      const { text, names: wanted } = stripped(fs.readFileSync(path.join(folder, file), 'utf8'));
+  /** @param {string[]} files */
+  const together = (files) => {
+    const parts = files.map((file) => {
+      const { text, names: wanted } = stripped(
+        fs.readFileSync(path.join(folder, file), 'utf8'),
+        file,
+      );
       for (const one of wanted) {
         const found = one.startsWith('.') ? path.posix.join(path.posix.dirname(file), one) : one;
         if (lies[found] === undefined) asked.add(found);
@@ -166,41 +188,60 @@ export function bundle(folder) {
     return parts.join('');
   };
   const manifest = part('package.json', `module.exports = ${JSON.stringify({ name, version })};`);
-  const head = together(HEAD) + manifest;
+  const inStart = together(head) + manifest;
   fs.mkdirSync(path.join(folder, 'lib', 'bundles'));
-  for (const [one, names] of Object.entries(BUNDLES)) {
-    const text = `${about}${EXPORTED} = {\n${together(names)}};\n`;
+  for (const [one, files] of Object.entries(bundles)) {
+    const text = `${about}${EXPORTED} = {\n${together(files)}};\n`;
     fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), text);
   }
   for (const file of Object.keys(lies)) {
+    if (file.startsWith('cli/')) fs.rmSync(path.join(folder, file));
     if (!file.startsWith('lib/')) continue;
     const way = path.posix.relative(path.posix.dirname(file), 'lib/start.js');
     const from = way.startsWith('.') ? way : `./${way}`;
+    // Tools that only read the file see that it has one.
+    const hasDefault = fs
+      .readFileSync(path.join(folder, file), 'utf8')
+      .includes('exports.default =');
     const text = `module.exports = require('${from}').load('${file}');\n`;
-    fs.writeFileSync(path.join(folder, file), text);
+    const more = hasDefault ? 'module.exports.default = module.exports;\n' : '';
+    fs.writeFileSync(path.join(folder, file), text + more);
   }
+  fs.rmdirSync(path.join(folder, 'cli', 'commands'));
   // Written out, so that whatever bundles a runner, or looks for its files, finds them.
   const ways = [...asked].map((found) => {
     const isFile = fs.existsSync(path.join(folder, found));
     return `'${found}': () => require('${isFile ? `../${found}` : found}'),\n`;
   });
-  const bundles = Object.keys(BUNDLES).map(
+  const required = Object.keys(bundles).map(
     (one) => `${one}: () => require('./bundles/${one}.js'),\n`,
   );
   const start = [
     `const lies = ${JSON.stringify(lies)};\n`,
-    `const bundles = {\n${bundles.join('')}};\n`,
+    `const bundles = {\n${required.join('')}};\n`,
     `const ways = {\n${ways.join('')}};\n`,
-    `const files = {\n${head}};\n`,
+    `const files = {\n${inStart}};\n`,
   ];
   fs.writeFileSync(path.join(folder, 'lib', 'start.js'), about + start.join('') + LINKS);
 }
 
 /**
- * A file without its comments, and the names that it requires.
- * @param {string} source
+ * The ES modules below a folder of the package, as paths in it.
+ * @param {string} folder
+ * @param {string} below
  */
-function stripped(source) {
+function modulesBelow(folder, below) {
+  const found = fs.readdirSync(path.join(folder, below), { recursive: true, encoding: 'utf8' });
+  const names = found.map((name) => path.posix.join(below, name.replaceAll('\\', '/')));
+  return names.filter((name) => name.endsWith('.mjs')).sort();
+}
+
+/**
+ * A file without its comments, as CommonJS, and the names that it requires.
+ * @param {string} source
+ * @param {string} file its path in the package
+ */
+function stripped(source, file) {
   /** @type {string[]} */
   const names = [];
   const visitor = {
@@ -210,17 +251,14 @@ function stripped(source) {
       if (isRequire && words[0]?.type === 'StringLiteral') names.push(words[0].value);
     },
   };
-  const found = transformSync(source, {
-    babelrc: false,
+  const script = file.endsWith('.mjs') ? asCommonJs(source) : source;
+  const found = transformed(script, {
     comments: false,
-    // Lines stay lines: Node shows the one that an error comes from.
-    compact: false,
-    configFile: false,
     plugins: [{ visitor }],
     sourceType: 'script',
   });
   // In ASCII Node reads it with one byte for a character.
-  const text = String(found?.code).replace(
+  const text = found.replace(
     /[^\0-\x7f]/g,
     (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
@@ -228,12 +266,57 @@ function stripped(source) {
 }
 
 /**
- * In brackets: it is called at once, and V8 then does not parse it twice.
+ * An ES module as the body of a CommonJS one. What is imported only when it is needed is required then.
+ * @param {string} source
+ */
+function asCommonJs(source) {
+  /** Of a package of others what it exports is its default. @param {string} name */
+  const isOwn = (name) => name.startsWith('.');
+  const visitor = {
+    /** The bundle gives each file its `require`. @param {any} at */
+    VariableDeclaration(at) {
+      const { init } = at.node.declarations[0];
+      if (init?.type === 'CallExpression' && init.callee.name === 'createRequire') at.remove();
+    },
+    /** @param {any} at */
+    CallExpression(at) {
+      const { callee, arguments: words } = at.node;
+      if (callee.type !== 'Import') return;
+      const name = words[0].value;
+      const required = `require(${JSON.stringify(name)})`;
+      const given = isOwn(name) ? required : `({ default: ${required} })`;
+      at.replaceWithSourceString(`Promise.resolve().then(() => ${given})`);
+    },
+  };
+  const importInterop = (/** @type {string} */ name) => (isOwn(name) ? 'babel' : 'node');
+  const plugins = [{ visitor }, [COMMONJS, { importInterop }]];
+  return transformed(source, { plugins, sourceType: 'module' });
+}
+
+/**
+ * @param {string} source
+ * @param {import('@babel/core').TransformOptions} how
+ */
+function transformed(source, how) {
+  // Lines stay lines: Node shows the one that an error comes from.
+  const found = transformSync(source, {
+    babelrc: false,
+    compact: false,
+    configFile: false,
+    ...how,
+  });
+  return String(found?.code);
+}
+
+/**
+ * In brackets where it is called at once: V8 then does not parse it twice.
  * @param {string} file
  * @param {string} text
  */
 function part(file, text) {
-  return `'${file}': (function (exports, require, module, __filename, __dirname) {${text}\n}),\n`;
+  const whole = `function (exports, require, module, __filename, __dirname) {${text}\n}`;
+  const isCalled = !file.startsWith('cli/') || CALLED.includes(file);
+  return `'${file}': ${isCalled ? `(${whole})` : whole},\n`;
 }
 
 const [, script, folder] = process.argv;

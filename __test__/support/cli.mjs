@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { repo } from './project.mjs';
 
-export const main = path.join(repo, 'cli', 'main.mjs');
+export const main = path.join(repo, 'cli', 'waymark.js');
 
 /**
  * @typedef {object} Ended
@@ -17,7 +17,7 @@ export const main = path.join(repo, 'cli', 'main.mjs');
  * @property {string} cwd
  * @property {NodeJS.ProcessEnv} [env] added to an environment without settings of Waymark
  * @property {string} [input] standard input
- * @property {string} [script] default: cli/main.mjs
+ * @property {string} [script] default: cli/waymark.js
  */
 
 /**

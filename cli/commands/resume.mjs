@@ -177,7 +177,7 @@ export async function run({ manager, args, options, command = [] }) {
       notices,
       start: {
         words,
-        env: { ...environment(done?.ports ?? {}), ...done?.lease?.environment },
+        env: { ...environment(words, done?.ports ?? {}), ...done?.lease?.environment },
         ended: () => done?.lease?.release(),
       },
     };
@@ -194,13 +194,14 @@ export async function run({ manager, args, options, command = [] }) {
   /**
    * Whoever was told where the runs are here must look there in the command, too. The step is to end with a checkpoint:
    * without one the next resume would do it again.
+   * @param {string[]} words
    * @param {Record<string, number>} ports
    */
-  function environment(ports) {
+  function environment(words, ports) {
     const env = {
       ...process.env,
       ...portVariables(ports),
-      NODE_OPTIONS: withPreload(process.env),
+      NODE_OPTIONS: withPreload(process.env, words),
     };
     if (options.runsDir === undefined && options.root === undefined) return env;
     return { ...env, WAYMARK_RUNS_DIR: manager.runsDir(runId) };

@@ -42,15 +42,16 @@ const DRAIN_MS = 100;
 
 /**
  * The environment of a step's process.
+ * @param {string[]} words that start it
  * @param {NodeJS.ProcessEnv} env
  * @param {number} [stallMs]
  * @returns {NodeJS.ProcessEnv}
  */
-function stepEnvironment({ WAYMARK_ATTACHED: _, ...env }, stallMs) {
+function stepEnvironment(words, { WAYMARK_ATTACHED: _, ...env }, stallMs) {
   const beatMs = stallMs === undefined ? 0 : Math.max(50, Math.floor(stallMs / 4));
   return {
     ...env,
-    NODE_OPTIONS: withPreload(env),
+    NODE_OPTIONS: withPreload(env, words),
     [NAME]: `3,${beatMs}`,
   };
 }

@@ -671,9 +671,10 @@ class Supervisor {
       WAYMARK_ATTEMPT: String(attempt),
       WAYMARK_WORKER: worker,
     };
+    const words = this.#words(step, run, worker, part);
     const child = new Child({
-      words: this.#words(step, run, worker, part),
-      env: stepEnvironment(env, stallMs),
+      words,
+      env: stepEnvironment(words, env, stallMs),
       cwd: this.#options.cwd,
       alone,
       timeLimitMs: limit,

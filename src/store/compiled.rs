@@ -18,8 +18,8 @@ use crate::store::publish::remove;
 
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 16 << 20;
-/// So many files are kept in a folder.
-pub const FILES_MAX: usize = 16;
+/// So many files are kept in a folder: some seven for each version of Node and its flags.
+pub const FILES_MAX: usize = 28;
 /// How long the hash is that a file begins with, in bytes.
 const HASH_LEN: usize = 32;
 
