@@ -277,8 +277,16 @@ describe('a restore', () => {
       expect(manager.planRestoreSync('demo', { at: when }).checkpointId).toBe(one);
     }
     expect((await manager.planRestore('demo', { at: Date.now() + 1000 })).checkpointId).toBe(two);
-    expect(await refusal(() => manager.restore('demo', { at: then - 1 }))).toMatchObject({
+    const [early, stamp] = [then - 1, then].map((ms) => new Date(ms).toISOString());
+    expect(await refusal(() => manager.restore('demo', { at: early }))).toMatchObject({
       code: 'ERR_CHECKPOINT_NOT_FOUND',
+      message: `Checkpoint not found: at ${early}; the oldest is ${one}, of ${stamp}`,
+    });
+    const all = new api.CheckpointManager({ runsDir: at.runsDir, keepLast: 'all' });
+    for (const step of [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 2]) all.createSync('demo', step);
+    expect(await refusal(() => manager.restore('demo', { step: 99 }))).toMatchObject({
+      message:
+        'Checkpoint not found: step 99; there are of steps 2, 11, 10, 9, 8, 7, 6, 5, 4, 3, …',
     });
   });
 

@@ -306,7 +306,7 @@ describe('a step that outlives whoever started it', () => {
     async (how) => {
       const { pid, open } = await leftBy(how);
       const before = at.effects().length;
-      const told = `is still at work in process ${pid}`;
+      const told = `is still at work (pid ${pid})`;
       const plan = await at.manager.planResume('demo', options()).catch(() => null);
       if (how === 'resume') {
         expect(plan?.reasons).toMatchObject([{ type: 'lease_held', details: { pid } }]);
@@ -342,9 +342,9 @@ describe('a step that outlives whoever started it', () => {
     let told = '';
     for await (const text of second.stderr) {
       told += text;
-      if (told.includes('at work in process')) break;
+      if (told.includes('still at work (pid ')) break;
     }
-    expect(told).toContain(`step 1 is still at work in process ${pid}`);
+    expect(told).toContain(`step 1 is still at work (pid ${pid})`);
     open();
     expect(await over).toMatchObject({ code: 0 });
     expect(at.effects()).toEqual([0, 1, 1.5, 2, 3]);
@@ -353,7 +353,7 @@ describe('a step that outlives whoever started it', () => {
   test('a supervisor that is asked to end while it waits for one ends, and changes nothing', async () => {
     const { open } = await leftBy('run');
     const shown = await command(['status', 'demo'], { cwd: at.root });
-    expect(shown.stdout).toMatch(/resumable +no: step 0 is still at work in process/);
+    expect(shown.stdout).toMatch(/resumable +no: step 0 is still at work \(pid \d+\)/);
     expect(shown.stdout).not.toContain('last step');
     const second = startRun(at, ['--resume']);
     const over = ended(second);
@@ -361,7 +361,7 @@ describe('a step that outlives whoever started it', () => {
     second.stderr.on('data', (text) => {
       told += text;
     });
-    await until(() => told.includes('at work in process'));
+    await until(() => told.includes('still at work (pid '));
     second.kill('SIGTERM');
     expect(await over).toMatchObject({ code: 143, stdout: '' });
     open();

@@ -708,9 +708,9 @@ describe('stopping', () => {
     let told = '';
     for await (const text of second.stderr) {
       told += text;
-      if (told.includes('still at work in process')) break;
+      if (told.includes('still at work (pid ')) break;
     }
-    expect(told).toContain('still at work in process');
+    expect(told).toContain('still at work (pid ');
     fs.writeFileSync(path.join(project.root, 'go'), '');
     expect(await over).toMatchObject({ code: 0 });
     expect(project.effects()).toEqual([0, 1.5]);

@@ -54,7 +54,7 @@ function leftInWords(left, lease) {
   const who = lease ? inWords(lease) : 'whoever started it';
   const [first] = left;
   const pids = left.map((one) => one.pid).join(' ');
-  return `${stepInWords(first)} is still at work in process ${first.pid}, although ${who} is gone: wait for its end, or end it (kill ${pids})`;
+  return `${stepInWords(first)} is still at work (pid ${first.pid}), although ${who} is gone: wait for its end, or end it (kill ${pids})`;
 }
 
 /**

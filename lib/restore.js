@@ -452,7 +452,7 @@ function conflict(plan, runId) {
   const more = open.length > shown.length ? `, and ${open.length - shown.length} more` : '';
   return new WaymarkError(
     'ERR_RESTORE_CONFLICT',
-    `checkpoint ${JSON.stringify(plan.checkpointId)} of run ${JSON.stringify(runId)} can't be restored without a decision on ${open.length} paths: ${shown.join(', ')}${more}; nothing was changed; choose what becomes of them (onConflict), or leave them out (only)`,
+    `checkpoint ${JSON.stringify(plan.checkpointId)} of run ${JSON.stringify(runId)} can't be restored without a decision on ${open.length} paths: ${shown.join(', ')}${more}; nothing was changed; choose what becomes of them (onConflict, --on-conflict), or leave them out (only, --only)`,
     { runId, checkpointId: plan.checkpointId },
   );
 }

@@ -134,7 +134,7 @@ pub enum Error {
         limit: u64,
     },
     /// No folder of runs was found.
-    #[error("no folder of runs was found; tried {}; pass runsDir, or set WAYMARK_RUNS_DIR", tried.join(", "))]
+    #[error("no folder of runs was found; tried {}; pass runsDir (--runs-dir), or set WAYMARK_RUNS_DIR", tried.join(", "))]
     RunsDirNotFound {
         /// The places tried, in order.
         tried: Vec<String>,
@@ -370,7 +370,7 @@ pub enum Error {
     },
     /// A restore would take away what nobody has saved, or can't put something in its place.
     #[error(
-        "checkpoint {checkpoint_id:?} of run {run_id:?} can't be restored without a decision on {total} paths: {}; nothing was changed; choose what becomes of them (onConflict), or leave them out (only)",
+        "checkpoint {checkpoint_id:?} of run {run_id:?} can't be restored without a decision on {total} paths: {}; nothing was changed; choose what becomes of them (onConflict, --on-conflict), or leave them out (only, --only)",
         shortened(conflicts)
     )]
     RestoreConflict {

@@ -60,7 +60,7 @@ async function endLeftOver(left, { orphans, graceMs, sleep, tell }) {
     const until = orphans === 'end' ? 0 : Date.parse(one.since) + limit;
     const what = orphans === 'end' ? 'it is ended' : 'its end is waited for';
     tell(
-      `step ${one.step} is still at work in process ${one.pid}, left by a supervisor that is gone: ${what}`,
+      `step ${one.step} is still at work (pid ${one.pid}), left by a supervisor that is gone: ${what}`,
     );
     let askedAt;
     while (isAlive(one)) {

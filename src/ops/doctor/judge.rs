@@ -147,7 +147,8 @@ fn unknown(why: impl Into<String>, advice: &'static str) -> Verdict {
     (Holds::Unknown, why.into(), Some(advice))
 }
 
-const ELSEWHERE: &str = "keep the runs on a local disk: pass runsDir, or set WAYMARK_RUNS_DIR";
+const ELSEWHERE: &str =
+    "keep the runs on a local disk: pass runsDir (--runs-dir), or set WAYMARK_RUNS_DIR";
 const WRITABLE: &str =
     "make the folder writable for this user, or keep the runs elsewhere (WAYMARK_RUNS_DIR)";
 const ROOM: &str = "free some space (waymark cleanup drops old failed runs)";

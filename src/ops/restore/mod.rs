@@ -37,6 +37,7 @@ use crate::model::progress::Phase;
 use crate::model::registry::Registry;
 use crate::model::run_record::{self, new_updated_at};
 use crate::model::step::Step;
+use crate::model::time::to_iso;
 use crate::ops::create::begin_writer;
 use crate::ops::lifecycle;
 use crate::ops::state::{damage_of, store_members, whole};
@@ -46,6 +47,9 @@ use crate::store::layout::RunDir;
 use crate::store::manifests::{self, Scan};
 use crate::store::objects::{Content, Limit, Sink, Store, Writer};
 use crate::store::runner_lock::RunnerLock;
+
+/// So many steps an error names that tells which there are.
+const STEPS_TOLD: usize = 10;
 
 /// Which checkpoint to restore.
 #[derive(Debug, Clone, PartialEq)]
@@ -451,17 +455,51 @@ impl History {
                 Err(Error::NoCheckpoint { run_id: run_id() })
             }
             Choice::Step(step) if !self.scan.good.is_empty() && !any => {
-                Err(not_found(context, format!("step {step}{}", passed_over())))
+                let there = self.good_steps();
+                let passed_over = passed_over();
+                Err(not_found(
+                    context,
+                    format!("step {step}{passed_over}; there are of steps {there}"),
+                ))
             }
             Choice::At(ms) if !self.scan.good.is_empty() && !any => {
-                let at = crate::model::time::to_iso(*ms);
-                Err(not_found(context, format!("at {at}{}", passed_over())))
+                let at = to_iso(*ms);
+                let passed_over = passed_over();
+                let oldest = self.scan.good.last().map_or_else(String::new, |good| {
+                    let Header {
+                        checkpoint_id,
+                        created_ms,
+                        ..
+                    } = &good.header;
+                    format!(
+                        "; the oldest is {checkpoint_id}, of {}",
+                        to_iso(*created_ms)
+                    )
+                });
+                Err(not_found(context, format!("at {at}{passed_over}{oldest}")))
             }
             _ => Err(Error::NoGoodCheckpoint {
                 run_id: run_id(),
                 skipped,
             }),
         }
+    }
+
+    /// The steps of those that are good, the newest first; of many the first few.
+    fn good_steps(&self) -> String {
+        let mut steps: Vec<String> = Vec::new();
+        for good in &self.scan.good {
+            let step = good.header.step.to_string();
+            if steps.contains(&step) {
+                continue;
+            }
+            if steps.len() == STEPS_TOLD {
+                steps.push("…".to_owned());
+                break;
+            }
+            steps.push(step);
+        }
+        steps.join(", ")
     }
 }
 
