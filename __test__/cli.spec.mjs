@@ -764,16 +764,21 @@ describe('resume', () => {
     }
   });
 
-  test('the preload is required where Node runs a step, and imported elsewhere: only then Node waits for a resume', async () => {
+  test('the preload is required where Node runs a step and nothing else, and imported elsewhere', async () => {
     const { withPreload } = preloadOption;
     const imported = `--import ${pathToFileURL(path.join(repo, 'lib', 'register.mjs')).href}`;
     const required = `--require ${JSON.stringify(path.join(repo, 'lib', 'register.js'))}`;
     for (const [words, expected] of /** @type {[string[], string][]} */ ([
       [['node', 'runner.js', '--step', '1'], required],
-      [[process.execPath, '--no-warnings', 'runner.js'], required],
+      [[process.execPath, 'runner.js'], required],
       [[path.join('bin', 'node.exe'), 'runner.js'], required],
       [['node', 'runner.js', '--', '--resume'], imported],
       [['node', 'runner.js', '--resume-step', '1'], imported],
+      // The debugger; a script that may ask for anything; what is to come before.
+      [['node', 'inspect', 'runner.js'], imported],
+      [['node', '--run', 'step'], imported],
+      [['node', '-r', 'dotenv/config', 'runner.js'], imported],
+      [['node'], imported],
       [['make', 'node'], imported],
       [['nodemon', 'runner.js'], imported],
     ])) {
@@ -781,6 +786,7 @@ describe('resume', () => {
       expect(withPreload({ NODE_OPTIONS: '--no-warnings' }, words)).toBe(
         `--no-warnings ${expected}`,
       );
+      expect(withPreload({ NODE_OPTIONS: '--import tsx' }, words)).toBe(`--import tsx ${imported}`);
       for (const NODE_OPTIONS of [imported, required, '--import=waymark/register']) {
         expect(withPreload({ NODE_OPTIONS }, words)).toBe(NODE_OPTIONS);
       }
@@ -789,6 +795,11 @@ describe('resume', () => {
     create(1);
     addRun(at.runsDir, 'other');
     manager.createSync('other', 1.5);
+    // Others have files of that name, too.
+    const others = path.join(at.root, 'lib', 'register.js');
+    fs.mkdirSync(path.dirname(others));
+    fs.writeFileSync(others, '');
+    const own = `--no-warnings --require ${JSON.stringify(others)}`;
     const nested = path.join(at.root, 'nested.cjs');
     fs.writeFileSync(
       nested,
@@ -802,12 +813,12 @@ describe('resume', () => {
        }`,
     );
     const ran = ['resume', 'demo', '--', process.execPath, nested, '--workflow', 'flow.yaml'];
-    const { code, stdout, stderr } = await run(ran, { env: { NODE_OPTIONS: '--no-warnings' } });
+    const { code, stdout, stderr } = await run(ran, { env: { NODE_OPTIONS: own } });
     expect({ code, lines: stdout.split('\n') }).toEqual({
       code: 0,
       lines: [
         '--workflow flow.yaml --step 1.5 --run-id demo',
-        `--no-warnings ${imported}`,
+        `${own} ${imported}`,
         '--workflow flow.yaml --run-id other --step 2',
         '',
       ],
@@ -820,6 +831,19 @@ describe('resume', () => {
       code: 1,
       stdout: '',
       stderr: 'waymark: to resume here, start it with --import waymark/register\n',
+    });
+  });
+
+  test('what is given by -r comes before the preload', async () => {
+    create(1);
+    const hook = path.join(at.root, 'hook.cjs');
+    fs.writeFileSync(hook, "process.env.WAYMARK_REGISTER = 'off';");
+    const words = (/** @type {string[]} */ ...own) => [
+      ...['resume', 'demo', '--', process.execPath, ...own, recorder, '--workflow', 'flow.yaml'],
+    ];
+    expect(await run(words('-r', hook))).toMatchObject({
+      code: 0,
+      stderr: expect.not.stringContaining('left no trace'),
     });
   });
 
@@ -1189,6 +1213,22 @@ describe('the command line', () => {
     expect(fs.existsSync(kept)).toBe(false);
     expect(await run(['--version'], { env })).toMatchObject({ code: 0, stderr: '' });
     expect(fs.existsSync(kept)).toBe(enableCompileCache !== undefined);
+  });
+
+  test('a command that never comes to an end has not gone well', async () => {
+    const hook = path.join(at.root, 'hook.cjs');
+    fs.writeFileSync(
+      hook,
+      `const { CheckpointManager } = require(${JSON.stringify(path.join(repo, 'index.js'))});
+       CheckpointManager.prototype.gc = () => new Promise(() => {});`,
+    );
+    const env = { NODE_OPTIONS: `--require ${JSON.stringify(hook)}` };
+    expect(await run(['gc'], { env })).toEqual({
+      code: 1,
+      signal: null,
+      stdout: '',
+      stderr: '',
+    });
   });
 
   const verbs = 'create restore list show verify stats health prune cleanup resume'.split(' ');

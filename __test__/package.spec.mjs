@@ -5,6 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { addRun, files, readJson, removeAll, repo, temporary } from './support/project.mjs';
 
@@ -350,26 +351,37 @@ describe('installed, it takes checkpoints', () => {
     fs.rmSync(folder);
   });
 
-  test('the command and its preload work from a folder of any name', () => {
-    const folder = path.join(temporary(), windows ? "it's a folder" : 'it\'s "a" folder');
+  test.each([
+    [windows ? "it's a folder" : 'it\'s "a" folder', 'import'],
+    ...(windows ? [] : [['two\nlines', 'import']]),
+    // As in Yarn's archives, out of which Node itself imports nothing.
+    ['a.zip', 'require'],
+  ])('the command and its preload work from the folder %j', (name, by) => {
+    const folder = path.join(temporary(), name, 'app');
     fs.cpSync(app, folder, { recursive: true });
-    const { resume } = toResume("process.stdout.write('ran');");
+    const { resume } = toResume('process.stdout.write(process.env.NODE_OPTIONS);');
     const last = /** @type {string} */ (resume.at(-2));
     for (const name of ['first.cjs', 'order.yaml']) {
       fs.copyFileSync(path.join(app, name), path.join(folder, name));
     }
-    const main = path.join(folder, 'node_modules', 'waymark', 'cli', 'waymark.js');
+    const lib = path.join(fs.realpathSync(folder), 'node_modules', 'waymark', 'lib');
+    const main = path.join(lib, '..', 'cli', 'waymark.js');
     const command = [process.execPath, 'first.cjs', '--workflow', 'order.yaml'];
-    const { status, stdout, stderr } = run(
-      process.execPath,
-      [main, 'resume', last, '--', ...command],
-      { cwd: folder },
-    );
-    expect({ status, stdout, stderr }).toEqual({
+    const words = [main, 'resume', last, '--', ...command];
+    const preload =
+      by === 'import'
+        ? `--import ${pathToFileURL(path.join(lib, 'register.mjs')).href}`
+        : `--require ${JSON.stringify(path.join(lib, 'register.js'))}`;
+    expect(run(process.execPath, words, { cwd: folder })).toEqual({
       status: 0,
-      stdout: 'ran',
+      stdout: preload,
       stderr: expect.stringMatching(/going on with step 2.*\n.*step 2 left no trace in run/),
     });
+  });
+
+  test('who only requires the package gets nothing of the command', () => {
+    const start = fs.readFileSync(path.join(installed('waymark'), 'lib', 'start.js'), 'utf8');
+    expect(start).not.toMatch(/cli\/|commander|bundles\/command/);
   });
 
   test('a file that is bundled is the same one, however it is asked for', () => {

@@ -9,10 +9,17 @@ const { load, quicken } = require('./start.js');
 function attach() {
   // A process that a step started does no more than look at its arguments.
   if (process.env.WAYMARK_ATTACHED === undefined) {
-    const isResumed = process.argv.includes('--resume') || process.argv.includes('--resume-step');
-    quicken(isResumed ? 'resume' : 'step');
+    quicken(isResume(process.argv) ? 'resume' : 'step');
   }
   return load('lib/preload.js').attach();
 }
 
-module.exports = { attach };
+/**
+ * Whether the words of a command ask for a resume.
+ * @param {string[]} words
+ */
+function isResume(words) {
+  return words.includes('--resume') || words.includes('--resume-step');
+}
+
+module.exports = { attach, isResume };

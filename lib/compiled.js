@@ -61,7 +61,7 @@ function taking(file) {
 
 /**
  * Where something was missing, keeps all that was taken: what one bundle calls in another was only now compiled. At the very
- * end of a step's process, which has called by then what others will.
+ * end of a step's process, or of a command that resumes: it has called by then what others will.
  */
 function keepCompiled() {
   const folder = missing;

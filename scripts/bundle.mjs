@@ -80,10 +80,7 @@ const BUNDLES = {
 
 const COMMONJS = fileURLToPath(import.meta.resolve('@babel/plugin-transform-modules-commonjs'));
 
-/** Of the command's files those that each resume calls; of the others a command calls one or two. */
-const CALLED = ['main', 'input', 'library', 'output', 'how', 'start', 'commands/resume'].map(
-  (one) => `cli/${one}.mjs`,
-);
+const ABOUT = '// Files of the package in one. Made by scripts/bundle.mjs of the source.\n';
 
 /** A bundle is a module, and a script whose value is the same: to put a module's function around it would copy it. */
 const EXPORTED = "(typeof module === 'undefined' ? {} : module).exports";
@@ -134,7 +131,13 @@ function load(name) {
 function quicken(kind) {
   isQuick = load('lib/compiled.js').begin(kind);
 }
-module.exports = { load, quicken, run: load };
+function run(name, more) {
+  Object.assign(lies, more.lies);
+  Object.assign(ways, more.ways);
+  Object.assign(bundles, more.bundles);
+  return load(name);
+}
+module.exports = { load, quicken, run };
 `;
 
 /**
@@ -155,74 +158,109 @@ export function layOut(folder) {
  */
 export function bundle(folder) {
   const { name, version } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
-  const about = '// Files of the package in one. Made by scripts/bundle.mjs of the source.\n';
   /** @param {string[]} names */
   const ofLib = (names) => names.map((each) => `lib/${each}.js`);
-  const head = ofLib(HEAD);
   /** @type {Record<string, string[]>} */
-  const bundles = {
+  const files = {
+    start: ofLib(HEAD),
     step: ofLib(BUNDLES.step),
     resume: ofLib(BUNDLES.resume),
     command: modulesBelow(folder, 'cli'),
   };
   /** In which bundle a file lies. @type {Record<string, string>} */
   const lies = { 'package.json': 'start' };
-  for (const [one, files] of Object.entries({ start: head, ...bundles })) {
-    for (const file of files) lies[file] = one;
+  for (const [one, names] of Object.entries(files)) {
+    for (const each of names) lies[each] = one;
   }
-  /** What the files ask for besides each other: paths in the package, and names. @type {Set<string>} */
-  const asked = new Set();
-  /** @param {string[]} files */
-  const together = (files) => {
-    const parts = files.map((file) => {
-      const { text, names: wanted } = stripped(
-        fs.readFileSync(path.join(folder, file), 'utf8'),
-        file,
-      );
-      for (const one of wanted) {
-        const found = one.startsWith('.') ? path.posix.join(path.posix.dirname(file), one) : one;
-        if (lies[found] === undefined) asked.add(found);
-      }
-      return part(file, text);
-    });
-    return parts.join('');
-  };
-  const manifest = part('package.json', `module.exports = ${JSON.stringify({ name, version })};`);
-  const inStart = together(head) + manifest;
+  const { start, ...bundles } = Object.fromEntries(
+    Object.entries(files).map(([one, names]) => [one, together(folder, names, lies)]),
+  );
   fs.mkdirSync(path.join(folder, 'lib', 'bundles'));
-  for (const [one, files] of Object.entries(bundles)) {
-    const text = `${about}${EXPORTED} = {\n${together(files)}};\n`;
-    fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), text);
+  for (const [one, { text }] of Object.entries(bundles)) {
+    const whole = `${ABOUT}${EXPORTED} = {\n${text}};\n`;
+    fs.writeFileSync(path.join(folder, 'lib', 'bundles', `${one}.js`), whole);
   }
   for (const file of Object.keys(lies)) {
     if (file.startsWith('cli/')) fs.rmSync(path.join(folder, file));
-    if (!file.startsWith('lib/')) continue;
-    const way = path.posix.relative(path.posix.dirname(file), 'lib/start.js');
-    const from = way.startsWith('.') ? way : `./${way}`;
-    // Tools that only read the file see that it has one.
-    const hasDefault = fs
-      .readFileSync(path.join(folder, file), 'utf8')
-      .includes('exports.default =');
-    const text = `module.exports = require('${from}').load('${file}');\n`;
-    const more = hasDefault ? 'module.exports.default = module.exports;\n' : '';
-    fs.writeFileSync(path.join(folder, file), text + more);
+    if (file.startsWith('lib/')) leaveLine(folder, file);
   }
   fs.rmdirSync(path.join(folder, 'cli', 'commands'));
-  // Written out, so that whatever bundles a runner, or looks for its files, finds them.
-  const ways = [...asked].map((found) => {
-    const isFile = fs.existsSync(path.join(folder, found));
-    return `'${found}': () => require('${isFile ? `../${found}` : found}'),\n`;
-  });
-  const required = Object.keys(bundles).map(
-    (one) => `${one}: () => require('./bundles/${one}.js'),\n`,
-  );
-  const start = [
-    `const lies = ${JSON.stringify(lies)};\n`,
-    `const bundles = {\n${required.join('')}};\n`,
-    `const ways = {\n${ways.join('')}};\n`,
-    `const files = {\n${inStart}};\n`,
+
+  const { command, step, resume } = bundles;
+  const ofCommand = Object.entries(lies).filter(([, one]) => one === 'command');
+  const ofLibrary = Object.entries(lies).filter(([, one]) => one !== 'command');
+  const asked = new Set([...start.asked, ...step.asked, ...resume.asked]);
+  const manifest = part('package.json', `module.exports = ${JSON.stringify({ name, version })};`);
+  const parts = [
+    `const lies = ${JSON.stringify(Object.fromEntries(ofLibrary))};\n`,
+    `const bundles = ${requires(folder, { step: 'lib/bundles/step.js', resume: 'lib/bundles/resume.js' })};\n`,
+    `const ways = ${requires(folder, named(asked))};\n`,
+    `const files = {\n${start.text}${manifest}};\n`,
   ];
-  fs.writeFileSync(path.join(folder, 'lib', 'start.js'), about + start.join('') + LINKS);
+  fs.writeFileSync(path.join(folder, 'lib', 'start.js'), ABOUT + parts.join('') + LINKS);
+  // Only the command knows of its own: a runner that is bundled with the library does without.
+  const more = [
+    `lies: ${JSON.stringify(Object.fromEntries(ofCommand))}`,
+    `bundles: ${requires(folder, { command: 'lib/bundles/command.js' })}`,
+    `ways: ${requires(folder, named([...command.asked].filter((one) => !asked.has(one))))}`,
+  ];
+  const first = path.join(folder, 'cli', 'waymark.js');
+  const around = fs.readFileSync(first, 'utf8').split("start.run('cli/main.mjs')");
+  if (around.length !== 2) throw new Error('bundle: cli/waymark.js does not run cli/main.mjs');
+  fs.writeFileSync(first, around.join(`start.run('cli/main.mjs', {\n${more.join(',\n')},\n})`));
+}
+
+/**
+ * The text of a bundle, and what its files ask for besides what is bundled: paths in the package, and names.
+ * @param {string} folder
+ * @param {string[]} files
+ * @param {Record<string, string>} lies
+ */
+function together(folder, files, lies) {
+  /** @type {Set<string>} */
+  const asked = new Set();
+  const parts = files.map((file) => {
+    const source = fs.readFileSync(path.join(folder, file), 'utf8');
+    const { text, names } = stripped(source, file);
+    for (const one of names) {
+      const found = one.startsWith('.') ? path.posix.join(path.posix.dirname(file), one) : one;
+      if (lies[found] === undefined) asked.add(found);
+    }
+    return part(file, text);
+  });
+  return { text: parts.join(''), asked };
+}
+
+/**
+ * Leaves a line in place of a file that is bundled.
+ * @param {string} folder
+ * @param {string} file
+ */
+function leaveLine(folder, file) {
+  const place = path.join(folder, file);
+  const way = path.posix.relative(path.posix.dirname(file), 'lib/start.js');
+  const from = way.startsWith('.') ? way : `./${way}`;
+  const line = `module.exports = require('${from}').load('${file}');\n`;
+  // Tools that only read the file see that it has one.
+  const hasDefault = fs.readFileSync(place, 'utf8').includes('exports.default =');
+  const more = hasDefault ? 'module.exports.default = module.exports;\n' : '';
+  fs.writeFileSync(place, line + more);
+}
+
+/** @param {Iterable<string>} names */
+const named = (names) => Object.fromEntries([...names].map((name) => [name, name]));
+
+/**
+ * Written out, so that whatever bundles a runner, or looks for its files, finds them.
+ * @param {string} folder
+ * @param {Record<string, string>} wanted each a path in the package or a name
+ */
+function requires(folder, wanted) {
+  const lines = Object.entries(wanted).map(([name, found]) => {
+    const isFile = fs.existsSync(path.join(folder, found));
+    return `'${name}': () => require('${isFile ? `../${found}` : found}'),\n`;
+  });
+  return `{\n${lines.join('')}}`;
 }
 
 /**
@@ -309,14 +347,13 @@ function transformed(source, how) {
 }
 
 /**
- * In brackets where it is called at once: V8 then does not parse it twice.
+ * In brackets where it is called soon: V8 then does not parse it twice. Of the command's files each calls a few.
  * @param {string} file
  * @param {string} text
  */
 function part(file, text) {
   const whole = `function (exports, require, module, __filename, __dirname) {${text}\n}`;
-  const isCalled = !file.startsWith('cli/') || CALLED.includes(file);
-  return `'${file}': ${isCalled ? `(${whole})` : whole},\n`;
+  return `'${file}': ${file.startsWith('lib/') ? `(${whole})` : whole},\n`;
 }
 
 const [, script, folder] = process.argv;
