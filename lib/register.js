@@ -27,7 +27,8 @@ if (words.includes('--run-id')) {
 /** @param {string} quoted a path, as NODE_OPTIONS has it */
 function isThisFile(quoted) {
   try {
-    return fs.realpathSync(JSON.parse(quoted)) === fs.realpathSync(__filename);
+    const file = JSON.parse(quoted);
+    return file === __filename || fs.realpathSync(file) === fs.realpathSync(__filename);
   } catch {
     return false;
   }

@@ -3,7 +3,8 @@
 //
 //   node scripts/bundle.mjs <folder>     a copy of the repository, or of the package; it is changed
 //
-//   step     what a step's process loads before its first line, with the preload
+//   step     what a step's process loads before its first line, with the preload; and what there is before the manager
+//            for whoever requires the package, the command among them
 //   resume   what it loads besides if it is resumed
 //   command  what there is of the command behind its first file
 //

@@ -4,8 +4,8 @@
 // more, but take a whole core away from the work it watches. From the lateness is taken what is not
 // Waymark's blocking: the time in which the machine ran something else although this thread was
 // ready (the kernel counts that, on Linux), and the caller's own JSON.stringify. Nor did anything
-// block for longer than the loop was at work: a virtual machine whose processors sleep wakes them
-// some 20 ms late now and then, and the loop, which waits for its timer, is idle all that time. The
+// block for longer than the loop was at work: a virtual machine whose processors sleep may wake them
+// milliseconds late, and the loop, which waits for its timer, is idle all that time. The
 // plain lateness is reported too. Before each call the collector clears away what the others left:
 // otherwise it does that in the next one, whichever that is, the one that does nothing too.
 
