@@ -17,6 +17,7 @@ import {
   removeAll,
   repo,
   temporary,
+  withoutPlaces,
   writeJson,
 } from './support/project.mjs';
 
@@ -46,7 +47,7 @@ async function failure(work) {
     expect(error).toBeInstanceOf(WaymarkError);
     const { code, reason, message } = /** @type {waymark.WaymarkError} */ (error);
     // Each tells what to do next, and none leaks a novel.
-    expect(message.length).toBeLessThan(700);
+    expect(withoutPlaces(message).length).toBeLessThan(700);
     return [code, reason].filter(Boolean).join(' ');
   }
   return 'nothing';

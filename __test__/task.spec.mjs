@@ -14,6 +14,7 @@ import {
   readJson,
   removeAll,
   repo,
+  withoutPlaces,
   writeJson,
 } from './support/project.mjs';
 
@@ -67,7 +68,7 @@ async function failure(work) {
 async function refusal(work) {
   const error = await failure(work);
   expect(error).toBeInstanceOf(WaymarkError);
-  expect(error.message.length).toBeLessThan(700);
+  expect(withoutPlaces(error.message).length).toBeLessThan(700);
   return [error.code, error.reason].filter(Boolean).join(' ');
 }
 

@@ -134,10 +134,12 @@ pub enum Error {
         limit: u64,
     },
     /// No folder of runs was found.
-    #[error("no folder of runs was found; tried {}; pass runsDir (--runs-dir), or set WAYMARK_RUNS_DIR", tried.join(", "))]
+    #[error(
+        "no folder of runs was found; tried {tried}; pass runsDir (--runs-dir), or set WAYMARK_RUNS_DIR"
+    )]
     RunsDirNotFound {
-        /// The places tried, in order.
-        tried: Vec<String>,
+        /// What was tried, in words.
+        tried: String,
     },
     /// `waymark.config.json` is not usable.
     #[error("{path} is not usable: {reason}", path = path.display())]

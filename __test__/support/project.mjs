@@ -18,6 +18,17 @@ export function temporary() {
   return folder;
 }
 
+/**
+ * A message without where the clone and the temporary folders happen to lie, as its length must not depend on it.
+ * @param {string} message
+ */
+export function withoutPlaces(message) {
+  return message
+    .replaceAll(repo, '')
+    .replaceAll(fs.realpathSync(os.tmpdir()), '')
+    .replaceAll(os.tmpdir(), '');
+}
+
 export function removeAll() {
   // A lease that is kept is still written.
   const how = { recursive: true, force: true, maxRetries: 5, retryDelay: 50 };

@@ -106,13 +106,20 @@ pub fn config(hints: &Hints) -> Result<Option<PathBuf>> {
     }
 }
 
+/// Where a search upwards begins: at the main script, and at the working directory unless that lies above it.
+fn starts(hints: &Hints) -> impl Iterator<Item = &Path> {
+    let script = hints.main_script.as_deref().and_then(Path::parent);
+    let working_dir = hints.working_dir.as_deref();
+    let apart =
+        working_dir.filter(|folder| script.is_none_or(|script| !script.starts_with(folder)));
+    script.into_iter().chain(apart)
+}
+
 /// The folders that everything is looked for in: upwards from the main script, then from the working directory. Each
 /// once: most scripts are started from where they lie, or from above.
 fn upwards(hints: &Hints) -> Vec<&Path> {
-    let script = hints.main_script.as_deref().and_then(Path::parent);
-    let starts = [script, hints.working_dir.as_deref()];
     let mut folders = Vec::new();
-    for folder in starts.into_iter().flatten().flat_map(Path::ancestors) {
+    for folder in starts(hints).flat_map(Path::ancestors) {
         if !folders.contains(&folder) {
             folders.push(folder);
         }
@@ -148,7 +155,6 @@ struct Config {
 
 /// Finds the folder of runs, as an absolute path.
 pub fn locate(hints: &Hints) -> Result<PathBuf> {
-    let mut tried = Vec::new();
     for (name, path) in [
         ("runsDir", &hints.runs_dir),
         ("WAYMARK_RUNS_DIR", &hints.environment),
@@ -159,9 +165,11 @@ pub fn locate(hints: &Hints) -> Result<PathBuf> {
             // An explicit root comes before the environment.
             check_path(root)?;
             let root = absolute(root, hints)?;
-            return match configured(&root, &mut tried)? {
+            return match configured(&root)? {
                 Some(found) => Ok(found),
-                None => below(&root, hints, &mut tried).ok_or(Error::RunsDirNotFound { tried }),
+                None => below(&root, hints).ok_or_else(|| Error::RunsDirNotFound {
+                    tried: format!("{} in {}", PLACES.join(" and "), root.display()),
+                }),
             };
         }
         if let Some(path) = path {
@@ -170,25 +178,32 @@ pub fn locate(hints: &Hints) -> Result<PathBuf> {
             if path.is_dir() {
                 return Ok(path);
             }
-            tried.push(format!("{} ({name})", path.display()));
+            let tried = format!("{} ({name})", path.display());
             return Err(Error::RunsDirNotFound { tried });
         }
     }
     let folders = upwards(hints);
     for folder in &folders {
-        if let Some(found) = configured(folder, &mut tried)? {
+        if let Some(found) = configured(folder)? {
             return Ok(found);
         }
     }
     for folder in folders {
-        if let Some(found) = below(folder, hints, &mut tried) {
+        if let Some(found) = below(folder, hints) {
             return Ok(found);
         }
     }
-    tried.dedup();
-    // The places nearest to the script and to the working directory say enough.
-    tried.truncate(12);
-    Err(Error::RunsDirNotFound { tried })
+    // Where the search began, not each folder above: a project may lie deep.
+    let starts: Vec<String> = starts(hints)
+        .map(|folder| folder.display().to_string())
+        .collect();
+    Err(Error::RunsDirNotFound {
+        tried: format!(
+            "{} in {} and in each folder above",
+            PLACES.join(" and "),
+            starts.join(" and ")
+        ),
+    })
 }
 
 pub(super) fn check_path(path: &Path) -> Result<()> {
@@ -247,7 +262,7 @@ fn read_config(path: &Path) -> Result<Option<Config>> {
 }
 
 /// The folder that a configuration file in `folder` names.
-fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>> {
+fn configured(folder: &Path) -> Result<Option<PathBuf>> {
     let path = folder.join(CONFIG_FILE);
     let Some(runs_dir) = read_config(&path)?.and_then(|config| config.runs_dir) else {
         return Ok(None);
@@ -257,23 +272,16 @@ fn configured(folder: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>>
     if found.is_dir() {
         return Ok(Some(found));
     }
-    tried.push(format!(
-        "{} (runsDir in {})",
-        found.display(),
-        path.display()
-    ));
-    Err(Error::RunsDirNotFound {
-        tried: std::mem::take(tried),
-    })
+    let tried = format!("{} (runsDir in {})", found.display(), path.display());
+    Err(Error::RunsDirNotFound { tried })
 }
 
 /// The folder of runs of the project at `folder`: of two, the one that holds the run, else the one
 /// that holds any runs, else the newer.
-fn below(folder: &Path, hints: &Hints, tried: &mut Vec<String>) -> Option<PathBuf> {
+fn below(folder: &Path, hints: &Hints) -> Option<PathBuf> {
     let places: Vec<PathBuf> = PLACES.iter().map(|place| folder.join(place)).collect();
     let found: Vec<&PathBuf> = places.iter().filter(|place| place.is_dir()).collect();
     if found.is_empty() {
-        tried.extend(places.iter().map(|place| place.display().to_string()));
         return None;
     }
     let holds_run = |place: &Path| {

@@ -105,3 +105,44 @@ fn before_there_are_runs_the_nearest_configuration_counts() {
     configure(&deep, "{");
     assert_eq!(code(config(&from(&deep))), "ERR_CONFIG_INVALID");
 }
+
+#[test]
+fn where_no_runs_are_found_the_error_names_where_the_search_began_however_deep_that_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = (0..40).fold(folder.path().to_path_buf(), |path, _| path.join("d"));
+    let tool = folder.path().join("tools/bin/runner.js");
+    let told = |hints: &Hints| {
+        let error = locate(hints).unwrap_err();
+        assert_eq!(error.code(), "ERR_RUNS_DIR_NOT_FOUND");
+        error.to_string()
+    };
+
+    let told_once = told(&from(&deep));
+    assert_eq!(
+        told_once.matches(&*folder.path().to_string_lossy()).count(),
+        1
+    );
+    assert!(told_once.contains(&format!(
+        "tried .claude/context/runtime/runs and .claude/context/runs in {} and in each folder above;",
+        deep.display()
+    )));
+
+    let both = Hints {
+        main_script: Some(tool.clone()),
+        ..from(&deep)
+    };
+    let places = [tool.parent().unwrap(), &deep].map(|place| place.display().to_string());
+    assert!(told(&both).contains(&format!("in {} and in each", places.join(" and "))));
+    // A script that is started from above it: what lies above the one lies above the other.
+    let above = Hints {
+        working_dir: Some(folder.path().to_path_buf()),
+        ..both
+    };
+    assert!(told(&above).contains(&format!("in {} and in each", places[0])));
+
+    let root = Hints {
+        root: Some(deep.clone()),
+        ..Hints::default()
+    };
+    assert!(told(&root).contains(&format!("in {};", deep.display())));
+}

@@ -98,6 +98,6 @@ fn lost(located: &Result<PathBuf>, hints: &Hints) -> Option<String> {
     let error = located.as_ref().err()?;
     let named = [&hints.runs_dir, &hints.root, &hints.environment];
     let silent = matches!(error, Error::RunsDirNotFound { tried } if named.iter().all(|one| one.is_none())
-        && !tried.iter().any(|one| one.ends_with(')')));
+        && !tried.ends_with(')'));
     (!silent).then(|| error.full_message())
 }
