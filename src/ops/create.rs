@@ -41,7 +41,7 @@ use crate::store::lock::RunLock;
 use crate::store::manifests::{self, Good, Scan};
 use crate::store::objects::{Limit, Store, Stored, Writer};
 use crate::store::outlines;
-use crate::store::publish::{Staged, Staging, remove};
+use crate::store::publish::{Staged, Staging, remove, sync_parent};
 use crate::store::roots;
 
 /// The largest step state unless the caller sets another limit, in bytes (64 MiB).
@@ -797,7 +797,8 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> Result<T> {
 }
 
 /// The manifest gets its name, then the registry is replaced. If the second fails, the first is
-/// taken back: nothing half-done stays visible.
+/// taken back: nothing half-done stays visible. The registry never names a checkpoint that power loss can still take:
+/// its name is synced first, unless the file system keeps the order of the two, which one sync makes durable then.
 fn publish(
     context: &Context<'_>,
     mut manifest: Staged<'_>,
@@ -805,12 +806,15 @@ fn publish(
     id: &CheckpointId,
 ) -> Result<()> {
     let target = context.run.manifest(id);
-    if !manifest.publish_new(&target)? {
+    if !manifest.name_new(&target)? {
         return Err(Error::Io {
             action: "publish",
             path: target,
             source: io::ErrorKind::AlreadyExists.into(),
         });
+    }
+    if !context.disk.keeps_order(context.run.path()) {
+        sync_parent(context.disk, &target)?;
     }
     match registry.publish_over(&context.run.registry()) {
         Ok(()) => Ok(()),

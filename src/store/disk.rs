@@ -138,6 +138,13 @@ pub trait Disk: Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whether names change on the medium in the order in which they were changed, all over the file system that this
+    /// folder lies on: to sync one folder makes all earlier changes of names durable, in other folders too. `false`
+    /// where that is not known.
+    fn keeps_order(&self, folder: &Path) -> bool {
+        let _ = folder;
+        false
+    }
     /// Takes the exclusive lock of a file, creating it; `None` while somebody else has it. The
     /// guard's holder is written into the file for others to read.
     fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>>;

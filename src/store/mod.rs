@@ -20,6 +20,8 @@ pub mod leases;
 pub mod leftovers;
 pub mod lock;
 pub mod manifests;
+#[cfg(target_os = "linux")]
+mod name_order;
 pub mod objects;
 pub mod outlines;
 pub mod place;

@@ -84,12 +84,20 @@ impl<'a> Staged<'a> {
 
     /// Gives the bytes a new name. `false` if the name is taken; the bytes stay staged then.
     pub fn publish_new(&mut self, target: &Path) -> Result<bool> {
+        let named = self.name_new(target)?;
+        if named {
+            sync_parent(self.disk, target)?;
+        }
+        Ok(named)
+    }
+
+    /// Gives the bytes a new name, as [`Staged::publish_new`] does, but leaves it to the caller to make it durable.
+    pub fn name_new(&mut self, target: &Path) -> Result<bool> {
         match self.disk.rename_new(&self.path, target) {
             Ok(()) => self.published = true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             Err(error) => return Err(Error::io("publish", target, error)),
         }
-        sync_parent(self.disk, target)?;
         Ok(true)
     }
 

@@ -21,6 +21,8 @@ use crate::store::disk::Hold;
 use crate::store::disk::{Disk, Entry, EntryKind, LockGuard, Metadata, NewFile, Stamp};
 use crate::store::folder::Folder;
 #[cfg(target_os = "linux")]
+use crate::store::name_order;
+#[cfg(target_os = "linux")]
 use crate::store::probe::kind_of;
 use crate::store::real_folder;
 
@@ -539,6 +541,11 @@ impl Disk for RealDisk {
             let _ = path;
             Ok(())
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn keeps_order(&self, folder: &Path) -> bool {
+        name_order::is_kept(folder)
     }
 
     fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>> {

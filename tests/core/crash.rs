@@ -119,9 +119,18 @@ fn powerless(disk: &SimDisk) -> Vec<(String, SimDisk)> {
     (0..SEEDS).map(lost).collect()
 }
 
+/// Where one sync makes all earlier names durable, too.
+fn in_order() -> Vec<Verb> {
+    let verbs = verbs();
+    for verb in &verbs {
+        verb.world.disk.keep_order();
+    }
+    verbs
+}
+
 #[test]
 fn a_killed_process_leaves_every_verb_whole() {
-    for verb in verbs() {
+    for verb in verbs().into_iter().chain(in_order()) {
         check_all(&verb, killed);
     }
 }
@@ -133,10 +142,26 @@ fn power_loss_leaves_every_verb_whole() {
     }
 }
 
+#[test]
+fn power_loss_leaves_every_verb_whole_where_names_keep_their_order() {
+    for verb in in_order() {
+        check_all(&verb, powerless);
+    }
+}
+
 /// A process dies in a verb, and the next one dies in the recovery of it or in the same verb.
 #[test]
 fn two_crashes_in_a_row_leave_every_verb_whole() {
-    for verb in verbs() {
+    two_crashes(verbs());
+}
+
+#[test]
+fn two_crashes_in_a_row_leave_every_verb_whole_where_names_keep_their_order() {
+    two_crashes(in_order());
+}
+
+fn two_crashes(verbs: Vec<Verb>) {
+    for verb in verbs {
         let clean = verb.clean();
         for first in 1..=clean.calls {
             let (world, _) = verb.crashed(first);

@@ -10,6 +10,9 @@
 //! - a name in a folder whose own name was lost is lost with it;
 //! - each page that a file gave back may be a hole, or hold again what it held.
 //!
+//! A disk that keeps the order of names, as one with a journal does, loses the latest changes of names only, and makes all
+//! earlier ones durable with each folder that is synced.
+//!
 //! Process death (`kill`) keeps all that was visible and frees the locks.
 //!
 //! *Limits*: `rename_new` is atomic here; the link-and-unlink fallback of the real disk is not
@@ -134,6 +137,7 @@ struct State {
     /// Pages that were given back by each file since it was synced.
     punched: HashMap<Ino, Vec<usize>>,
     can_punch: bool,
+    keeps_order: bool,
     /// How many bytes all files together may take.
     capacity: u64,
     denied: Vec<(PathBuf, io::ErrorKind)>,
@@ -378,6 +382,7 @@ impl SimDisk {
             vanish: None,
             punched: HashMap::new(),
             can_punch: true,
+            keeps_order: false,
             capacity: u64::MAX,
             denied: Vec::new(),
             unreadable: HashSet::new(),
@@ -429,7 +434,15 @@ impl SimDisk {
             // Some losses keep nearly all, some nearly nothing.
             let chance = [8, 50, 92][rng.below(3)];
             let mut dropped: HashSet<(Ino, OsString)> = HashSet::new();
-            for change in std::mem::take(&mut state.pending) {
+            let pending = std::mem::take(&mut state.pending);
+            let until = rng.below(pending.len() + 1);
+            for (at, change) in pending.into_iter().enumerate() {
+                if state.keeps_order {
+                    if at < until {
+                        state.persist(&change);
+                    }
+                    continue;
+                }
                 let key = |(dir, name, _): &(Ino, OsString, Option<Ino>)| (*dir, name.clone());
                 let blocked = change.names.iter().any(|name| dropped.contains(&key(name)));
                 if !blocked && rng.percent(chance) {
@@ -532,6 +545,11 @@ impl SimDisk {
     /// Nothing can be punched from now on, as on some file systems.
     pub(crate) fn refuse_punching(&self) {
         self.state().can_punch = false;
+    }
+
+    /// Names reach the medium in the order in which they change from now on.
+    pub(crate) fn keep_order(&self) {
+        self.state().keeps_order = true;
     }
 
     /// This file can't be read from now on.
@@ -1045,9 +1063,14 @@ impl Disk for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.call("sync_dir", path, None, |state| {
             let dir = state.folder(path, 0)?;
-            state.persist_where(|change| change.owner == dir);
+            let all = state.keeps_order;
+            state.persist_where(|change| all || change.owner == dir);
             Ok(())
         })
+    }
+
+    fn keeps_order(&self, _: &Path) -> bool {
+        self.state().keeps_order
     }
 
     fn try_lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn LockGuard>>> {

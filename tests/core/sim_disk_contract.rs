@@ -113,6 +113,27 @@ fn changes_of_one_name_apply_in_order_and_of_two_on_their_own() {
 }
 
 #[test]
+fn a_disk_that_keeps_the_order_loses_the_latest_names_only_and_one_sync_is_enough_for_all() {
+    let disk = SimDisk::new();
+    disk.keep_order();
+    assert!(disk.keeps_order(path("/")));
+    disk.create_dir(path("/d")).unwrap();
+    disk.create_dir(path("/e")).unwrap();
+    disk.sync_dir(path("/e")).unwrap();
+    write(&disk, "/d/a", "a", true);
+    write(&disk, "/e/b", "b", true);
+    let seen = |disk: &SimDisk| {
+        let lost = (0..300).map(|seed| disk.power_loss(seed));
+        lost.map(|lost| ["/d/a", "/e/b"].map(|at| lost.content(path(at)).is_some()))
+            .collect::<HashSet<_>>()
+    };
+    let outcomes = HashSet::from([[false, false], [true, false], [true, true]]);
+    assert_eq!(seen(&disk), outcomes);
+    disk.sync_dir(path("/e")).unwrap();
+    assert_eq!(seen(&disk), HashSet::from([[true, true]]));
+}
+
+#[test]
 fn a_lost_folder_takes_its_synced_names_along() {
     let disk = SimDisk::new();
     disk.create_dir(path("/d")).unwrap();
