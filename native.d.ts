@@ -266,9 +266,6 @@ export interface CleanupRequest {
 /** Drops old failed runs. */
 export declare function cleanupSync(place: Place, request: CleanupRequest, cancel?: CancelToken | undefined | null): Failure | CleanupOutcome
 
-/** Finds the `waymark.config.json` whose settings count; null if there is none. */
-export declare function configFileSync(place: Place, runId?: string | undefined | null): Failure | string | null
-
 /** Takes a checkpoint. `state` is JSON text. */
 export declare function create(place: Place, runId: string, request: CreateRequest, state: string, cancel?: CancelToken | undefined | null): Promise<Failure | CreateOutcome>
 
@@ -664,6 +661,14 @@ export interface ForkRequest {
 /** Begins another run at a checkpoint of a run. */
 export declare function forkSync(place: Place, runId: string, request: ForkRequest, cancel?: CancelToken | undefined | null): Failure | ForkOutcome
 
+/** What one search found of a project. */
+export interface FoundProject {
+  /** The `waymark.config.json` whose settings count, if there is one. */
+  configFile?: string
+  /** The folder of runs, if there is one; the absolute path. */
+  runsDir?: string
+}
+
 /**
  * Gives the disk the space back of what was replaced or dropped: after a `create`, a restore or a step's begin, beside
  * whatever comes next. False if there was nothing.
@@ -1058,6 +1063,9 @@ export interface ProcessIdentity {
 
 /** What is known of a process of this machine. */
 export declare function processIdentitySync(pid: number): Failure | ProcessIdentity
+
+/** Finds the folder of runs and the `waymark.config.json` whose settings count, by one search. */
+export declare function projectSync(place: Place, runId?: string | undefined | null): Failure | FoundProject
 
 /** Drops the checkpoints of a run that a policy does not keep. */
 export declare function prune(place: Place, runId: string, retention: RetentionRequest, dryRun: boolean, cancel?: CancelToken | undefined | null): Promise<Failure | PruneOutcome>

@@ -29,7 +29,7 @@ const { keepParsed } = require('./workflow-steps.js');
  * @typedef {object} Collector
  * @property {string} name the member of the fingerprint that it tells
  * @property {boolean} [unlimited] it keeps to the time limit by itself
- * @property {(context: Context) => Promise<unknown>} collect null: there is nothing to tell
+ * @property {(context: Context) => unknown} collect what it tells, or a promise of it; null: there is nothing to tell
  * @property {(context: Context) => unknown} collectSync
  * @property {(context: Context, then: any) => Promise<unknown>} [look] the same as `then` tells of, now
  */
@@ -181,19 +181,43 @@ async function lookAgain(context, then, now) {
  * @param {Context} context
  * @param {number} now
  * @param {(name: string) => boolean} isWanted
- * @param {(one: Collector) => Promise<unknown>} ask
+ * @param {(one: Collector) => unknown} ask
  * @returns {Promise<Environment>}
  */
 async function asked(context, now, isWanted, ask) {
-  const parts = collectors(isWanted).map(async (one) => {
+  const parts = collectors(isWanted).map((one) => {
     try {
       const told = ask(one);
-      return [one.name, await (one.unlimited ? told : limited(told, context.timeoutMs))];
+      // Most are known at once, and need neither a promise nor a timer.
+      return isPromise(told) ? inTime(one, told, context.timeoutMs) : [one.name, told];
     } catch (error) {
       return [one.name, failure(error)];
     }
   });
   return whole(context, now, await Promise.all(parts));
+}
+
+/**
+ * Also one of another realm, such as the core's is where modules are loaded into a context of their own.
+ * @param {any} told
+ * @returns {told is Promise<unknown>}
+ */
+function isPromise(told) {
+  return typeof told?.then === 'function';
+}
+
+/**
+ * @param {Collector} one
+ * @param {Promise<unknown>} told
+ * @param {number} timeoutMs
+ * @returns {Promise<unknown[]>}
+ */
+async function inTime(one, told, timeoutMs) {
+  try {
+    return [one.name, await (one.unlimited ? told : limited(told, timeoutMs))];
+  } catch (error) {
+    return [one.name, failure(error)];
+  }
 }
 
 /**
@@ -260,7 +284,7 @@ function textOf(environment) {
  */
 function groundOf(place, runId, file, layers) {
   const all = declared(file.environment, ...layers);
-  const runsDir = native().locateSync(place, runId);
+  const runsDir = file.runsDir ?? native().locateSync(place, runId);
   if (typeof runsDir !== 'string') throw WaymarkError.from(runsDir, groundOf);
   const root = projectOf(runsDir, file.file);
   return {

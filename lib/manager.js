@@ -259,12 +259,25 @@ class CheckpointManager {
   }
 
   /**
+   * Where a run lies and what is configured for it, by one search.
+   * @param {string} runId
+   * @returns {{ place: Place, file: ReturnType<typeof configured> }}
+   */
+  #found(runId) {
+    const asked = this.#place();
+    const file = configured(asked, runId);
+    const { runsDir } = file;
+    return { place: runsDir === undefined ? asked : { ...asked, runsDir }, file };
+  }
+
+  /**
    * @param {Record<string, any>} options
    * @param {ReturnType<typeof configured>} file
    * @param {string} runId
+   * @param {Place} place
    */
-  #createRequest(options, file, runId) {
-    const [own, place] = [this.#options, this.#place()];
+  #createRequest(options, file, runId, place) {
+    const own = this.#options;
     return {
       retention: keeping().retentionRequest(file, own, options),
       maxStateBytes: options.maxStateBytes ?? own.maxStateBytes ?? MAX_STATE_BYTES,
@@ -280,10 +293,11 @@ class CheckpointManager {
    * @param {Record<string, any>} options
    * @param {string} runId
    * @param {ReturnType<typeof configured>} file
+   * @param {Place} place
    */
-  #prints(options, runId, file) {
+  #prints(options, runId, file, place) {
     const layers = [this.#options.environment, options.environment];
-    return require('./fingerprint.js').prints(this.#place(), runId, file, layers);
+    return require('./fingerprint.js').prints(place, runId, file, layers);
   }
 
   /**
@@ -307,8 +321,8 @@ class CheckpointManager {
     return {
       manager: this,
       of: (runId) => {
-        const [place, own] = [this.#place(), this.#options];
-        const file = configured(place, runId);
+        const { place, file } = this.#found(runId);
+        const own = this.#options;
         return {
           ...require('./fingerprint.js').groundOf(place, runId, file, [own.environment]),
           policy: file.policy ?? {},
@@ -370,11 +384,11 @@ class CheckpointManager {
     const checked = checkOptions(options, CREATE, 'create');
     if (checked.retention) keeping().checkRetention(checked, 'create');
     const id = checkRunId(runId);
-    const [wanted, place] = [checkStep(step), this.#place()];
-    const file = configured(place, id);
-    const request = { step: wanted, ...this.#createRequest(checked, file, id) };
+    const wanted = checkStep(step);
+    const { place, file } = this.#found(id);
+    const request = { step: wanted, ...this.#createRequest(checked, file, id, place) };
     const text = stateToJson(state);
-    const prints = this.#prints(checked, id, file);
+    const prints = this.#prints(checked, id, file, place);
     const environment = await prints?.take();
     const whole = { ...request, environment: environment?.text };
     const created = await this.#calls.run(
@@ -398,12 +412,12 @@ class CheckpointManager {
     const checked = checkOptions(options, CREATE, 'createSync');
     if (checked.retention) keeping().checkRetention(checked, 'createSync');
     const id = checkRunId(runId);
-    const [wanted, place] = [checkStep(step), this.#place()];
-    const file = configured(place, id);
-    const request = { step: wanted, ...this.#createRequest(checked, file, id) };
+    const wanted = checkStep(step);
+    const { place, file } = this.#found(id);
+    const request = { step: wanted, ...this.#createRequest(checked, file, id, place) };
     const text = stateToJson(state);
     refuseAborted(checked.signal);
-    const prints = this.#prints(checked, id, file);
+    const prints = this.#prints(checked, id, file, place);
     const environment = prints?.takeSync();
     const whole = { ...request, environment: environment?.text };
     const created = this.#calls.now(
@@ -481,8 +495,8 @@ class CheckpointManager {
    * @returns {import('./restore.js').Ground}
    */
   #ground(runId) {
-    const [place, own] = [this.#place(), this.#options];
-    const file = configured(place, runId);
+    const { place, file } = this.#found(runId);
+    const own = this.#options;
     return {
       place,
       key: this.#key(runId),

@@ -32,7 +32,7 @@ function preloadSettings(env, place, runId) {
   }
   /** @type {PreloadSettings} */
   const settings = { resume: true, checkpoint: true, strict: false, pauseOnSigterm: false };
-  const found = configFor(place, runId);
+  const { own: found } = configFor(place, runId);
   const register = found?.config.register ?? {};
   if (found && (typeof register !== 'object' || Array.isArray(register))) {
     throw invalid(found.file, 'register must be an object');
@@ -94,14 +94,14 @@ function namesIn(text) {
 }
 
 /**
- * What `waymark.config.json` says of checkpoints.
+ * What `waymark.config.json` says of checkpoints, and in `runsDir` where the runs lie, if there are any.
  * @param {Place} place
  * @param {string} [runId] the run whose project counts; without one that of the place
- * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, recovery?: import('../index.js').RecoverySettings, environment?: import('../index.js').EnvironmentOptions | false, policy?: import('../index.js').ResumePolicy, file?: string }}
+ * @returns {{ keepLast?: number | 'all', retention?: import('../index.js').RetentionPolicy, maxBytes?: number, alerts?: import('../index.js').AlertSettings, capture?: import('../index.js').CaptureOptions, restore?: import('../index.js').RestoreSettings, recovery?: import('../index.js').RecoverySettings, environment?: import('../index.js').EnvironmentOptions | false, policy?: import('../index.js').ResumePolicy, file?: string, runsDir?: string }}
  */
 function configured(place, runId) {
-  const found = configFor(place, runId);
-  if (!found) return {};
+  const { runsDir, own: found } = configFor(place, runId);
+  if (!found) return { runsDir };
   const { keepLast, retention, maxBytes, capture, restore, alerts, recovery } = found.config;
   if (
     keepLast !== undefined &&
@@ -148,6 +148,7 @@ function configured(place, runId) {
     environment,
     policy,
     file,
+    runsDir,
   };
 }
 
@@ -170,15 +171,17 @@ function policyIn(file, resume) {
 }
 
 /**
- * The project's configuration. Which file that is, the core says: it reads the store's place from it.
+ * The project's configuration, if it has one, and the folder of runs, if there is one. Which these are, the core says: it
+ * reads the store's place from it.
  * @param {Place} place
  * @param {string} [runId]
- * @returns {{ file: string, config: Record<string, any> } | undefined}
+ * @returns {{ runsDir?: string, own?: { file: string, config: Record<string, any> } }}
  */
 function configFor(place, runId) {
-  const file = native().configFileSync(place, runId);
-  if (file === null) return undefined;
-  if (typeof file !== 'string') throw WaymarkError.from(file, configFor);
+  const found = native().projectSync(place, runId);
+  if ('failed' in found) throw WaymarkError.from(found, configFor);
+  const { configFile: file, runsDir } = found;
+  if (file === undefined) return { runsDir };
   let config;
   try {
     config = JSON.parse(fs.readFileSync(file, 'utf8'));
@@ -186,7 +189,7 @@ function configFor(place, runId) {
     throw invalid(file, /** @type {Error} */ (error).message);
   }
   if (typeof config !== 'object' || config === null) throw invalid(file, 'it is no JSON object');
-  return { file, config };
+  return { runsDir, own: { file, config } };
 }
 
 /**

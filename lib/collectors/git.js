@@ -67,14 +67,11 @@ function told(facts, context, folder) {
 /** @type {import('../fingerprint.js').Collector} */
 const git = {
   name: 'git',
-  async collect(context) {
+  collect(context) {
     const folder = asked(context);
     if (folder === undefined) return null;
-    return told(
-      unwrap(await native().gitFacts(context.place, folder, request(context))),
-      context,
-      folder,
-    );
+    const facts = native().gitFacts(context.place, folder, request(context));
+    return facts.then((reply) => told(unwrap(reply), context, folder));
   },
   collectSync(context) {
     const folder = asked(context);

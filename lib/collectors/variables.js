@@ -15,7 +15,7 @@ function told(names) {
 /** @type {import('../fingerprint.js').Collector} */
 const variables = {
   name: 'variables',
-  collect: async (context) => variables.collectSync(context),
+  collect: (context) => variables.collectSync(context),
   collectSync: ({ declared }) =>
     declared.variables === undefined ? null : told(declared.variables),
   look: async (_, then) => told(Object.keys(then)),

@@ -58,7 +58,10 @@ async function look(root) {
 /** @type {import('../fingerprint.js').Collector} */
 const versions = {
   name: 'versions',
-  collect: async ({ root }) => told(known(root) ?? (await look(root))),
+  collect: ({ root }) => {
+    const locked = known(root);
+    return locked === undefined ? look(root).then(told) : told(locked);
+  },
   collectSync: ({ root }) => told(known(root) ?? keep(root, locks(hashFilesSync(paths(root))))),
   look: async ({ root }) => told(await look(root)),
 };

@@ -74,9 +74,10 @@ function relative(root, file) {
 /** @type {import('../fingerprint.js').Collector} */
 const workflow = {
   name: 'workflow',
-  async collect(context) {
+  collect(context) {
     const file = fileOf(context);
-    return file === undefined ? null : told(await fs.promises.readFile(file), file, context);
+    if (file === undefined) return null;
+    return fs.promises.readFile(file).then((content) => told(content, file, context));
   },
   collectSync(context) {
     const file = fileOf(context);

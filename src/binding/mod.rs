@@ -47,8 +47,8 @@ use convert::{cleanup_request, command, create_request, hints, retention};
 use job::{Job, now};
 use types::{
     BecomeOutcome, ChangeRequest, CleanupOutcome, CleanupRequest, CreateOutcome, CreateRequest,
-    DoctorOutcome, Failure, Listing, OperationProgress, Place, PruneOutcome, RetentionRequest,
-    ShowOutcome,
+    DoctorOutcome, Failure, FoundProject, Listing, OperationProgress, Place, PruneOutcome,
+    RetentionRequest, ShowOutcome,
 };
 
 /// Asks a running operation to stop, and tells how far it is. Nothing is changed by an operation that
@@ -233,18 +233,22 @@ pub fn locate_sync(place: Place, run_id: Option<String>) -> Reply<String> {
     })
 }
 
-/// Finds the `waymark.config.json` whose settings count; null if there is none.
+/// Finds the folder of runs and the `waymark.config.json` whose settings count, by one search.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "napi hands arguments over by value"
 )]
-#[napi(ts_return_type = "Failure | string | null")]
+#[napi(ts_return_type = "Failure | FoundProject")]
 #[must_use]
-pub fn config_file_sync(place: Place, run_id: Option<String>) -> Reply<Option<String>> {
+pub fn project_sync(place: Place, run_id: Option<String>) -> Reply<FoundProject> {
     now(|| {
         let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
-        let found = ops::locate::config(&hints(place, run_id))?;
-        Ok(found.map(|file| file.to_string_lossy().into_owned()))
+        let found = ops::locate::find(&hints(place, run_id))?;
+        let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        Ok(FoundProject {
+            config_file: found.config.map(text),
+            runs_dir: found.runs_dir.map(text),
+        })
     })
 }
 

@@ -74,6 +74,15 @@ pub struct Place {
     pub store: Option<String>,
 }
 
+/// What one search found of a project.
+#[napi(object, object_from_js = false)]
+pub struct FoundProject {
+    /// The `waymark.config.json` whose settings count, if there is one.
+    pub config_file: Option<String>,
+    /// The folder of runs, if there is one; the absolute path.
+    pub runs_dir: Option<String>,
+}
+
 /// What a checkpoint is taken of.
 #[napi(object, object_to_js = false)]
 pub struct CreateRequest {

@@ -85,24 +85,51 @@ fn has_config(folder: &Path) -> bool {
     fs::metadata(folder.join(CONFIG_FILE)).is_ok()
 }
 
+/// What is found of a project by one search.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The `waymark.config.json` whose settings count; `None` if there is none.
+    pub config: Option<PathBuf>,
+    /// The folder of runs, as an absolute path; `None` while there is none.
+    pub runs_dir: Option<PathBuf>,
+}
+
 /// Finds the `waymark.config.json` whose settings count: the project's own; `None` if it has none.
 /// While there are no runs yet, it is that of the project they are expected in, or the nearest one
 /// above the main script, else above the working directory.
 pub fn config(hints: &Hints) -> Result<Option<PathBuf>> {
-    let own = |root: &Path| has_config(root).then(|| root.join(CONFIG_FILE));
-    let lost = match locate(hints) {
-        Ok(runs_dir) => return Ok(own(root_of(&runs_dir))),
-        Err(error) => error,
-    };
+    Ok(find(hints)?.config)
+}
+
+/// Finds the folder of runs, and the `waymark.config.json` whose settings count, as [`config`] does.
+pub fn find(hints: &Hints) -> Result<Found> {
+    match locate(hints) {
+        Ok(runs_dir) => Ok(Found {
+            config: own_config(root_of(&runs_dir)),
+            runs_dir: Some(runs_dir),
+        }),
+        Err(lost) => Ok(Found {
+            config: expected_config(hints, lost)?,
+            runs_dir: None,
+        }),
+    }
+}
+
+fn own_config(root: &Path) -> Option<PathBuf> {
+    has_config(root).then(|| root.join(CONFIG_FILE))
+}
+
+/// The configuration of the project that runs are expected in.
+fn expected_config(hints: &Hints, lost: Error) -> Result<Option<PathBuf>> {
     if !matches!(lost, Error::RunsDirNotFound { .. }) {
         return Err(lost);
     }
     match (&hints.runs_dir, &hints.root, &hints.environment) {
         (Some(runs_dir), _, _) | (None, None, Some(runs_dir)) => {
-            Ok(own(root_of(&absolute(runs_dir, hints)?)))
+            Ok(own_config(root_of(&absolute(runs_dir, hints)?)))
         }
-        (None, Some(root), _) => Ok(own(&absolute(root, hints)?)),
-        (None, None, None) => Ok(upwards(hints).into_iter().find_map(own)),
+        (None, Some(root), _) => Ok(own_config(&absolute(root, hints)?)),
+        (None, None, None) => Ok(upwards(hints).into_iter().find_map(own_config)),
     }
 }
 
