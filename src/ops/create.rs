@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::io;
-use std::thread;
+use std::sync::Arc;
+use std::thread::{self, Scope};
 
 use crate::error::{Error, Result};
 use crate::model::environment::Environment;
@@ -27,6 +28,7 @@ use crate::model::step::Step;
 use crate::model::time::to_iso;
 use crate::ops::Context;
 use crate::ops::archive;
+use crate::ops::beside::{Beside, beside, joined};
 use crate::ops::budget;
 use crate::ops::capture::{Capture, Wanted, is_carried, run_prefix};
 use crate::ops::events;
@@ -124,22 +126,34 @@ pub fn create(context: &Context<'_>, request: &Request<'_>) -> Result<Created> {
 }
 
 /// Takes a checkpoint that adds no more to the store than it may.
-#[allow(
-    clippy::too_many_lines,
-    reason = "one thing after another, in the order that makes it safe"
-)]
 pub(super) fn create_once(
     context: &Context<'_>,
     request: &Request<'_>,
     limit: Limit,
     pack_max: u64,
 ) -> Result<Created> {
+    thread::scope(|scope| create_in(scope, context, request, limit, pack_max))
+}
+
+#[allow(
+    clippy::too_many_lines,
+    reason = "one thing after another, in the order that makes it safe"
+)]
+fn create_in<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    context: &'scope Context<'_>,
+    request: &'scope Request<'_>,
+    limit: Limit,
+    pack_max: u64,
+) -> Result<Created> {
     let run = context.run;
-    let (found, state) = beside(
-        request.state.len() >= PARALLEL_FROM,
-        || parse_state(request),
-        || Found::read(context),
-    )?;
+    check_size(request)?;
+    let large_state = request.state.len() >= PARALLEL_FROM;
+    let mut state = Beside::begin(scope, large_state, || parse_state(request))?;
+    let found = match Found::read(context) {
+        Ok(found) => found,
+        Err(error) => return Err(state.finish().err().unwrap_or(error)),
+    };
     let Found {
         _lock,
         record_bytes,
@@ -150,14 +164,6 @@ pub(super) fn create_once(
         },
         mut scan,
     } = found;
-    let record = parse_run_record(context, &record_bytes)?;
-    let HistoryPlace {
-        sequence,
-        parent,
-        created_ms,
-        checkpoint_id,
-    } = HistoryPlace::find(context, request, &scan)?;
-    let now = to_iso(created_ms);
     let large = match context.store {
         Some(_) => {
             let texts = [
@@ -175,14 +181,33 @@ pub(super) fn create_once(
         .first()
         .map_or(&[][..], |good| &good.header.state_objects);
     let work = registry_bytes.len() + request.state.len();
-    let opened = OnceCell::new();
-    let mut writer = None;
-    if !large.is_empty() {
-        writer = begin_writer(context, &opened, limit, pack_max)?;
-    }
     // Where the manifest shows the registry, all of it has to be known.
     let outlined = registry_bytes.len() >= PARALLEL_FROM
         && large.iter().any(|member| member.name == REGISTRY_MEMBER);
+    let ahead = outlined.then(|| {
+        let registry = Arc::clone(&registry_bytes);
+        Beside::begin(scope, true, move || Ahead::begin(context, &registry))
+    });
+    let ahead = ahead.transpose()?;
+    let record = parse_run_record(context, &record_bytes)?;
+    let HistoryPlace {
+        sequence,
+        parent,
+        created_ms,
+        checkpoint_id,
+    } = HistoryPlace::find(context, request, &scan)?;
+    let now = to_iso(created_ms);
+    let opened = OnceCell::new();
+    let mut writer = None;
+    if !large.is_empty() {
+        // For a state that is none no store is made, and nothing has to give way to it. One that is there drops what it was
+        // given of it.
+        let place = context.store.filter(|_| matches!(limit, Limit::None));
+        if !place.map_or(Ok(false), |place| place.exists(context.disk))? {
+            state.look()?;
+        }
+        writer = begin_writer(context, &opened, limit, pack_max)?;
+    }
     let outline = if outlined {
         outlines::read(context.disk, run)
     } else {
@@ -199,14 +224,9 @@ pub(super) fn create_once(
         _ => Ok(None),
     };
     // What has to be parsed whole is parsed beside all that is stored; else storing it takes longer.
-    let ((elided, parsed, registry_first), (ahead, mut state_objects, registry_later)) = beside(
+    let ((elided, parsed, registry_first), (mut state_objects, registry_later)) = beside(
         work >= PARALLEL_FROM && writer.is_some(),
         || {
-            let ahead = if outlined {
-                Ahead::begin(context, &registry_bytes)?
-            } else {
-                None
-            };
             let stored = match &writer {
                 Some(writer) => store_members(writer, others.iter().copied(), earlier)?,
                 None => Vec::new(),
@@ -216,7 +236,7 @@ pub(super) fn create_once(
             } else {
                 None
             };
-            Ok((ahead, stored, registry))
+            Ok((stored, registry))
         },
         || {
             let Some(outline) = &outline else {
@@ -233,6 +253,7 @@ pub(super) fn create_once(
     state_objects.extend(registry_object);
     let place_of = |object: &StateObject| large.iter().position(|it| it.name == object.member);
     state_objects.sort_by_key(place_of);
+    let state = state.finish()?;
     let left = elided.as_ref().and_then(|elided| {
         let json = Json::parse(&elided.text, MAX_DEPTH - 1).ok()?;
         elided.holds(&json).then_some(json)
@@ -336,6 +357,7 @@ pub(super) fn create_once(
         Ok(registry_of(context, &json)?.edited_text(&gone, &entries, &now))
     };
     let inline = state_objects.is_empty();
+    let ahead = ahead.map(Beside::finish).transpose()?.flatten();
     let staging = stage(
         context,
         &members,
@@ -344,20 +366,23 @@ pub(super) fn create_once(
         ahead,
         print_registry,
     )?;
+    // What needs no more than that it comes before the first name is done while the bytes are on their way.
+    let made = events::due(Kind::Created, "create", checkpoint_id.as_str(), None);
+    let going = events::due_pruned("create", dropped.iter().copied());
+    let log = events::begin(context, std::iter::once(made).chain(going).collect());
+    let replaced = hold_replaced(context, &scan, &dropped);
     // None of it can be seen before all of it is durable, so nothing has to wait for another.
-    let ((stored, staged_manifest), staged_registry) = beside(
+    let synced = beside(
         work >= PARALLEL_FROM,
         || staging.registry.finish(),
         || {
             let stored = writer.map(Writer::sync).transpose()?;
             Ok((stored, staging.manifest.finish()?))
         },
-    )?;
-    context.cancel.check()?;
-    let made = events::due(Kind::Created, "create", checkpoint_id.as_str(), None);
-    let going = events::due_pruned("create", dropped.iter().copied());
-    events::begin(context, std::iter::once(made).chain(going).collect());
-    let mut replaced: Vec<_> = context.disk.hold(&run.registry()).into_iter().collect();
+    );
+    let synced = synced.and_then(|synced| context.cancel.check().map(|()| synced));
+    let ((stored, staged_manifest), staged_registry) =
+        synced.inspect_err(|_| events::end(context))?;
     if let Err(error) = publish(context, staged_manifest, staged_registry, &checkpoint_id) {
         if !matches!(error, Error::NotDurable { .. }) {
             events::end(context);
@@ -370,7 +395,7 @@ pub(super) fn create_once(
     if let Some(Err(error)) = stored.map(Stored::record) {
         warnings.push(error.full_message());
     }
-    let gone = drop_old(context, &scan, &dropped, &mut replaced, &mut warnings);
+    let gone = drop_old(context, &scan, &dropped, &mut warnings);
     if let Some(oldest_ms) = rescues_before_ms
         && let Err(error) = retire(context, oldest_ms)
     {
@@ -418,7 +443,7 @@ pub(super) fn create_once(
         .with("added_bytes", added_bytes);
     let mut noted = vec![event];
     noted.extend(events::pruned("create", "superseded", &gone));
-    let warning = events::note_all(context, noted);
+    let warning = events::note_begun(context, log, noted);
     events::end_noted(context, warning.as_ref());
     warnings.extend(warning);
 
@@ -464,21 +489,32 @@ fn collect_if_due(context: &Context<'_>, store: &Store<'_>, warnings: &mut Vec<S
     }
 }
 
+/// The checkpoints that go.
+fn going<'s>(scan: &'s Scan, dropped: &HashSet<&str>) -> impl Iterator<Item = &'s Good> {
+    let old = scan.good.iter();
+    old.filter(|good| dropped.contains(good.header.checkpoint_id.as_str()))
+}
+
+/// Holds the registry and the checkpoints that go. Where many go at once, the disk has its space back sooner.
+fn hold_replaced(
+    context: &Context<'_>,
+    scan: &Scan,
+    dropped: &HashSet<&str>,
+) -> Vec<Box<dyn Hold>> {
+    let registry = context.disk.hold(&context.run.registry());
+    let old = going(scan, dropped).filter_map(|good| context.disk.hold(&good.path));
+    registry.into_iter().chain(old).take(HELD_MAX).collect()
+}
+
 /// Drops checkpoints that the new one replaces; gives those that are gone.
 fn drop_old(
     context: &Context<'_>,
     scan: &Scan,
     dropped: &HashSet<&str>,
-    replaced: &mut Vec<Box<dyn Hold>>,
     warnings: &mut Vec<String>,
 ) -> Vec<String> {
     let mut gone = Vec::new();
-    let old = scan.good.iter();
-    for good in old.filter(|good| dropped.contains(good.header.checkpoint_id.as_str())) {
-        // Where many go at once, the disk has its space back sooner.
-        if replaced.len() < HELD_MAX {
-            replaced.extend(context.disk.hold(&good.path));
-        }
+    for good in going(scan, dropped) {
         match remove(context.disk, &good.path) {
             Ok(()) => gone.push(good.header.checkpoint_id.to_string()),
             Err(error) => warnings.push(error.full_message()),
@@ -536,38 +572,6 @@ pub(super) fn begin_writer<'a, 'c: 'a>(
     Ok(Some(writer.with_packs_of(pack_max)))
 }
 
-/// Does two things, the first of them on a second thread if that is worth it.
-fn beside<A: Send, B>(
-    parallel: bool,
-    first: impl FnOnce() -> Result<A> + Send,
-    second: impl FnOnce() -> Result<B>,
-) -> Result<(B, A)> {
-    if !parallel {
-        let first = first()?;
-        return Ok((second()?, first));
-    }
-    // The process may have no more threads; then this one does both, in turn.
-    let first = std::sync::Mutex::new(Some(first));
-    let take = || first.lock().ok().and_then(|mut first| first.take());
-    thread::scope(|scope| {
-        let handle = thread::Builder::new().spawn_scoped(scope, || take().map(|first| first()));
-        let second = second();
-        let first = match handle {
-            Ok(handle) => joined(handle)?,
-            Err(_) => take().map(|first| first()),
-        };
-        match first {
-            Some(first) => {
-                let first = first?;
-                Ok((second?, first))
-            }
-            None => Err(Error::Internal {
-                message: "a worker thread did not do its work".to_owned(),
-            }),
-        }
-    })
-}
-
 /// The members that go to the store, as JSON texts.
 fn large_members<'a>(
     texts: [(&'static str, &'a [u8]); 3],
@@ -607,7 +611,8 @@ fn large_members<'a>(
 struct Found {
     _lock: RunLock,
     record_bytes: Vec<u8>,
-    registry_bytes: Vec<u8>,
+    /// Shared with a thread that writes it while it is looked at.
+    registry_bytes: Arc<Vec<u8>>,
     run_files: RunFiles,
     scan: Scan,
 }
@@ -628,7 +633,7 @@ impl Found {
             run_files: read_run_files(context)?,
             scan: manifests::scan_seen(context.disk, context.run, context.cancel)?,
             record_bytes,
-            registry_bytes,
+            registry_bytes: Arc::new(registry_bytes),
         })
     }
 }
@@ -790,12 +795,6 @@ fn write_blocks(staging: &mut Staging<'_>, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> Result<T> {
-    thread.join().map_err(|_| Error::Internal {
-        message: "a worker thread panicked".to_owned(),
-    })
-}
-
 /// The manifest gets its name, then the registry is replaced. If the second fails, the first is
 /// taken back: nothing half-done stays visible. The registry never names a checkpoint that power loss can still take:
 /// its name is synced first, unless the file system keeps the order of the two, which one sync makes durable then.
@@ -827,7 +826,7 @@ fn publish(
     }
 }
 
-fn parse_state<'a>(request: &Request<'a>) -> Result<Json<'a>> {
+fn check_size(request: &Request<'_>) -> Result<()> {
     let bytes = request.state.len() as u64;
     if bytes > request.max_state_bytes {
         return Err(Error::StateTooLarge {
@@ -835,6 +834,10 @@ fn parse_state<'a>(request: &Request<'a>) -> Result<Json<'a>> {
             limit: request.max_state_bytes,
         });
     }
+    Ok(())
+}
+
+fn parse_state<'a>(request: &Request<'a>) -> Result<Json<'a>> {
     // The manifest adds a level.
     Json::parse(request.state, MAX_DEPTH - 1).map_err(|error| match error {
         JsonError::TooDeep(limit) => Error::StateTooDeep { limit },

@@ -61,11 +61,14 @@ impl Ledger<'_> {
     /// Notes events in the order given. Makes the store if there is none. Gives what went wrong, in words.
     #[must_use]
     pub fn note(&self, events: &[Event]) -> Option<String> {
-        let records = self.records(events);
         let log = self
             .store
             .map(|place| Log::new(self.disk, place, self.now_ms));
-        self.put(log, &records)
+        self.note_in(log, events)
+    }
+
+    fn note_in(&self, log: Option<Log<'_>>, events: &[Event]) -> Option<String> {
+        self.put(log, &self.records(events))
     }
 
     /// The same, unless there is no store: nothing is made for it.
@@ -183,11 +186,22 @@ pub fn note(context: &Context<'_>, event: Event) -> Option<String> {
 /// Notes events of the context's run, in the order given. Gives what went wrong, in words.
 #[must_use]
 pub fn note_all(context: &Context<'_>, events: Vec<Event>) -> Option<String> {
-    let events: Vec<Event> = events
-        .into_iter()
-        .map(|event| about(context.run, event))
-        .collect();
-    Ledger::from(context).note(&events)
+    Ledger::from(context).note(&all_about(context, events))
+}
+
+/// The same, in the log that `begin` gave.
+#[must_use]
+pub(super) fn note_begun(
+    context: &Context<'_>,
+    log: Option<Log<'_>>,
+    events: Vec<Event>,
+) -> Option<String> {
+    Ledger::from(context).note_in(log, &all_about(context, events))
+}
+
+fn all_about(context: &Context<'_>, events: Vec<Event>) -> Vec<Event> {
+    let events = events.into_iter();
+    events.map(|event| about(context.run, event)).collect()
 }
 
 /// Does something with the context's run, and notes if it failed.
@@ -263,11 +277,12 @@ pub(super) fn due_pruned<'i>(
 }
 
 /// Marks that the context's run is about to change, and which events are due then. The caller holds the run's
-/// lock. Only ever a help: if it fails, so will the log, which tells.
-pub(super) fn begin(context: &Context<'_>, due: Vec<Due>) {
-    if let Some(place) = context.store {
-        let _ = Log::new(context.disk, place, context.now_ms).begin(context.run, due);
-    }
+/// lock. Only ever a help: if it fails, so will the log, which tells. Gives the log to note them in.
+pub(super) fn begin<'a>(context: &Context<'a>, due: Vec<Due>) -> Option<Log<'a>> {
+    let place = context.store?;
+    let mut log = Log::new(context.disk, place, context.now_ms);
+    let _ = log.begin(context.run, due);
+    Some(log)
 }
 
 /// Takes the mark back: the events are in the log, or there are none to come.

@@ -14,6 +14,7 @@ use crate::store::place::StoreDir;
 
 pub mod archive;
 mod aside;
+mod beside;
 mod budget;
 pub mod capture;
 pub mod cleanup;

@@ -57,6 +57,8 @@ pub struct Log<'a> {
     place: &'a StoreDir,
     /// Tells makers of a store apart; the time in milliseconds since 1970.
     now_ms: i64,
+    /// Whether the store was there, and one of this version, a moment ago.
+    is_seen: bool,
 }
 
 /// Some events, in order, and where reading goes on.
@@ -169,6 +171,7 @@ impl<'a> Log<'a> {
             disk,
             place,
             now_ms,
+            is_seen: false,
         }
     }
 
@@ -251,6 +254,20 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// Waits for the right to append, and makes the store if there is none. One of another version is left alone.
+    fn lock_there(&self) -> Result<Box<dyn LockGuard>> {
+        if self.is_seen {
+            match self.lock() {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                lock => return lock,
+            }
+        }
+        if !self.place.exists(self.disk)? || !self.is_there()? {
+            self.make()?;
+        }
+        self.lock()
+    }
+
     /// Appends events, in order, and gives their lines without newlines. Makes the store if there is none.
     /// Durable is only what a reader handed out.
     pub fn append(&self, records: Vec<Record>) -> Result<Vec<String>> {
@@ -264,11 +281,7 @@ impl<'a> Log<'a> {
     }
 
     fn append_all(&self, records: Vec<Record>) -> Result<Vec<String>> {
-        // A store of another version is left alone.
-        if !self.place.exists(self.disk)? || !self.is_there()? {
-            self.make()?;
-        }
-        let _lock = self.lock()?;
+        let _lock = self.lock_there()?;
         let (mut last, mut len, mut end) = self.end()?;
         let mut written = Vec::with_capacity(records.len());
         let mut records = records.into_iter().peekable();
@@ -666,8 +679,9 @@ impl<'a> Log<'a> {
     }
 
     /// Notes that a run is about to change, and the events that will be due then, so that they are missed if
-    /// they never come. The caller holds the run's lock, and calls [`Self::end_of`] when they were appended.
-    pub fn begin(&self, run: &RunDir, due: Vec<Due>) -> Result<()> {
+    /// they never come. The caller holds the run's lock, and calls [`Self::end_of`] when they were appended. What is
+    /// appended until then need not look once more whether there is a store.
+    pub fn begin(&mut self, run: &RunDir, due: Vec<Due>) -> Result<()> {
         let marker = Marker {
             runs: run.runs_dir().to_path_buf(),
             run: run.run_id().to_string(),
@@ -675,6 +689,7 @@ impl<'a> Log<'a> {
         };
         let path = self.marker(run);
         let bytes = serde_json::to_vec(&marker).unwrap_or_default();
+        self.is_seen = false;
         self.place.exists(self.disk)?;
         match self.disk.overwrite(&path, &bytes) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -682,10 +697,12 @@ impl<'a> Log<'a> {
                     self.make()?;
                 }
                 self.make_dir(&self.open_folder())?;
-                self.disk.overwrite(&path, &bytes).context("write", &path)
+                self.disk.overwrite(&path, &bytes).context("write", &path)?;
             }
-            done => done.context("write", &path),
+            done => done.context("write", &path)?,
         }
+        self.is_seen = true;
+        Ok(())
     }
 
     /// What [`Self::begin`] noted of a run, unless its events were appended. `None` also for a note that can't be

@@ -7,6 +7,7 @@ use waymark::model::ids::{CheckpointId, RunId};
 use waymark::model::json::MAX_DEPTH;
 use waymark::model::step::{STEP_MAX, Step};
 use waymark::ops::create::Request;
+use waymark::store::disk::Disk as _;
 use waymark::store::layout::RunDir;
 
 use crate::world::{RUNS, World, code};
@@ -152,6 +153,42 @@ fn states_that_are_no_json_are_refused() {
     world
         .act(|context| waymark::ops::create::create(context, &exact))
         .unwrap();
+}
+
+/// A large state is looked at while it is stored already.
+#[test]
+fn a_large_state_that_is_no_json_leaves_nothing_behind() {
+    let valid = format!("\"{}\"", "x".repeat(1 << 20));
+    let invalid = format!("\"{}", "y".repeat(1 << 20));
+    let refused = |world: &World| {
+        let refused = world.create_with(Step::Number(9.0), &invalid);
+        assert_eq!(code(refused), "ERR_STATE_NOT_JSON");
+        assert_eq!(world.leftovers(), Vec::<String>::new());
+    };
+
+    let world = World::new();
+    refused(&world);
+    assert!(
+        world.disk.list(&world.store.objects()).is_err(),
+        "no store is made for it"
+    );
+
+    let world = World::with_checkpoints(1);
+    world.create_with(Step::Number(2.0), &valid).unwrap();
+    let seen = |world: &World| {
+        let folder = world.store.objects();
+        let mut packs = Vec::new();
+        for entry in world.disk.list(&folder).unwrap() {
+            packs.push((world.disk.content(&folder.join(&entry.name)), entry.name));
+        }
+        packs.sort();
+        (world.sight(), packs)
+    };
+    let before = seen(&world);
+    refused(&world);
+    assert!(seen(&world) == before, "what it had stored is cut off");
+    world.create_with(Step::Number(3.0), &valid).unwrap();
+    world.assert_tidy("and it goes on");
 }
 
 #[test]
