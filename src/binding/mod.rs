@@ -244,10 +244,12 @@ pub fn project_sync(place: Place, run_id: Option<String>) -> Reply<FoundProject>
     now(|| {
         let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
         let found = ops::locate::find(&hints(place, run_id))?;
-        let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        // A path that JavaScript can't hold is not handed back and forth; whoever needs it looks for it.
+        let whole = |path: &std::path::PathBuf| Some(path.to_str()?.to_owned());
+        let whole = |path| whole(path).filter(|path| !path.contains('\u{fffd}'));
         Ok(FoundProject {
-            config_file: found.config.map(text),
-            runs_dir: found.runs_dir.map(text),
+            config_file: found.config.map(|path| path.to_string_lossy().into_owned()),
+            runs_dir: found.runs_dir.as_ref().and_then(whole),
         })
     })
 }

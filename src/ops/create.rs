@@ -369,7 +369,9 @@ fn create_in<'scope>(
     // What needs no more than that it comes before the first name is done while the bytes are on their way.
     let made = events::due(Kind::Created, "create", checkpoint_id.as_str(), None);
     let going = events::due_pruned("create", dropped.iter().copied());
-    let log = events::begin(context, std::iter::once(made).chain(going).collect());
+    let due: Vec<_> = std::iter::once(made).chain(going).collect();
+    context.cancel.check()?;
+    let marked = events::begin_if_there(context, due.clone());
     let replaced = hold_replaced(context, &scan, &dropped);
     // None of it can be seen before all of it is durable, so nothing has to wait for another.
     let synced = beside(
@@ -382,7 +384,8 @@ fn create_in<'scope>(
     );
     let synced = synced.and_then(|synced| context.cancel.check().map(|()| synced));
     let ((stored, staged_manifest), staged_registry) =
-        synced.inspect_err(|_| events::end(context))?;
+        synced.inspect_err(|_| marked.iter().for_each(|_| events::end(context)))?;
+    let log = marked.or_else(|| events::begin(context, due));
     if let Err(error) = publish(context, staged_manifest, staged_registry, &checkpoint_id) {
         if !matches!(error, Error::NotDurable { .. }) {
             events::end(context);

@@ -285,6 +285,14 @@ pub(super) fn begin<'a>(context: &Context<'a>, due: Vec<Due>) -> Option<Log<'a>>
     Some(log)
 }
 
+/// Does the same before it is sure that the run will change, unless that would make a store, or take the place of a mark that
+/// tells of another operation; `None` then.
+pub(super) fn begin_if_there<'a>(context: &Context<'a>, due: Vec<Due>) -> Option<Log<'a>> {
+    let place = context.store?;
+    let mut log = Log::new(context.disk, place, context.now_ms);
+    matches!(log.begin_if_there(context.run, due), Ok(true)).then_some(log)
+}
+
 /// Takes the mark back: the events are in the log, or there are none to come.
 pub(super) fn end(context: &Context<'_>) {
     if let Some(place) = context.store {

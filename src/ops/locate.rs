@@ -256,7 +256,13 @@ pub(super) fn absolute(path: &Path, hints: &Hints) -> Result<PathBuf> {
     let base = hints.working_dir.as_deref().unwrap_or(Path::new("."));
     let joined = base.join(path);
     let found = std::path::absolute(&joined).map_err(|error| Error::io("find", &joined, error))?;
-    Ok(without_dots(found))
+    Ok(plain(found))
+}
+
+/// One spelling of a path, whatever way it was found: marks and staging areas are named by it. No `.`, no `//`, none at the
+/// end.
+fn plain(path: PathBuf) -> PathBuf {
+    without_dots(path).components().collect()
 }
 
 /// The folder above `a/..` is not `a`, and one folder must not have several names. What `..` leads to
@@ -295,7 +301,7 @@ fn configured(folder: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     check_path(&runs_dir)?;
-    let found = without_dots(folder.join(runs_dir));
+    let found = plain(folder.join(runs_dir));
     if found.is_dir() {
         return Ok(Some(found));
     }
@@ -329,5 +335,5 @@ fn below(folder: &Path, hints: &Hints) -> Option<PathBuf> {
         .find(|place| holds_run(place))
         .or_else(|| found.iter().find(|place| holds_any(place)))
         .or(found.first());
-    chosen.map(|place| (*place).clone())
+    chosen.map(|place| plain((*place).clone()))
 }

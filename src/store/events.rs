@@ -262,7 +262,7 @@ impl<'a> Log<'a> {
                 lock => return lock,
             }
         }
-        if !self.place.exists(self.disk)? || !self.is_there()? {
+        if !self.has_log()? {
             self.make()?;
         }
         self.lock()
@@ -682,6 +682,24 @@ impl<'a> Log<'a> {
     /// they never come. The caller holds the run's lock, and calls [`Self::end_of`] when they were appended. What is
     /// appended until then need not look once more whether there is a store.
     pub fn begin(&mut self, run: &RunDir, due: Vec<Due>) -> Result<()> {
+        self.is_seen = self.has_log()?;
+        self.mark(run, due)
+    }
+
+    /// Does the same, unless that would make anything that stays, or take the place of what an operation that was killed
+    /// left; `false` if it would.
+    pub fn begin_if_there(&mut self, run: &RunDir, due: Vec<Due>) -> Result<bool> {
+        let open = self.disk.metadata(&self.open_folder());
+        let left = self.disk.metadata(&self.marker(run));
+        let is_free = matches!(left, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        self.is_seen = self.has_log()?;
+        if open.is_err() || !is_free || !self.is_seen {
+            return Ok(false);
+        }
+        self.mark(run, due).map(|()| true)
+    }
+
+    fn mark(&self, run: &RunDir, due: Vec<Due>) -> Result<()> {
         let marker = Marker {
             runs: run.runs_dir().to_path_buf(),
             run: run.run_id().to_string(),
@@ -689,8 +707,6 @@ impl<'a> Log<'a> {
         };
         let path = self.marker(run);
         let bytes = serde_json::to_vec(&marker).unwrap_or_default();
-        self.is_seen = false;
-        self.place.exists(self.disk)?;
         match self.disk.overwrite(&path, &bytes) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if !self.is_there()? {
@@ -701,8 +717,12 @@ impl<'a> Log<'a> {
             }
             done => done.context("write", &path)?,
         }
-        self.is_seen = true;
         Ok(())
+    }
+
+    /// Whether there is a store of this version, with a log. An error if either can't be one.
+    fn has_log(&self) -> Result<bool> {
+        Ok(self.place.exists(self.disk)? && self.is_there()?)
     }
 
     /// What [`Self::begin`] noted of a run, unless its events were appended. `None` also for a note that can't be

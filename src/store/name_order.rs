@@ -16,23 +16,27 @@ use rustix::fs::{major, minor};
 
 use crate::store::probe::kind_of;
 
-/// What was found of a device: it stays so while it is mounted.
-static KNOWN: Mutex<Vec<(u64, bool)>> = Mutex::new(Vec::new());
+/// A mounted file system: the number of its device, its type, and how many blocks it has, which a journal takes some of.
+type Mounted = (u64, u64, u64);
+
+/// What was found of each.
+static KNOWN: Mutex<Vec<(Mounted, bool)>> = Mutex::new(Vec::new());
 
 /// Whether the file system that a folder lies on keeps the order.
 pub(super) fn is_kept(folder: &Path) -> bool {
-    let Ok(found) = rustix::fs::stat(folder) else {
+    let (Ok(found), Ok(told)) = (rustix::fs::stat(folder), rustix::fs::statfs(folder)) else {
         return false;
     };
     let device = found.st_dev;
+    let magic = told.f_type.cast_unsigned();
+    // Another may be mounted there while this process lives.
+    let mounted = (device, magic, told.f_blocks);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, kept)) = known().iter().find(|(known, _)| *known == device) {
+    if let Some((_, kept)) = known().iter().find(|(known, _)| *known == mounted) {
         return *kept;
     }
-    let kind = rustix::fs::statfs(folder).ok();
-    let kind = kind.and_then(|told| kind_of(told.f_type.cast_unsigned()));
-    let kept = kind.is_some_and(|kind| keeps(kind, || journal_task(device)));
-    known().push((device, kept));
+    let kept = kind_of(magic).is_some_and(|kind| keeps(kind, || journal_task(device)));
+    known().push((mounted, kept));
     kept
 }
 

@@ -935,3 +935,90 @@ fn damage_is_noted() {
     assert_eq!(told[4].0, "restored");
     assert_eq!(told[5], damaged);
 }
+
+/// The mark that a create leaves while its bytes are on their way makes nothing that stays.
+#[test]
+fn a_first_create_that_fails_before_its_checkpoint_is_seen_makes_no_store() {
+    let world = World::new();
+    let clean = world.fork();
+    clean.create(1.0).unwrap();
+    let trace = clean.disk.trace();
+    let synced = trace
+        .iter()
+        .rposition(|call| call.verb == "finish" && call.path.starts_with(clean.run.path()));
+    for n in 1..=synced.unwrap() as u64 + 1 {
+        let world = world.fork();
+        world.disk.fail_at(n, ErrorKind::Other);
+        if world.create(1.0).is_err() {
+            let made = world.disk.metadata(world.store.path());
+            assert!(made.is_err(), "a store was made though call {n} failed");
+        }
+    }
+}
+
+/// Whether a create fails or not, what an earlier one that was killed left to be told is not lost.
+#[test]
+fn a_mark_that_is_left_is_not_taken_by_a_create_that_fails() {
+    let world = World::with_checkpoints(2);
+    let before = world.fork();
+    // Killed once its checkpoint can be seen: the event is due.
+    let trace = |world: &World| world.disk.trace();
+    before.create(3.0).unwrap();
+    let named = trace(&before)
+        .iter()
+        .position(|call| call.verb == "rename_new")
+        .unwrap() as u64;
+    world.disk.crash_at(named + 2);
+    drop(world.create(3.0));
+    world.disk.kill();
+    world.disk.heal();
+    let log = Log::new(&world.disk, &world.store, world.now_ms);
+    let due = log.due(&world.run).expect("the mark is there");
+    assert!(due.iter().any(|one| one.event == "created"));
+    let mut marked = Log::new(&world.disk, &world.store, world.now_ms);
+    assert!(!marked.begin_if_there(&world.run, Vec::new()).unwrap());
+    assert_eq!(log.due(&world.run), Some(due));
+}
+
+/// Nothing is appended to what is no store of this version, or lies elsewhere, though there is room for a mark.
+#[test]
+fn what_is_no_log_is_not_taken_for_one_that_was_seen() {
+    let with_link = World::with_checkpoints(1);
+    let events = with_link.store.events();
+    let log = with_link.disk.metadata(&events).unwrap();
+    assert_eq!(log.kind, waymark::store::disk::EntryKind::Directory);
+    with_link
+        .disk
+        .rename(&events, Path::new("/elsewhere"))
+        .unwrap();
+    with_link
+        .disk
+        .plant_symlink(&events, Path::new("/elsewhere"));
+    let lines = |world: &World, folder: &Path| {
+        let mut all = Vec::new();
+        for entry in world.disk.list(folder).unwrap() {
+            all.extend(world.disk.content(&folder.join(&entry.name)));
+        }
+        all
+    };
+    let before = lines(&with_link, Path::new("/elsewhere"));
+    let created = with_link.create(2.0).unwrap();
+    assert!(
+        created.warnings[0].contains("the audit log was not written"),
+        "{:?}",
+        created.warnings
+    );
+    assert_eq!(lines(&with_link, Path::new("/elsewhere")), before);
+
+    let unformatted = World::with_checkpoints(1);
+    let format = unformatted.store.path().join("format");
+    unformatted.disk.remove(&format);
+    assert_eq!(
+        unformatted.create(2.0).unwrap().warnings,
+        Vec::<String>::new()
+    );
+    assert!(
+        unformatted.disk.content(&format).is_some(),
+        "it is made whole again"
+    );
+}

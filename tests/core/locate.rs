@@ -146,3 +146,41 @@ fn where_no_runs_are_found_the_error_names_where_the_search_began_however_deep_t
     };
     assert!(told(&root).contains(&format!("in {};", deep.display())));
 }
+
+/// Marks and staging areas are named by the path of a run.
+#[test]
+fn a_folder_of_runs_has_one_spelling_however_it_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let runs = root.join("var/runs");
+    fs::create_dir_all(&runs).unwrap();
+    let spelt = |found: PathBuf| found.into_os_string().into_string().unwrap();
+    let plain = spelt(runs.clone());
+
+    for text in [
+        "./var/runs",
+        "var//runs",
+        "var/./runs/",
+        "var/runs/.",
+        "var/../var/runs",
+    ] {
+        configure(root, &format!(r#"{{"runsDir": "{text}"}}"#));
+        let found = locate(&from(root)).unwrap();
+        assert_eq!(
+            spelt(fs::canonicalize(&found).unwrap()),
+            spelt(fs::canonicalize(&runs).unwrap())
+        );
+        // Where `..` is in it, only the file system knows the name.
+        if !text.contains("..") {
+            assert_eq!(spelt(found.clone()), plain, "configured {text}");
+        }
+        assert_eq!(spelt(locate(&to(&found)).unwrap()), spelt(found), "{text}");
+        if !text.contains("..") {
+            let given = Hints {
+                runs_dir: Some(PathBuf::from(text)),
+                ..from(root)
+            };
+            assert_eq!(spelt(locate(&given).unwrap()), plain, "given {text}");
+        }
+    }
+}
