@@ -245,11 +245,13 @@ pub fn project_sync(place: Place, run_id: Option<String>) -> Reply<FoundProject>
         let run_id = run_id.as_deref().map(RunId::parse).transpose()?;
         let found = ops::locate::find(&hints(place, run_id))?;
         // A path that JavaScript can't hold is not handed back and forth; whoever needs it looks for it.
-        let whole = |path: &std::path::PathBuf| Some(path.to_str()?.to_owned());
-        let whole = |path| whole(path).filter(|path| !path.contains('\u{fffd}'));
+        let whole = |path: PathBuf| path.into_os_string().into_string().ok();
         Ok(FoundProject {
             config_file: found.config.map(|path| path.to_string_lossy().into_owned()),
-            runs_dir: found.runs_dir.as_ref().and_then(whole),
+            runs_dir: found
+                .runs_dir
+                .and_then(whole)
+                .filter(|path| !path.contains('\u{fffd}')),
         })
     })
 }

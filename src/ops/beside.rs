@@ -53,7 +53,11 @@ where
     pub(super) fn look(&mut self) -> Result<&T> {
         if self.done.is_none() {
             let done = match take(&self.work) {
-                Some(work) => Some(work()),
+                Some(work) => {
+                    // The thread has nothing left to do, and is waited for where the scope ends.
+                    self.thread = None;
+                    Some(work())
+                }
                 None => self.thread.take().map(joined).transpose()?.flatten(),
             };
             self.done = Some(done.unwrap_or_else(|| Err(undone()))?);

@@ -86,7 +86,7 @@ fn has_config(folder: &Path) -> bool {
 }
 
 /// What is found of a project by one search.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The `waymark.config.json` whose settings count; `None` if there is none.
     pub config: Option<PathBuf>,

@@ -442,7 +442,7 @@ impl<'a> Log<'a> {
         let Some(after) = after else {
             return self.read_back(limit, wanted, &|_| false, cancel);
         };
-        if !self.place.exists(self.disk)? || !self.is_there()? {
+        if !self.has_log()? {
             return match after {
                 0 => Ok(Page::default()),
                 after => Err(self.ahead(after, 0)),
@@ -460,7 +460,7 @@ impl<'a> Log<'a> {
         begins: &dyn Fn(&Record) -> bool,
         cancel: &Cancel,
     ) -> Result<Page> {
-        if !self.place.exists(self.disk)? || !self.is_there()? {
+        if !self.has_log()? {
             return Ok(Page::default());
         }
         again(cancel, &|| self.read_newest(limit, wanted, begins, cancel))
@@ -618,7 +618,7 @@ impl<'a> Log<'a> {
     /// Looks at every line; gives what is not as it was written, in order, at most a hundred.
     pub fn check(&self, cancel: &Cancel) -> Result<Vec<Break>> {
         let mut breaks = Vec::new();
-        if !self.place.exists(self.disk)? || !self.is_there()? {
+        if !self.has_log()? {
             return Ok(breaks);
         }
         let segments = self.segments()?;
@@ -686,16 +686,15 @@ impl<'a> Log<'a> {
         self.mark(run, due)
     }
 
-    /// Does the same, unless that would make anything that stays, or take the place of what an operation that was killed
-    /// left; `false` if it would.
+    /// Does the same, unless that would make a store, or take the place of what an operation that was killed left; `false`
+    /// if it would.
     pub fn begin_if_there(&mut self, run: &RunDir, due: Vec<Due>) -> Result<bool> {
-        let open = self.disk.metadata(&self.open_folder());
         let left = self.disk.metadata(&self.marker(run));
         let is_free = matches!(left, Err(error) if error.kind() == io::ErrorKind::NotFound);
-        self.is_seen = self.has_log()?;
-        if open.is_err() || !is_free || !self.is_seen {
+        if !is_free || !self.has_log()? {
             return Ok(false);
         }
+        self.is_seen = true;
         self.mark(run, due).map(|()| true)
     }
 
@@ -713,11 +712,10 @@ impl<'a> Log<'a> {
                     self.make()?;
                 }
                 self.make_dir(&self.open_folder())?;
-                self.disk.overwrite(&path, &bytes).context("write", &path)?;
+                self.disk.overwrite(&path, &bytes).context("write", &path)
             }
-            done => done.context("write", &path)?,
+            done => done.context("write", &path),
         }
-        Ok(())
     }
 
     /// Whether there is a store of this version, with a log. An error if either can't be one.

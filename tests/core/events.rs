@@ -956,15 +956,15 @@ fn a_first_create_that_fails_before_its_checkpoint_is_seen_makes_no_store() {
     }
 }
 
-/// Whether a create fails or not, what an earlier one that was killed left to be told is not lost.
 #[test]
-fn a_mark_that_is_left_is_not_taken_by_a_create_that_fails() {
+fn a_mark_that_is_set_early_takes_the_place_of_none() {
     let world = World::with_checkpoints(2);
-    let before = world.fork();
+    let clean = world.fork();
     // Killed once its checkpoint can be seen: the event is due.
-    let trace = |world: &World| world.disk.trace();
-    before.create(3.0).unwrap();
-    let named = trace(&before)
+    clean.create(3.0).unwrap();
+    let named = clean
+        .disk
+        .trace()
         .iter()
         .position(|call| call.verb == "rename_new")
         .unwrap() as u64;
